@@ -1,0 +1,21 @@
+"""Finding faces, their five landmarks, and the aligned crop that recognizers see."""
+
+from facecloak.faces.align import ALIGNED_SIZE, ARCFACE_TEMPLATE, aligned_crop, aligning_transform, inverse_transform
+from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks, InvalidPixels
+from facecloak.faces.face import Box, Face
+from facecloak.faces.finder import FaceFinder
+
+__all__ = [
+    "ALIGNED_SIZE",
+    "ARCFACE_TEMPLATE",
+    "Box",
+    "Face",
+    "FaceFinder",
+    "FinderModelMissing",
+    "InvalidBox",
+    "InvalidLandmarks",
+    "InvalidPixels",
+    "aligned_crop",
+    "aligning_transform",
+    "inverse_transform",
+]
