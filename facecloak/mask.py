@@ -1,0 +1,220 @@
+"""The mask: what enrolment produces, what a store keeps and what apply adds to a photo.
+
+A mask is 112 x 112 x 3 signed levels of 0..255 sRGB, in the frame of the aligned face crop (five points, similarity).
+Its file is a safetensors container (https://huggingface.co/docs/safetensors, "Format"): one int8 tensor ``pixels`` and,
+in the header's ``__metadata__``, one JSON document under the format's name: format version, every other field, and a
+SHA-256 over the whole file with the digest itself taken as zeros. So any damage is found, whatever byte it hits.
+(One entry only: safetensors writes several in no fixed order, and the same mask must always be the same bytes.)
+
+A mask is secret: whoever has it can subtract it. Nothing in it names the user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from facecloak.errors import ErrorCode, FaceCloakError
+
+MASK_SIZE = 112
+"""Side of a mask, in pixels of the aligned crop (ArcFace's crop size)."""
+GEOMETRY = "similarity-112"
+FORMAT_NAME = "facecloak-mask"
+FORMAT_VERSION = 1
+MAX_MASK_BYTES = 64 * 1024
+"""Largest mask file. The pixels take 37,632 bytes; the rest is for versions and report."""
+
+_NO_DIGEST = "sha256:" + "0" * 64
+_MASK_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class MaskCorrupt(FaceCloakError):
+    """The bytes are no mask, or not the mask that was written."""
+
+    code = ErrorCode.INTERNAL
+    reason = "MASK_CORRUPT"
+
+
+class MaskFormatUnsupported(MaskCorrupt):
+    """A mask file of a format version that this release does not read."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "MASK_FORMAT_UNSUPPORTED"
+
+
+class MaskInvalid(FaceCloakError):
+    """A mask was put together wrongly (shape, type, or more than fits in MAX_MASK_BYTES)."""
+
+    reason = "MASK_INVALID"
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """One user's mask.
+
+    Attributes:
+        pixels: (112, 112, 3) int8, RGB levels of 0..255 sRGB to add in the aligned crop's frame; read-only.
+        mask_id: 32 random hex digits; names this mask, never the user.
+        created_at: ISO 8601 with a zone.
+        seed: of the enrolment's random generator, 0 .. 2**63 - 1.
+        versions: name -> version or digest of everything that shaped the mask.
+        report: what was measured at enrolment; JSON values, finite numbers.
+        geometry: how ``pixels`` maps to a face; "similarity-112" is the only one so far.
+
+    Raises:
+        MaskInvalid: a field is out of its range.
+    """
+
+    pixels: np.ndarray
+    mask_id: str
+    created_at: str
+    seed: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    geometry: str = GEOMETRY
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.pixels, np.ndarray), "pixels are no array")
+        _require(self.pixels.shape == (MASK_SIZE, MASK_SIZE, 3), f"pixels have the shape {self.pixels.shape}")
+        _require(self.pixels.dtype == np.int8, f"pixels are {self.pixels.dtype}, not int8")
+        _require(isinstance(self.mask_id, str) and bool(_MASK_ID.fullmatch(self.mask_id)), "mask_id is not 32 hex digits")
+        _require(_is_instant(self.created_at), "created_at is not an ISO 8601 instant with a zone")
+        _require(type(self.seed) is int and 0 <= self.seed < 2**63, "seed is out of range")
+        _require(self.geometry == GEOMETRY, f"geometry is not {GEOMETRY}")
+        _require(isinstance(self.versions, Mapping) and isinstance(self.report, Mapping), "versions or report is no mapping")
+        _require(
+            all(isinstance(key, str) and isinstance(value, str) for key, value in self.versions.items()),
+            "versions must map str to str",
+        )
+        pixels = np.ascontiguousarray(self.pixels).copy()
+        pixels.setflags(write=False)
+        object.__setattr__(self, "pixels", pixels)
+        object.__setattr__(self, "versions", dict(self.versions))
+        # Through JSON once: what is held is what a file gives back (tuples become lists), and it is the mask's own copy.
+        object.__setattr__(self, "report", json.loads(_canonical_json(dict(self.report))))
+
+    @classmethod
+    def new(
+        cls,
+        pixels: np.ndarray,
+        *,
+        seed: int,
+        versions: Mapping[str, str] | None = None,
+        report: Mapping[str, Any] | None = None,
+    ) -> Mask:
+        """Make a mask of (112, 112, 3) int8 ``pixels`` with a fresh random id and the present time."""
+        return cls(
+            pixels=pixels,
+            mask_id=secrets.token_hex(16),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=seed,
+            versions=versions or {},
+            report=report or {},
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return self._fields() == other._fields() and np.array_equal(self.pixels, other.pixels)
+
+    def __hash__(self) -> int:
+        return hash(self.mask_id)
+
+    def __repr__(self) -> str:
+        # The pixels are secret and the report is long: neither belongs in a log line.
+        return f"Mask({self.mask_id}, created_at={self.created_at})"
+
+    def to_bytes(self) -> bytes:
+        """Serialize, at most MAX_MASK_BYTES.
+
+        Raises:
+            MaskInvalid: versions and report do not fit.
+        """
+        document = _canonical_json({"format_version": FORMAT_VERSION, "digest": _NO_DIGEST} | self._fields())
+        blank = safetensors.numpy.save({"pixels": self.pixels}, metadata={FORMAT_NAME: document})
+        if len(blank) > MAX_MASK_BYTES:
+            raise MaskInvalid("The mask is too large to be kept.", max_bytes=MAX_MASK_BYTES, bytes=len(blank))
+        if blank.count(_NO_DIGEST.encode()) != 1:
+            raise MaskInvalid("A mask's fields must not look like its digest.")
+        return blank.replace(_NO_DIGEST.encode(), _digest(blank).encode())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Mask:
+        """Parse :meth:`to_bytes`' output; reads at most MAX_MASK_BYTES whatever it is given.
+
+        Raises:
+            MaskCorrupt: not a mask, or damaged.
+            MaskFormatUnsupported: a mask of another format version.
+        """
+        if len(data) > MAX_MASK_BYTES:
+            raise MaskCorrupt("The stored mask is too large.", max_bytes=MAX_MASK_BYTES)
+        document = _read_document(data)
+        if document.pop("format_version", None) != FORMAT_VERSION:
+            raise MaskFormatUnsupported("The stored mask has a format that this release does not read.")
+        _verify_digest(data, document.pop("digest", None))
+        try:
+            return cls(pixels=safetensors.numpy.load(data)["pixels"], **document)
+        except (KeyError, TypeError, ValueError, MaskInvalid, safetensors.SafetensorError) as error:
+            raise MaskCorrupt("The stored mask is damaged.") from error
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "mask_id": self.mask_id,
+            "created_at": self.created_at,
+            "seed": self.seed,
+            "geometry": self.geometry,
+            "versions": dict(self.versions),
+            "report": dict(self.report),
+        }
+
+
+def _require(condition: bool, fault: str, /) -> None:
+    if not condition:
+        raise MaskInvalid(f"A mask cannot be made of this: {fault}.")
+
+
+def _is_instant(text: object) -> bool:
+    try:
+        return isinstance(text, str) and datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _canonical_json(value: object) -> str:
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MaskInvalid("A mask's report must be JSON with finite numbers.") from error
+
+
+def _read_document(data: bytes) -> dict[str, Any]:
+    """The mask's JSON document; safetensors gives a header's metadata for files only, not for bytes in memory."""
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        document = json.loads(header["__metadata__"][FORMAT_NAME])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise MaskCorrupt("The stored data is not a mask.") from error
+    if not isinstance(document, dict):
+        raise MaskCorrupt("The stored data is not a mask.")
+    return document
+
+
+def _digest(blank: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blank).hexdigest()}"
+
+
+def _verify_digest(data: bytes, digest: object) -> None:
+    written = str(digest).encode()
+    # The digest's own place is put back to zeros first; a changed digest then differs from the one computed.
+    if data.count(written) != 1 or _digest(data.replace(written, _NO_DIGEST.encode())) != digest:
+        raise MaskCorrupt("The stored mask is damaged.")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from facecloak.mask import (
+    FORMAT_NAME,
+    MASK_SIZE,
+    MAX_MASK_BYTES,
+    Mask,
+    MaskCorrupt,
+    MaskFormatUnsupported,
+    MaskInvalid,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+PIXELS = hnp.arrays(np.int8, (MASK_SIZE, MASK_SIZE, 3), elements=st.integers(-128, 127), fill=st.integers(-128, 127))
+
+
+def some_mask(**changes: object) -> Mask:
+    rng = np.random.default_rng(5)
+    fields: dict = {
+        "pixels": rng.integers(-12, 13, (MASK_SIZE, MASK_SIZE, 3)).astype(np.int8),
+        "mask_id": "00112233445566778899aabbccddeeff",
+        "created_at": "2026-11-22T10:00:00+00:00",
+        "seed": 7,
+        "versions": {"facecloak": "0.1.0", "fr_feature": "abc"},
+        "report": {"ssim": 0.86, "steps": 100, "recognizers": ["fr_feature"]},
+    }
+    return Mask(**(fields | changes))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    pixels=PIXELS,
+    seed=st.integers(0, 2**63 - 1),
+    versions=st.dictionaries(st.text(max_size=20), st.text(max_size=40), max_size=6),
+    report=st.dictionaries(st.text(max_size=20), JSON, max_size=6),
+)
+def test_round_trip(pixels: np.ndarray, seed: int, versions: dict, report: dict) -> None:
+    mask = Mask.new(pixels, seed=seed, versions=versions, report=report)
+    data = mask.to_bytes()
+    back = Mask.from_bytes(data)
+    assert len(data) <= MAX_MASK_BYTES
+    assert back == mask
+    assert np.array_equal(back.pixels, pixels)
+    assert (back.seed, back.versions, back.report) == (seed, versions, report)
+    assert back.to_bytes() == data
+
+
+DATA = some_mask().to_bytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, len(DATA) - 1) | st.integers(0, 900), flip=st.integers(1, 255))
+def test_any_changed_byte_is_found(at: int, flip: int) -> None:
+    damaged = bytearray(DATA)
+    damaged[at] ^= flip
+    with pytest.raises(MaskCorrupt):
+        Mask.from_bytes(bytes(damaged))
+
+
+def test_every_header_byte_is_covered() -> None:
+    header_end = 8 + int.from_bytes(DATA[:8], "little")
+    for at in range(header_end):
+        damaged = bytearray(DATA)
+        damaged[at] ^= 1
+        with pytest.raises(MaskCorrupt):
+            Mask.from_bytes(bytes(damaged))
+
+
+@settings(max_examples=200, deadline=None)
+@given(length=st.integers(0, len(DATA) - 1), tail=st.binary(max_size=20))
+def test_cut_or_overwritten_end_is_found(length: int, tail: bytes) -> None:
+    damaged = DATA[:length] + tail
+    if damaged != DATA:
+        with pytest.raises(MaskCorrupt):
+            Mask.from_bytes(damaged)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=2000))
+def test_noise_is_no_mask(data: bytes) -> None:
+    with pytest.raises(MaskCorrupt):
+        Mask.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        DATA + b"x",
+        b"\xff" * 8 + DATA[8:],
+        (20_000).to_bytes(8, "little") + b"[" * 20_000,
+        b"\0" * (MAX_MASK_BYTES + 1),
+        safetensors.numpy.save({"pixels": np.zeros((2, 2), np.int8)}),
+        safetensors.numpy.save({"pixels": np.zeros((2, 2), np.int8)}, metadata={FORMAT_NAME: '{"format_version":1}'}),
+    ],
+    ids=["empty", "longer", "header-length", "deep-json", "too-large", "other-tensors", "no-digest"],
+)
+def test_not_a_mask(data: bytes) -> None:
+    with pytest.raises(MaskCorrupt):
+        Mask.from_bytes(data)
+
+
+def test_a_later_format_is_refused_by_name() -> None:
+    later = DATA.replace(rb'\"format_version\":1', rb'\"format_version\":2')
+    with pytest.raises(MaskFormatUnsupported) as refusal:
+        Mask.from_bytes(later)
+    assert refusal.value.reason == "MASK_FORMAT_UNSUPPORTED"
+
+
+def test_other_tools_can_read_the_file() -> None:
+    header = json.loads(DATA[8 : 8 + int.from_bytes(DATA[:8], "little")])
+    assert header["pixels"]["dtype"] == "I8"
+    assert np.array_equal(safetensors.numpy.load(DATA)["pixels"], some_mask().pixels)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pixels": np.zeros((112, 112), np.int8)},
+        {"pixels": np.zeros((112, 112, 3), np.float32)},
+        {"pixels": None},
+        {"mask_id": "alice"},
+        {"created_at": "yesterday"},
+        {"created_at": "2026-11-22T10:00:00"},
+        {"seed": -1},
+        {"seed": True},
+        {"geometry": "mesh"},
+        {"versions": {"a": 1}},
+        {"report": {"psr": float("nan")}},
+        {"report": {"array": np.zeros(3)}},
+    ],
+)
+def test_wrong_fields_are_refused(changes: dict) -> None:
+    with pytest.raises(MaskInvalid):
+        some_mask(**changes)
+
+
+def test_too_much_report_is_refused() -> None:
+    with pytest.raises(MaskInvalid) as refusal:
+        some_mask(report={"log": "x" * 40_000}).to_bytes()
+    assert refusal.value.metadata["max_bytes"] == str(MAX_MASK_BYTES)
+
+
+def test_a_mask_is_its_own_copy_and_read_only() -> None:
+    pixels = np.zeros((112, 112, 3), np.int8)
+    mask = Mask.new(pixels, seed=0)
+    pixels[:] = 9
+    assert not mask.pixels.any()
+    with pytest.raises(ValueError, match="read-only"):
+        mask.pixels[0, 0, 0] = 1
+
+
+def test_nothing_secret_in_the_repr() -> None:
+    assert "report" not in repr(some_mask()) and "pixels" not in repr(some_mask())
