@@ -1,0 +1,56 @@
+"""Builds the protobuf code from protos/; everything else about the package is in pyproject.toml.
+
+`pip install .`, `pip install -e .` and `python setup.py build_protos` (what `make protos` runs) all come through here. The
+generated files land in facecloak/v1/, beside an `__init__.py` that is kept by hand, and are never committed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import Command, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).resolve().parent
+PROTOS = HERE / "protos"
+
+
+def generate_protos() -> None:
+    """Writes facecloak/v1/*_pb2.py, *_pb2.pyi and *_pb2_grpc.py."""
+    import google.rpc.status_pb2 as rpc_status  # googleapis-common-protos ships its .proto files beside the modules
+    import grpc_tools
+    from grpc_tools import protoc
+
+    includes = [PROTOS, Path(grpc_tools.__file__).parent / "_proto", Path(rpc_status.__file__).parents[2]]
+    arguments = ["protoc", *(f"-I{folder}" for folder in includes)]
+    arguments += [f"--{kind}_out={HERE}" for kind in ("python", "pyi", "grpc_python")]
+    status = protoc.main([*arguments, *sorted(str(path) for path in PROTOS.rglob("*.proto"))])
+    if status:
+        raise RuntimeError(f"protoc ended with status {status}")
+
+
+class BuildProtos(Command):
+    """`python setup.py build_protos`: only the protobuf code."""
+
+    description = "generate the protobuf code"
+    user_options = []
+
+    def initialize_options(self) -> None:
+        """Nothing to set."""
+
+    def finalize_options(self) -> None:
+        """Nothing to check."""
+
+    def run(self) -> None:
+        generate_protos()
+
+
+class BuildPy(build_py):
+    """build_py with the protobuf code made first, so that it is packaged like hand-written modules."""
+
+    def run(self) -> None:
+        generate_protos()
+        super().run()
+
+
+setup(cmdclass={"build_py": BuildPy, "build_protos": BuildProtos})
