@@ -1,0 +1,75 @@
+"""The client's side: channels with the right limits, and errors as the server meant them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak_rpc.errors import ERROR_DOMAIN, RETRY_AFTER_KEY
+
+MESSAGE_BYTES_LIMIT = 64 * 1024 * 1024
+"""Default largest message, bytes: the servers' default."""
+
+
+class RemoteError(FaceCloakError):
+    """An error that a server answered with, or the lack of an answer. ``code`` and ``reason`` are the server's."""
+
+    def __init__(
+        self, public_message: str, /, *, code: ErrorCode, reason: str, retry_seconds: float | None, **metadata: object
+    ) -> None:
+        super().__init__(public_message, **metadata)
+        self.code = code  # type: ignore[misc]
+        self.reason = reason  # type: ignore[misc]
+        self.retry_seconds = retry_seconds
+
+
+def open_channel(target: str, *, message_bytes_limit: int = MESSAGE_BYTES_LIMIT) -> grpc.Channel:
+    """Opens a channel to ``host:port`` without TLS; it connects at the first call. Close it after use."""
+    return grpc.insecure_channel(
+        target,
+        options=[
+            ("grpc.max_receive_message_length", message_bytes_limit),
+            ("grpc.max_send_message_length", message_bytes_limit),
+            ("grpc.keepalive_time_ms", 30_000),
+        ],
+    )
+
+
+@contextmanager
+def remote_errors() -> Iterator[None]:
+    """Turns every ``grpc.RpcError`` of the block into a :class:`RemoteError`."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise to_remote_error(error) from error
+
+
+def to_remote_error(error: grpc.RpcError) -> RemoteError:
+    """Reads code, reason, metadata and delay out of a failed call."""
+    code = _code_of(error)
+    details = str(error.details() or "") if isinstance(error, grpc.Call) else str(error)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    reason = code.value
+    metadata: dict[str, str] = {}
+    delay: float | None = None
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    for detail in status.details if status is not None else ():
+        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(retry):
+            delay = retry.retry_delay.ToTimedelta().total_seconds()
+    metadata.pop(RETRY_AFTER_KEY, None)
+    return RemoteError(details or code.value, code=code, reason=reason, retry_seconds=delay, **metadata)
+
+
+def _code_of(error: grpc.RpcError) -> ErrorCode:
+    if isinstance(error, grpc.Call) and error.code() is not None:
+        name = error.code().name
+        if name in ErrorCode.__members__:
+            return ErrorCode[name]
+    return ErrorCode.INTERNAL

@@ -1,0 +1,168 @@
+"""One server interceptor for every call: request id, log context, metrics, and errors mapped to statuses.
+
+Servicers raise; they never abort or set codes themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from facecloak_rpc.errors import to_status
+from facecloak_rpc.metrics import RpcMetrics
+
+REQUEST_ID_HEADER = "x-request-id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Housekeeping that a client may keep open for as long as it lives: neither logged nor waited for.
+_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
+_log = structlog.get_logger("facecloak.rpc")
+
+
+class CallInterceptor(grpc.ServerInterceptor):
+    """Wraps the handlers of all services but health and reflection."""
+
+    def __init__(self, metrics: RpcMetrics) -> None:
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._in_flight = 0
+
+    def wait_idle(self, timeout_seconds: float) -> bool:
+        """Waits until no call is being served. Returns False when that took longer than the timeout."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._in_flight == 0, timeout_seconds)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """See grpc.ServerInterceptor."""
+        handler = continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_INFRASTRUCTURE):
+            return handler
+        request_id = _request_id(handler_call_details.invocation_metadata)
+        if handler.response_streaming:
+            inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            wrap = grpc.stream_stream_rpc_method_handler if handler.request_streaming else (
+                grpc.unary_stream_rpc_method_handler
+            )  # fmt: skip
+            behavior: Any = self._streaming(inner, method=method, request_id=request_id)
+        else:
+            inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            wrap = grpc.stream_unary_rpc_method_handler if handler.request_streaming else (
+                grpc.unary_unary_rpc_method_handler
+            )  # fmt: skip
+            behavior = self._unary(inner, method=method, request_id=request_id)
+        return wrap(behavior, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, inner: Callable[..., Any], *, method: str, request_id: str) -> Callable[..., Any]:
+        def behavior(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._call(context, method=method, request_id=request_id) as call:
+                try:
+                    return inner(request, context)
+                except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
+                    call.refuse(error)
+            # Outside the try: abort works by raising.
+            _abort(context, call.status)
+
+        return behavior
+
+    def _streaming(self, inner: Callable[..., Any], *, method: str, request_id: str) -> Callable[..., Any]:
+        def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._call(context, method=method, request_id=request_id) as call:
+                try:
+                    yield from inner(request, context)
+                    return
+                except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
+                    call.refuse(error)
+            _abort(context, call.status)
+
+        return behavior
+
+    @contextmanager
+    def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:
+        call = _Call(request_id=request_id)
+        name = method.lstrip("/")
+        started = time.perf_counter()
+        self._count(+1)
+        context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
+        with structlog.contextvars.bound_contextvars(request_id=request_id, method=name):
+            self._metrics.in_flight.labels(name).inc()
+            try:
+                yield call
+            except GeneratorExit:
+                call.abandoned()
+                raise
+            finally:
+                seconds = time.perf_counter() - started
+                self._metrics.in_flight.labels(name).dec()
+                self._metrics.seconds.labels(name).observe(seconds)
+                self._metrics.handled.labels(name, call.code, call.reason).inc()
+                _log.info("call", code=call.code, reason=call.reason, seconds=round(seconds, 4))
+                self._count(-1)
+
+    def _count(self, difference: int) -> None:
+        with self._changed:
+            self._in_flight += difference
+            self._changed.notify_all()
+
+
+class _Call:
+    """How one call ended so far."""
+
+    def __init__(self, *, request_id: str) -> None:
+        self.request_id = request_id
+        self.status = status_pb2.Status()
+        self.code = "OK"
+        self.reason = ""
+
+    def refuse(self, error: Exception) -> None:
+        self.status = to_status(error, request_id=self.request_id)
+        self.code = code_pb2.Code.Name(self.status.code)
+        info = error_details_pb2.ErrorInfo()
+        self.status.details[0].Unpack(info)
+        self.reason = info.reason
+        if self.status.code == code_pb2.INTERNAL:
+            # The traceback names code, not data: messages of unknown errors may quote data, and are left out.
+            _log.error("defect", error_type=type(error).__qualname__, where=_where(error))
+
+    def abandoned(self) -> None:
+        self.code = self.reason = "CANCELLED"
+
+
+def current_request_id() -> str:
+    """Returns the id of the call that runs in this thread, or "" outside a call."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> None:
+    """Ends the call with a google.rpc.Status. Always raises, as grpc's abort does."""
+    context.abort_with_status(rpc_status.to_status(status))
+
+
+def _request_id(metadata: Any) -> str:
+    for key, value in metadata or ():
+        if key == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _where(error: BaseException) -> str:
+    places = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        places.append(f"{traceback.tb_frame.f_globals.get('__name__')}.{code.co_name}:{traceback.tb_lineno}")
+        traceback = traceback.tb_next
+    return " > ".join(places[-8:])

@@ -1,0 +1,173 @@
+"""A gRPC server as FaceCloak runs it: bounded, observable, and stopped without losing a call."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import FrameType
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
+from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak_rpc.interceptor import CallInterceptor
+from facecloak_rpc.metrics import RpcMetrics, serve_metrics
+from facecloak_rpc.readiness import Readiness
+from facecloak_rpc.settings import RpcSettings
+
+# After the last call's handler returned, gRPC still has to put its status on the wire.
+_FLUSH_SECONDS = 1.0
+_log = structlog.get_logger("facecloak.server")
+
+
+class AddressInUse(FaceCloakError):
+    """The server cannot listen where it was told to."""
+
+    code = ErrorCode.UNAVAILABLE
+    reason = "ADDRESS_IN_USE"
+
+
+@dataclass
+class RpcServer:
+    """A built server. ``start`` it, then ``run_until_signal`` or ``stop`` it; it cannot be started again."""
+
+    settings: RpcSettings
+    grpc_server: grpc.Server
+    port: int
+    """The port it listens on, also when the settings said 0."""
+    interceptor: CallInterceptor
+    readiness: Readiness
+    registry: CollectorRegistry
+    begin_drain: Callable[[], None]
+    """Called when a stop begins: ends long calls that would otherwise outlast the grace."""
+    close: Callable[[], None]
+    """Called when no call is left: releases what the service holds."""
+    _metrics_server: WSGIServer | None = field(default=None, init=False)
+
+    @property
+    def target(self) -> str:
+        """``host:port`` for clients on the same machine."""
+        return f"{self.settings.host}:{self.port}"
+
+    @property
+    def metrics_port(self) -> int:
+        """Port of /metrics, 0 when it is off."""
+        return self._metrics_server.server_port if self._metrics_server else 0
+
+    def start(self) -> None:
+        """Begins to serve. Health answers NOT_SERVING until the first probe has succeeded."""
+        if self.settings.metrics_port:
+            try:
+                self._metrics_server = serve_metrics(
+                    self.registry, host=self.settings.host, port=self.settings.metrics_port
+                )
+            except OSError as error:
+                raise AddressInUse("the metrics port is taken", port=self.settings.metrics_port) from error
+        self.grpc_server.start()
+        self.readiness.start()
+        _log.info("listening", target=self.target, metrics_port=self.metrics_port)
+
+    def stop(self, *, grace_seconds: float | None = None, hurry: threading.Event | None = None) -> None:
+        """Refuses new calls, lets those in flight finish within the grace, then closes; ``hurry`` ends the grace."""
+        grace = self.settings.grace_seconds if grace_seconds is None else grace_seconds
+        self.readiness.stop()
+        stopped = self.grpc_server.stop(grace)
+        self.begin_drain()
+        # gRPC waits for health watchers and reflection too, which clients never close: wait for the calls that matter.
+        waited = 0.0
+        while waited < grace and not (hurry is not None and hurry.is_set()):
+            if self.interceptor.wait_idle(min(0.1, grace - waited)):
+                break
+            waited += 0.1
+        hurried = hurry is not None and hurry.is_set()
+        self.grpc_server.stop(None if hurried else min(_FLUSH_SECONDS, grace))
+        stopped.wait(_FLUSH_SECONDS + 1.0)
+        self.close()
+        if self._metrics_server is not None:
+            self._metrics_server.shutdown()
+            self._metrics_server.server_close()
+        _log.info("stopped", hurried=hurried)
+
+    def run_until_signal(self) -> int:
+        """Starts, and serves until SIGTERM or SIGINT; a second one stops at once. Returns the exit status, 0.
+
+        Only callable in the main thread, where Python delivers signals.
+        """
+        asked, hurry = threading.Event(), threading.Event()
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            (hurry if asked.is_set() else asked).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        self.start()
+        while not asked.wait(3600):
+            pass
+        _log.info("draining", grace_seconds=self.settings.grace_seconds)
+        self.stop(hurry=hurry)
+        return 0
+
+
+def build_server(
+    *,
+    settings: RpcSettings,
+    service: str,
+    add_servicer: Callable[[grpc.Server], None],
+    probe: Callable[[], None],
+    registry: CollectorRegistry,
+    workers: int,
+    begin_drain: Callable[[], None] = lambda: None,
+    close: Callable[[], None] = lambda: None,
+) -> RpcServer:
+    """Builds a server of one service, bound to its port but not started.
+
+    Args:
+        service: full name of the service, such as ``facecloak.v1.ApplyService``.
+        probe: raises unless everything that the service depends on answers.
+        workers: threads that serve calls; a streaming call holds one for as long as it lasts.
+
+    Raises:
+        AddressInUse: the port is taken or the host is not this machine's.
+    """
+    interceptor = CallInterceptor(RpcMetrics(registry))
+    grpc_server = grpc.server(
+        ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rpc"),
+        interceptors=[interceptor],
+        maximum_concurrent_rpcs=settings.concurrent_calls_limit,
+        options=_server_options(settings),
+    )
+    health_servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
+    add_servicer(grpc_server)
+    reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    address = f"{settings.host}:{settings.port}"
+    try:
+        port = grpc_server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise AddressInUse("the server cannot listen at this address", address=address) from error
+    readiness = Readiness(health_servicer, service=service, probe=probe, every_seconds=settings.readiness_seconds)
+    return RpcServer(
+        settings=settings, grpc_server=grpc_server, port=port, interceptor=interceptor, readiness=readiness,
+        registry=registry, begin_drain=begin_drain, close=close,
+    )  # fmt: skip
+
+
+def _server_options(settings: RpcSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.message_bytes_limit),
+        ("grpc.max_send_message_length", settings.message_bytes_limit),
+        ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
+        # Let clients ping as often as we do; the default would close their connections for it.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Two servers on one port would share the calls between them without anybody noticing.
+        ("grpc.so_reuseport", 0),
+    ]

@@ -1,0 +1,85 @@
+"""Settings that both servers have, and printing them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from facecloak_rpc.logging import LogFormat, LogLevel
+
+
+class RpcSettings(BaseSettings):
+    """Base of a server's settings. A subclass gives the environment prefix and its own fields."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_nested_delimiter="__", use_attribute_docstrings=True, populate_by_name=True, extra="ignore"
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. The default is the machine itself: photos travel without TLS of our own."""
+
+    port: int = Field(default=0, ge=0, le=65535)
+    """TCP port to listen on; 0 takes a free one, which the log names."""
+
+    message_mebibytes_limit: int = Field(default=64, ge=1, le=1024)
+    """Largest message in either direction, MiB. 64 holds a 48-megapixel photo; gRPC's own default of 4 rejects 12."""
+
+    concurrent_calls_limit: int = Field(default=128, ge=1)
+    """Most calls open at once, health watchers included; gRPC itself rejects more with RESOURCE_EXHAUSTED."""
+
+    keepalive_seconds: float = Field(default=30.0, gt=0)
+    """Pings an idle connection this often, seconds, to notice a client that vanished without closing."""
+
+    keepalive_timeout_seconds: float = Field(default=10.0, gt=0)
+    """Gives a connection up when a ping is not answered for this long, seconds."""
+
+    grace_seconds: float = Field(default=30.0, ge=0)
+    """Time that calls in flight get to finish after SIGTERM, seconds."""
+
+    readiness_seconds: float = Field(default=15.0, gt=0)
+    """Time between two probes of what the service depends on, seconds; the health service answers by the last one."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the Prometheus endpoint /metrics, on the same host; 0 turns it off."""
+
+    log_format: LogFormat = "json"
+    """json (one object a line) or console."""
+
+    log_level: LogLevel = "info"
+    """Least important level that is logged."""
+
+    @property
+    def message_bytes_limit(self) -> int:
+        """Largest message, bytes."""
+        return self.message_mebibytes_limit * 1024 * 1024
+
+
+def describe(settings: RpcSettings) -> str:
+    """Returns the settings as lines of ``ENVIRONMENT_NAME=value`` below what each means; secrets are withheld."""
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    return "\n".join(_lines(settings, prefix)) + "\n"
+
+
+def _lines(model: BaseModel, prefix: str) -> list[str]:
+    lines: list[str] = []
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            lines += _lines(value, f"{prefix}{name.upper()}__")
+            continue
+        lines += [f"# {line}" for line in (field.description or "").splitlines()]
+        lines.append(f"{prefix}{name.upper()}={_text(value)}")
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return "<set>"
+    if value is None:
+        return ""
+    if isinstance(value, tuple | list | dict):
+        return json.dumps(value, default=str)
+    return str(value)
