@@ -31,13 +31,17 @@ class ModelRepository:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
+    def folders(self) -> tuple[str, ...]:
+        """Names of all folders with a spec, readable or not, sorted."""
+        return tuple(sorted(path.parent.name for path in self.root.glob("*/spec.toml")))
+
     def names(self, kind: ModelKind | None = None) -> tuple[str, ...]:
         """Names of the models that have a readable spec, sorted; of one kind if given."""
         found = []
-        for path in sorted(self.root.glob("*/spec.toml")):
+        for name in self.folders():
             try:
-                spec = self.spec(path.parent.name)
-            except (SpecInvalid, ModelDamaged):
+                spec = self.spec(name)
+            except (SpecInvalid, ModelDamaged, RecognizerUnknown):
                 continue  # `models list` and `models verify` name it; one bad folder must not stop the others
             if kind is None or spec.kind is kind:
                 found.append(spec.name)

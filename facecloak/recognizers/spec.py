@@ -6,6 +6,7 @@ spec says where a model comes from, what it may be used for, and the digests tha
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tomllib
@@ -132,8 +133,6 @@ class RecognizerSpec:
 
     def to_toml(self) -> str:
         """The text of ``spec.toml``; :func:`parse_spec` is its inverse."""
-        import tomlkit  # only an import writes specs
-
         crop, prep, source = self.crop, self.preprocessing, self.source
         document: dict[str, Any] = {
             "name": self.name,
@@ -156,7 +155,7 @@ class RecognizerSpec:
             },
             "digests": {"model": self.model_sha256, "gradient": self.gradient_sha256, "recipe": self.recipe},
         }
-        return tomlkit.dumps(document)
+        return _toml(document)
 
 
 _SOURCE_FIELDS = ("package", "version", "integrity", "file", "weights_sha256")
@@ -209,6 +208,20 @@ def parse_spec(text: str | bytes) -> RecognizerSpec:
         gradient_sha256=_text(digests, "gradient"),
         recipe=_text(digests, "recipe"),
     )
+
+
+def _toml(document: Mapping[str, Any]) -> str:
+    """TOML of texts, numbers, flat lists and one level of tables: all that a spec holds (TOML v1.0.0)."""
+    lines = [f"{key} = {_toml_value(value)}" for key, value in document.items() if not isinstance(value, dict)]
+    for name, table in document.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: object) -> str:
+    # A JSON text is a TOML basic string but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _require(condition: bool, name: str, rule: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ class GraphBuilder:
         self._constants: dict[tuple[bytes, str, tuple[int, ...]], str] = {}
         self._initializers: list[onnx.TensorProto] = []
 
-    def constant(self, value: np.ndarray | float | Sequence[int], dtype: type | None = None) -> str:
+    def constant(self, value: np.ndarray | float | Sequence[float], dtype: type | None = None) -> str:
         array = np.ascontiguousarray(np.asarray(value, dtype)).reshape(np.shape(value))
         key = (array.tobytes(), array.dtype.str, array.shape)
         if key not in self._constants:
@@ -37,7 +38,7 @@ class GraphBuilder:
     def ints(self, value: Sequence[int]) -> str:
         return self.constant(value, np.int64)
 
-    def add(self, operation: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+    def add(self, operation: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         output = output or f"{operation.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operation, list(inputs), [output], name=output + "/node", **attributes))
         return output

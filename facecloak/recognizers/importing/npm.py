@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
 
@@ -107,7 +107,8 @@ def read_members(file: IO[bytes], members: Mapping[str, int], *, package: str) -
     """
     found: dict[str, bytes] = {}
     try:
-        unpacked = _Bounded(gzip.GzipFile(fileobj=file), package)
+        # The stream mode of tarfile calls read() only.
+        unpacked = cast(IO[bytes], _Bounded(gzip.GzipFile(fileobj=file), package))
         with tarfile.open(fileobj=unpacked, mode="r|", errorlevel=1) as archive:
             for index, entry in enumerate(archive):
                 if index >= MAX_MEMBERS:

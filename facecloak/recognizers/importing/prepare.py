@@ -77,7 +77,7 @@ def prepare(network: onnx.ModelProto, spec: RecognizerSpec) -> onnx.ModelProto:
         helper.make_node("Flatten", [f"net/{output}"], ["unit/raw"], axis=1),
         helper.make_node("Mul", ["unit/raw", "unit/raw"], ["unit/squares"]),
         helper.make_node("ReduceSum", ["unit/squares", axis], ["unit/sum"], keepdims=1),
-        helper.make_node("Add", ["unit/sum", constant("unit/least", np.float32(_MIN_NORM**2))], ["unit/positive"]),
+        helper.make_node("Add", ["unit/sum", constant("unit/least", np.array(_MIN_NORM**2, np.float32))], ["unit/positive"]),
         helper.make_node("Sqrt", ["unit/positive"], ["unit/norm"]),
         helper.make_node("Div", ["unit/raw", "unit/norm"], ["embedding"]),
     ]

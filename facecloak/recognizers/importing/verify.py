@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from facecloak.errors import FaceCloakError
 from facecloak.recognizers.errors import ModelUnsupported, VerificationFailed
 from facecloak.recognizers.onnx_runtime import open_session
+from facecloak.recognizers.repository import ModelRepository
 from facecloak.recognizers.spec import CROP_SIZE, RecognizerSpec
 
 BATCH_TOLERANCE = 1e-3
@@ -63,6 +65,30 @@ def verify_network(model: bytes, spec: RecognizerSpec) -> None:
         raise ModelUnsupported(f"{spec.name!r} does not run in ONNX Runtime: {_first_line(error)}") from error
     if not all(np.isfinite(output).all() for output in outputs):
         raise VerificationFailed(f"the outputs of {spec.name!r} are not finite", model=spec.name)
+
+
+def verify_gradient(model: bytes, gradient: bytes) -> None:
+    """Compare a gradient graph with central differences of its recognizer. Raises GradientError."""
+    import onnx
+
+    from facecloak.recognizers.gradient import verify
+
+    verify(onnx.load_model_from_string(model), onnx.load_model_from_string(gradient))
+
+
+def verify_stored(repository: ModelRepository, name: str) -> str | None:
+    """Check one model of the repository all through: digests, a run, its gradient. None, or what is wrong."""
+    try:
+        spec, model = repository.spec(name), repository.read_model(name)
+        if not spec.is_recognizer:
+            verify_network(model, spec)
+            return None
+        verify_recognizer(model, spec)
+        if spec.has_gradient:
+            verify_gradient(model, repository.read_gradient(name))
+    except FaceCloakError as error:
+        return error.public_message
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,1 @@
+"""Commands that need only the facecloak package; heavy imports stay inside their bodies."""

@@ -1,0 +1,180 @@
+"""`facecloak models`: bring, add, list and verify recognizers and face finders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facecloak.recognizers.errors import ModelDamaged, ModelUnsupported, RecognizerUnknown, SpecInvalid
+from facecloak.recognizers.repository import MAX_MODEL_BYTES, ModelRepository
+from facecloak.recognizers.spec import MAX_SPEC_BYTES, RecognizerSpec
+
+if TYPE_CHECKING:
+    from facecloak.recognizers.importing.pull import PullReport
+
+_repository_option = click.option(
+    "--repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("model_repository"),
+    envvar="FACECLOAK_MODEL_REPOSITORY",
+    show_default=True,
+    show_envvar=True,
+    help="The folder of models.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+
+
+def register(root: click.Group) -> None:
+    """Add the group to the root command."""
+    root.add_command(models)
+
+
+@click.group()
+def models() -> None:
+    """Face recognizers and finders: bring, add, list, verify."""
+
+
+@models.command()
+@_repository_option
+@click.option("--without-largest", is_flag=True, help="Skip the largest package (145 MB) and the recognizers in it.")
+@click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=600.0, show_default=True,
+              help="Seconds to wait for one package.")  # fmt: skip
+@_json_option
+def pull(repository: Path, *, without_largest: bool, timeout_seconds: float, as_json: bool) -> None:
+    """Bring the default models, convert and verify them. Does nothing where all is in place."""
+    from rich.console import Console
+
+    from facecloak.recognizers.importing.pull import PullEvent, PullStep
+    from facecloak.recognizers.importing.pull import pull as pull_models
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("Checking the models") as status:
+
+        def show(event: PullEvent) -> None:
+            if event.step is PullStep.FETCHING:
+                status.update(f"Bringing {event.subject} ({event.bytes / 1e6:.0f} MB)")
+            elif event.step is PullStep.CONVERTING:
+                status.update(f"Converting and verifying {event.subject}")
+            elif event.step is PullStep.WRITTEN and not as_json:
+                console.print(f"{event.subject}: ready")
+
+        report = pull_models(
+            ModelRepository(repository), skip_largest=without_largest, progress=show, deadline_seconds=timeout_seconds
+        )
+    if as_json:
+        _print_json({"current": report.current, "written": report.written, "skipped": report.skipped})
+    else:
+        click.echo(_summary(report, repository))
+
+
+@models.command()
+@click.argument("spec_path", metavar="SPEC.toml", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("onnx_path", metavar="ONNX", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_repository_option
+@click.option("--evaluator-only", is_flag=True, help="Measure with it, never learn from it: no gradient graph is made.")
+@click.option("--replace", is_flag=True, help="Replace a model of the same name.")
+@_json_option
+def add(
+    spec_path: Path, onnx_path: Path, repository: Path, *, evaluator_only: bool, replace: bool, as_json: bool
+) -> None:
+    """Add your own recognizer: an ONNX file and its spec (docs/recognizers.md)."""
+    from facecloak.recognizers.importing.add import add_recognizer
+
+    spec = add_recognizer(
+        ModelRepository(repository),
+        spec_toml=_read(spec_path, limit=MAX_SPEC_BYTES, error=SpecInvalid),
+        onnx_file=_read(onnx_path, limit=MAX_MODEL_BYTES, error=ModelUnsupported),
+        with_gradient=not evaluator_only,
+        replace_existing=replace,
+    )
+    if as_json:
+        _print_json(_describe(spec))
+    else:
+        use = "surrogate and evaluator" if spec.has_gradient else "evaluator only"
+        click.echo(f"{spec.name}: added ({use}, embeddings of {spec.embedding_size})")
+
+
+@models.command(name="list")
+@_repository_option
+@_json_option
+def list_models(repository: Path, *, as_json: bool) -> None:
+    """List the models that are in place."""
+    store = ModelRepository(repository)
+    specs = [store.spec(name) for name in store.names()]
+    if as_json:
+        _print_json([_describe(spec) for spec in specs])
+        return
+    if not specs:
+        click.echo(f"no models in {repository}: run `facecloak models pull`", err=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "kind", "embedding", "use", "license", "source", box=None, pad_edge=False)
+    for spec in specs:
+        use = ("surrogate" if spec.has_gradient else "evaluator") if spec.is_recognizer else "finder"
+        source = f"{spec.source.package}@{spec.source.version}" if spec.source.package else "added"
+        table.add_row(spec.name, str(spec.kind), str(spec.embedding_size or ""), use, spec.license or "?", source)
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@models.command()
+@_repository_option
+@_json_option
+@click.pass_context
+def verify(context: click.Context, repository: Path, *, as_json: bool) -> None:
+    """Check every model's digest, run it, and compare its gradient with finite differences."""
+    from facecloak.recognizers.importing.verify import verify_stored
+
+    store = ModelRepository(repository)
+    faults = {name: verify_stored(store, name) for name in store.folders()}
+    if not faults:
+        raise RecognizerUnknown("there are no models to verify: run `facecloak models pull`")
+    if as_json:
+        _print_json({name: {"intact": fault is None, "fault": fault} for name, fault in faults.items()})
+    else:
+        for name, fault in faults.items():
+            click.echo(f"{name}: {'intact' if fault is None else fault}")
+    if any(fault is not None for fault in faults.values()):
+        context.exit(1)
+
+
+def _summary(report: PullReport, repository: Path) -> str:
+    total = len(report.current) + len(report.written)
+    text = f"{total} models in {repository} ({len(report.written)} new)"
+    if report.skipped:
+        text += f"; skipped as the largest download: {', '.join(report.skipped)}"
+    return text
+
+
+def _describe(spec: RecognizerSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "kind": str(spec.kind),
+        "embedding_size": spec.embedding_size,
+        "surrogate": spec.has_gradient,
+        "license": spec.license,
+        "permitted_use": spec.permitted_use,
+        "package": spec.source.package,
+        "version": spec.source.version,
+        "weights_sha256": spec.source.weights_sha256,
+        "model_sha256": spec.model_sha256,
+    }
+
+
+def _read(path: Path, *, limit: int, error: type[SpecInvalid] | type[ModelUnsupported]) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as fault:
+        raise ModelDamaged(f"{path.name} cannot be read") from fault
+    if len(data) > limit:
+        raise error(f"{path.name} is larger than {limit} bytes", limit=limit)
+    return data
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
