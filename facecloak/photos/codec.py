@@ -1,0 +1,51 @@
+"""The two entry points: a photo's bytes to upright pixels, and changed pixels back to the photo's own kind of bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from facecloak.photos import jpeg, png, webp
+from facecloak.photos.errors import PhotoTruncated, PixelsMismatch, UnsupportedPhoto
+from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
+from facecloak.photos.orientation import to_stored, to_upright
+from facecloak.photos.photo import Photo
+
+_CODECS = ((jpeg.SIGNATURE, jpeg.decode), (png.SIGNATURE, png.decode), (webp.SIGNATURE, webp.decode))
+
+
+def decode_photo(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
+    """Decode a JPEG, PNG or WebP; the limits are checked from the header, before anything is decoded.
+
+    Raises:
+        PhotoTooLarge: beyond ``limits``.
+        PhotoTruncated, PhotoDamaged: not a whole file; nothing is ever filled in.
+        UnsupportedPhoto: another format or an unusual kind; UnsupportedColorMode and AnimatedPhoto are cases of it.
+    """
+    limits.check_bytes(len(data))
+    if not data:
+        raise PhotoTruncated("The photo is empty.", bytes=0)
+    for signature, decode in _CODECS:
+        if signature.match(data):
+            decoded = decode(data, limits)
+            upright = to_upright(decoded.stored_srgb_u8, decoded.orientation)
+            upright.setflags(write=False)
+            return Photo(srgb_u8=upright, orientation=decoded.orientation, data=data, encoding=decoded.encoding)
+    raise UnsupportedPhoto("The file is not a JPEG, PNG or WebP photo.")
+
+
+def encode_photo(photo: Photo, srgb_u8: np.ndarray) -> bytes:
+    """Encode changed pixels as the photo was encoded: format, stored orientation, size, quality, metadata, alpha.
+
+    Args:
+        photo: where the pixels came from.
+        srgb_u8: (H, W, 3) uint8 RGB, upright, of the photo's own shape. Equal to ``photo.srgb_u8`` gives ``photo.data``.
+
+    Raises:
+        PixelsMismatch: another shape or type.
+    """
+    if srgb_u8.shape != photo.srgb_u8.shape or srgb_u8.dtype != np.uint8:
+        raise PixelsMismatch("The pixels do not belong to this photo.", shape=srgb_u8.shape, dtype=srgb_u8.dtype)
+    if srgb_u8 is photo.srgb_u8 or np.array_equal(srgb_u8, photo.srgb_u8):
+        return photo.data
+    return photo.encoding.encode(to_stored(srgb_u8, photo.orientation))
+

@@ -1,0 +1,199 @@
+"""The structure of a JPEG file: its segments, read without decoding anything (ITU-T T.81 annex B).
+
+Needed because decoders hide what must survive: quantization tables, sampling, scan script, metadata segments byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from facecloak.photos.errors import PhotoDamaged, PhotoTruncated, UnsupportedColorMode, UnsupportedPhoto
+from facecloak.photos.limits import PhotoLimits
+
+SOI, EOI, SOS, DQT, DHT, DRI, COM, APP0, APP1, APP2, APP14 = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE, 0xE0, 0xE1, 0xE2, 0xEE
+BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A marker inside entropy-coded data: not a stuffed zero, not a restart, not a fill byte.
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+ZIGZAG = (
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
+    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55,
+    62, 63,
+)  # fmt: skip
+"""Natural position of the k-th coefficient in zigzag order (T.81 figure A.6)."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One colour component of the frame."""
+
+    identifier: int
+    horizontal: int
+    vertical: int
+    table: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A marker segment: ``data`` is the whole of it, marker and length included."""
+
+    marker: int
+    data: bytes
+
+    @property
+    def payload(self) -> bytes:
+        return self.data[4:]
+
+
+@dataclass
+class JpegStructure:
+    """What a JPEG file says about itself.
+
+    Attributes:
+        metadata: APPn and COM segments before the first scan, in file order.
+        tables: quantization table number -> 64 values in natural (row by row) order.
+        huffman_tables: class and number -> that Huffman table's bytes (code lengths, then symbols); the last one stated.
+        end: offset just behind the EOI marker; what follows is no part of this picture.
+    """
+
+    process: int = 0
+    width: int = 0
+    height: int = 0
+    components: tuple[Component, ...] = ()
+    metadata: list[Segment] = field(default_factory=list)
+    tables: dict[int, list[int]] = field(default_factory=dict)
+    huffman_tables: dict[int, bytes] = field(default_factory=dict)
+    restart_interval: int = 0
+    scans: int = 0
+    end: int = 0
+
+    @property
+    def progressive(self) -> bool:
+        return self.process == PROGRESSIVE
+
+    @property
+    def rgb(self) -> bool:
+        """Whether three components are R, G, B and not Y, Cb, Cr: libjpeg's rule (jdapimin.c, default_decompress_parms)."""
+        if len(self.components) != 3 or any(s.marker == APP0 and s.payload[:5] == b"JFIF\0" for s in self.metadata):
+            return False
+        for segment in self.metadata:
+            if segment.marker == APP14 and segment.payload[:5] == b"Adobe" and len(segment.payload) >= 12:
+                return segment.payload[11] == 0
+        return [component.identifier for component in self.components] == [ord(letter) for letter in "RGB"]
+
+
+def read_structure(data: bytes, limits: PhotoLimits) -> JpegStructure:
+    """Walk a JPEG from SOI to EOI. Raises the refusals of :func:`facecloak.photos.decode_photo`."""
+    found = JpegStructure()
+    for count, (marker, start, end) in enumerate(_segments(data)):
+        limits.check_segments(count)
+        payload = data[start + 4 : end]
+        if marker in _FRAME_MARKERS:
+            _read_frame(found, marker, payload, limits)
+        elif marker == DQT:
+            _read_tables(found, payload)
+        elif marker == DHT:
+            _read_huffman_tables(found, payload)
+        elif marker == DRI:
+            found.restart_interval = int.from_bytes(payload[:2], "big")
+        elif marker == SOS:
+            found.scans += 1
+            limits.check_scans(found.scans)
+        elif marker == EOI:
+            found.end = end
+        elif (APP0 <= marker <= 0xEF or marker == COM) and not found.scans:
+            found.metadata.append(Segment(marker, data[start:end]))
+    if not found.components or not found.scans:
+        raise PhotoDamaged("The JPEG holds no picture.")
+    return found
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment, ending with EOI; entropy-coded data is skipped."""
+    at = 2
+    while True:
+        at = _skip_fill(data, at)
+        marker = data[at + 1]
+        if marker == EOI:
+            yield EOI, at, at + 2
+            return
+        if at + 4 > len(data):
+            raise PhotoTruncated("The JPEG ends inside its header.")
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if end < at + 4:
+            raise PhotoDamaged("The JPEG has a segment of no length.")
+        if end > len(data):
+            raise PhotoTruncated("The JPEG ends inside its header.")
+        yield marker, at, end
+        at = end
+        if marker == SOS:
+            following = _NEXT_MARKER.search(data, end)
+            if following is None:
+                raise PhotoTruncated("The JPEG ends before its picture does.")
+            at = following.start()
+
+
+def _skip_fill(data: bytes, at: int) -> int:
+    """The offset of the next marker's last 0xFF."""
+    start = at
+    while data[at : at + 2] == b"\xff\xff":
+        at += 1
+    if at + 2 > len(data):
+        raise PhotoTruncated("The JPEG ends before its picture does.")
+    if data[at] != 0xFF or data[at + 1] == 0:
+        raise PhotoDamaged("The JPEG has data where a segment should begin.", offset=start)
+    return at
+
+
+def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: PhotoLimits) -> None:
+    if found.components:
+        raise UnsupportedPhoto("The JPEG has more than one frame.")
+    if len(payload) < 6 or len(payload) < 6 + 3 * payload[5]:
+        raise PhotoDamaged("The JPEG's frame header is too short.")
+    precision, count = payload[0], payload[5]
+    found.process = marker
+    found.height, found.width = int.from_bytes(payload[1:3], "big"), int.from_bytes(payload[3:5], "big")
+    if marker not in (BASELINE, EXTENDED, PROGRESSIVE):
+        raise UnsupportedPhoto("The JPEG is arithmetic-coded, lossless or hierarchical.", process=f"SOF{marker - 0xC0}")
+    if precision != 8:
+        raise UnsupportedColorMode(f"The JPEG has {precision} bits a sample; 8 are taken.", bits=precision)
+    if count not in (1, 3):
+        raise UnsupportedColorMode("The JPEG is neither grey nor RGB (CMYK?).", components=count)
+    if not found.width or not found.height:
+        raise UnsupportedPhoto("The JPEG does not state its size.")
+    limits.check_size(found.width, found.height)
+    found.components = tuple(
+        Component(payload[i], payload[i + 1] >> 4, payload[i + 1] & 15, payload[i + 2]) for i in range(6, 6 + 3 * count, 3)
+    )
+    if any(not (1 <= c.horizontal <= 4 and 1 <= c.vertical <= 4) for c in found.components):
+        raise PhotoDamaged("The JPEG has impossible sampling factors.")
+
+
+def _read_tables(found: JpegStructure, payload: bytes) -> None:
+    at = 0
+    while at < len(payload):
+        width, number = 1 + (payload[at] >> 4 != 0), payload[at] & 15
+        values = payload[at + 1 : at + 1 + 64 * width]
+        if len(values) < 64 * width:
+            raise PhotoDamaged("The JPEG has a short quantization table.")
+        natural = [0] * 64
+        for k, position in enumerate(ZIGZAG):
+            natural[position] = int.from_bytes(values[k * width : (k + 1) * width], "big")
+        found.tables.setdefault(number, natural)
+        at += 1 + 64 * width
+
+
+def _read_huffman_tables(found: JpegStructure, payload: bytes) -> None:
+    at = 0
+    while at + 17 <= len(payload):
+        end = at + 17 + sum(payload[at + 1 : at + 17])
+        found.huffman_tables[payload[at]] = payload[at + 1 : end]
+        at = end
+
+
+def metadata_end(data: bytes) -> int:
+    """The offset of the first segment that is not APPn or COM."""
+    return next(start for marker, start, _ in _segments(data) if not (APP0 <= marker <= 0xEF or marker == COM))

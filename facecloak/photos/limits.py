@@ -1,0 +1,63 @@
+"""What a photo may cost, checked from its header before anything is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facecloak.photos.errors import PhotoTooLarge
+
+
+@dataclass(frozen=True)
+class PhotoLimits:
+    """Bounds on one photo. Decoding and encoding peak at about 12 bytes a pixel: 0.8 GB at ``max_pixels``' default."""
+
+    max_bytes: int = 64 * 2**20
+    """Largest file. A 48-megapixel camera JPEG has 10-25 MB."""
+    max_pixels: int = 64 * 2**20
+    """Largest width times height: 67 million, so that 48- and 64-megapixel phones' photos pass and 100 megapixels do not."""
+    max_side: int = 16_384
+    """Longest side, px: WebP's own limit (16,383) rounded up; wide panoramas pass."""
+    max_scans: int = 100
+    """Most scans of a progressive JPEG. Encoders write about 10; each costs one pass over all coefficients, so thousands of
+    empty scans would be a small file that takes minutes (libjpeg-turbo, "Two Issues with the JPEG Standard")."""
+    max_segments: int = 10_000
+    """Most segments or chunks of a file."""
+
+    def check_bytes(self, size: int) -> None:
+        """Raises :class:`PhotoTooLarge` when a file of ``size`` bytes is too large."""
+        if size > self.max_bytes:
+            raise PhotoTooLarge(
+                f"The photo has {size} bytes; at most {self.max_bytes} are taken.",
+                limit="max_bytes", max_bytes=self.max_bytes, bytes=size,
+            )  # fmt: skip
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raises :class:`PhotoTooLarge` when ``width`` x ``height`` px are too many."""
+        if max(width, height) > self.max_side:
+            raise PhotoTooLarge(
+                f"The photo is {width} x {height} pixels; a side may have at most {self.max_side}.",
+                limit="max_side", max_side=self.max_side, width=width, height=height,
+            )  # fmt: skip
+        if width * height > self.max_pixels:
+            raise PhotoTooLarge(
+                f"The photo is {width} x {height} pixels; at most {self.max_pixels} pixels are taken.",
+                limit="max_pixels", max_pixels=self.max_pixels, width=width, height=height,
+            )  # fmt: skip
+
+    def check_scans(self, scans: int) -> None:
+        """Raises :class:`PhotoTooLarge` when a JPEG has too many scans."""
+        if scans > self.max_scans:
+            raise PhotoTooLarge(
+                f"The JPEG has more than {self.max_scans} scans.", limit="max_scans", max_scans=self.max_scans
+            )
+
+    def check_segments(self, segments: int) -> None:
+        """Raises :class:`PhotoTooLarge` when a file has too many segments or chunks."""
+        if segments > self.max_segments:
+            raise PhotoTooLarge(
+                f"The photo has more than {self.max_segments} segments.",
+                limit="max_segments", max_segments=self.max_segments,
+            )  # fmt: skip
+
+
+DEFAULT_LIMITS = PhotoLimits()
