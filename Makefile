@@ -1,0 +1,74 @@
+# Everything works on a fresh clone with Python 3.11 and pip: the first run of any target makes .venv and installs into it.
+#
+#   make demo [PHOTOS=dir]   both services, real recognizers, a real face; writes out/demo/report.html
+#   make test                all tests
+#   make check               format, lint, types, import rules, proto lint: quick, no models
+#   make bench               measurements, JSON into out/
+
+PYTHON ?= python3.11
+PHOTOS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+export FACECLOAK_MODEL_REPOSITORY ?= $(CURDIR)/model_repository
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv protos models demo test check format lint types imports proto-lint bench clean distclean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# Installing again is needed only when what is installed changes; the code itself is installed in place.
+$(STAMPS)/installed: pyproject.toml setup.py constraints.txt $(shell find protos -name '*.proto')
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[enroll,dev]'
+	@mkdir -p $(STAMPS) && touch $@
+
+venv: $(STAMPS)/installed
+
+protos: venv
+	$(BIN)/python setup.py --quiet build_protos
+
+models: venv
+	$(BIN)/facecloak models pull --repository '$(FACECLOAK_MODEL_REPOSITORY)'
+
+demo: venv
+	@$(BIN)/python -m demo $(if $(PHOTOS),--photos '$(PHOTOS)')
+
+test: models
+	$(BIN)/python -m pytest
+
+check: format lint types imports proto-lint
+
+format: venv
+	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
+
+lint: venv
+	$(BIN)/ruff check --quiet .
+
+types: venv
+	$(BIN)/mypy
+
+imports: venv
+	$(BIN)/lint-imports --no-timings
+
+# buf would look for google/rpc/status.proto in a registry of its own; protoc finds it in the installed package.
+proto-lint: venv
+	@mkdir -p out
+	$(BIN)/python -m grpc_tools.protoc -Iprotos -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		--include_imports --include_source_info --descriptor_set_out=out/protos.binpb $$(find protos -name '*.proto')
+	$(BIN)/buf lint out/protos.binpb --path facecloak/v1 --config buf.yaml
+
+bench: models
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -f facecloak/v1/*_pb2*.py facecloak/v1/*_pb2*.pyi $(STAMPS)/installed
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Also what takes long to bring back.
+distclean: clean
+	rm -rf $(VENV) model_repository
