@@ -1,0 +1,346 @@
+"""Cloaking: a user's mask, warped to the user's face, added to a photo at the photo's own size.
+
+:func:`add_mask` is the arithmetic on pixels; :class:`Cloaker` is the whole of apply's domain, from a photo's bytes to bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from facecloak.errors import InvalidInput
+from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, aligning_transform
+from facecloak.mask import MASK_SIZE, Mask
+from facecloak.photos import DEFAULT_LIMITS, Photo, PhotoLimits, decode_photo, encode_photo
+from facecloak.stores.errors import MaskNotFound
+
+SMALLEST_FACE_PX = 24.0
+"""Smallest side of the aligned square in photo px that is cloaked: the smallest face that the finder finds."""
+DOMINANT_AREA_RATIO = 4.0
+"""Without a hint, the largest of several faces is the subject's only where it has this many times every other's area."""
+MAX_SUBJECTS = 64
+"""Most subjects a photo: as many faces as the finder returns."""
+
+_STRIP_ROWS = 128
+_SAME_FACE_DISTANCE = 0.3
+_HINT_MARGIN = 0.5
+# Frontal to profile faces of LFW lie 2-9 template px RMS from the template after alignment; swapped eyes or points in a row, over 15.
+_WORST_HINT_RESIDUAL_PX = 15.0
+
+
+class InvalidFaceHint(InvalidInput):
+    """A face hint that cannot be one: outside the photo, not finite, or five points that form no face."""
+
+    reason = "INVALID_FACE_HINT"
+
+
+class TooManySubjects(InvalidInput):
+    """No subject, or more subjects than a photo may have."""
+
+    reason = "TOO_MANY_SUBJECTS"
+
+
+def add_mask(srgb_u8: np.ndarray, mask: Mask, face: Face, *, strength: float = 1.0) -> np.ndarray:
+    """Add a mask to one face; a changed copy.
+
+    The mask's square of the aligned crop is laid over the face by the inverse of the face's aligning transform: bilinear where
+    the face is larger than the crop, the mean over each photo pixel's area where it is smaller (so that fine detail averages
+    out and does not alias). The sum is rounded and clipped to 0..255. A photo pixel whose centre is outside the square does
+    not change, and no pixel changes by more than ``ceil(strength * max|mask|)`` levels.
+
+    Args:
+        srgb_u8: (H, W, 3) uint8 RGB, upright.
+        mask: the user's mask.
+        face: where; its landmarks count, in px of ``srgb_u8``.
+        strength: factor on the mask's levels, 0..; 1 is the mask as it was made.
+    """
+    cloaked = srgb_u8.copy()
+    to_crop = aligning_transform(face.landmarks)
+    levels = mask.pixels.astype(np.float32) * np.float32(strength)
+    left, top, right, bottom = _bounds(to_crop, width=srgb_u8.shape[1], height=srgb_u8.shape[0])
+    # In strips, so that a face of 48 megapixels needs megabytes and not half a gigabyte of float.
+    for row in range(top, bottom, _STRIP_ROWS):
+        height = min(_STRIP_ROWS, bottom - row)
+        if right > left:
+            strip = cloaked[row : row + height, left:right]
+            change = _warp(levels, _shifted(to_crop, x=left, y=row), width=right - left, height=height)
+            strip[:] = cv2.add(strip, change, dtype=cv2.CV_8U)
+    return cloaked
+
+
+def _bounds(to_crop: np.ndarray, *, width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) px of a photo within which the crop's square lies; right and bottom exclusive."""
+    corners = np.array([[u, v] for u in (-0.5, MASK_SIZE - 0.5) for v in (-0.5, MASK_SIZE - 0.5)])
+    placed = np.linalg.solve(to_crop[:, :2], (corners - to_crop[:, 2]).T)
+    low, high = np.floor(placed.min(axis=1)).astype(int), np.ceil(placed.max(axis=1)).astype(int) + 1
+    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
+    return left, top, max(min(int(high[0]), width), left), max(min(int(high[1]), height), top)
+
+
+def _shifted(to_crop: np.ndarray, *, x: float, y: float) -> np.ndarray:
+    """The transform for a part of the photo whose corner is at ``x``, ``y``."""
+    shifted = to_crop.copy()
+    shifted[:, 2] += to_crop[:, :2] @ (x, y)
+    return shifted
+
+
+def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) float32 of the mask's levels as seen from a photo; zero outside the mask's square."""
+    # One sample a mask pixel and more in each direction; the mean over a photo pixel is then free of aliases.
+    samples = max(1, int(np.ceil(_scale(to_crop) - 1e-6)))
+    fine = to_crop.copy()
+    fine[:, :2] /= samples
+    # The samples of a photo pixel lie around its centre: fine pixel i is at photo (i + 1/2) / samples - 1/2.
+    fine[:, 2] += to_crop[:, :2] @ np.full(2, 0.5 / samples - 0.5)
+    change = cv2.warpAffine(
+        levels,
+        fine,
+        (width * samples, height * samples),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if samples > 1:
+        change = cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)
+    inside = cv2.warpAffine(
+        np.ones((MASK_SIZE, MASK_SIZE), np.uint8),
+        to_crop,
+        (width, height),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    change[inside == 0] = 0
+    return change
+
+
+def _scale(to_crop: np.ndarray) -> float:
+    """Crop px that one photo px becomes."""
+    return float(np.hypot(to_crop[0, 0], to_crop[1, 0]))
+
+
+def square_side_px(face: Face) -> float:
+    """Side of the aligned square in photo px: how large the mask lies on the photo."""
+    return MASK_SIZE / _scale(aligning_transform(face.landmarks))
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A user who is in a photo, and where, as far as the caller knows; a given ``landmarks`` goes before a ``box``.
+
+    Attributes:
+        user_id: whose mask to add.
+        box: a face box in upright px.
+        landmarks: (5, 2) upright px: eye on the image's left, eye on its right, nose tip, mouth corners left and right.
+    """
+
+    user_id: str
+    box: Box | None = None
+    landmarks: np.ndarray | None = None
+
+
+class Outcome(StrEnum):
+    """What was done to one subject. Everything but CLOAKED means: this person is not protected in this photo."""
+
+    CLOAKED = "CLOAKED"
+    NO_FACE = "NO_FACE"
+    """No face in the photo, or none in the given box."""
+    NO_MASK = "NO_MASK"
+    """The user has not been enrolled."""
+    AMBIGUOUS_FACE = "AMBIGUOUS_FACE"
+    """Several faces, no hint, and none is dominant: give a hint."""
+    FACE_TOO_SMALL = "FACE_TOO_SMALL"
+    FACE_ALREADY_TAKEN = "FACE_ALREADY_TAKEN"
+    """Another subject of the same call has this face."""
+
+
+@dataclass(frozen=True)
+class SubjectResult:
+    """The outcome for one subject, the face it is about (None where there is none) and the mask that was added."""
+
+    user_id: str
+    outcome: Outcome
+    face: Face | None = None
+    mask_id: str | None = None
+
+
+@dataclass(frozen=True)
+class CloakResult:
+    """The photo in its own format (the very same bytes where nobody was cloaked) and one result a subject, in order."""
+
+    photo: bytes
+    subjects: tuple[SubjectResult, ...]
+
+
+class Finder(Protocol):
+    """What is needed of :class:`facecloak.faces.FaceFinder`."""
+
+    def find(self, srgb_u8: np.ndarray) -> list[Face]: ...
+
+    def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
+
+
+class MaskSource(Protocol):
+    """Where masks come from: a store, or a cache before one."""
+
+    def get(self, user_id: str) -> Mask:
+        """The user's mask; raises :class:`facecloak.stores.MaskNotFound`."""
+        ...
+
+
+class Cloaker:
+    """Photos in, cloaked photos out. Holds no state between calls; as safe to share between threads as its parts."""
+
+    def __init__(
+        self,
+        finder: Finder,
+        masks: MaskSource,
+        *,
+        limits: PhotoLimits = DEFAULT_LIMITS,
+        smallest_face_px: float = SMALLEST_FACE_PX,
+        strength: float = 1.0,
+    ) -> None:
+        self._finder = finder
+        self._masks = masks
+        self._limits = limits
+        self._smallest_face_px = smallest_face_px
+        self._strength = strength
+
+    def cloak(
+        self, data: bytes, subjects: Sequence[Subject], *, check: Callable[[], None] | None = None
+    ) -> CloakResult:
+        """Add each subject's mask to the subject's face.
+
+        Subjects with a hint choose first, so that one without does not take a face that another is said to have.
+
+        Args:
+            data: a JPEG, PNG or WebP.
+            subjects: 1 .. MAX_SUBJECTS of them.
+            check: called between steps; what it raises (deadline, cancelled) ends the work.
+
+        Raises:
+            TooManySubjects, InvalidFaceHint: before any mask is fetched.
+            PhotoRefused: see :func:`facecloak.photos.decode_photo`.
+            FaceCloakError: what the mask source raises, other than MaskNotFound.
+        """
+        if not 1 <= len(subjects) <= MAX_SUBJECTS:
+            raise TooManySubjects(
+                f"A photo may have 1 to {MAX_SUBJECTS} subjects.", max_subjects=MAX_SUBJECTS, subjects=len(subjects)
+            )
+        check = check or (lambda: None)
+        photo = decode_photo(data, limits=self._limits)
+        check()
+        for index, subject in enumerate(subjects):
+            _check_hint(subject, photo, index=index)
+        search = _Search(self._finder, photo)
+        cloaked = photo.srgb_u8
+        results: dict[int, SubjectResult] = {}
+        for index in sorted(range(len(subjects)), key=lambda index: not _has_hint(subjects[index])):
+            result, mask = self._resolve(subjects[index], search)
+            if mask is not None and result.face is not None:
+                cloaked = add_mask(cloaked, mask, result.face, strength=self._strength)
+            results[index] = result
+            check()
+        return CloakResult(
+            photo=encode_photo(photo, cloaked), subjects=tuple(results[index] for index in range(len(subjects)))
+        )
+
+    def _resolve(self, subject: Subject, search: _Search) -> tuple[SubjectResult, Mask | None]:
+        """The subject's result, and the mask to add where the outcome is CLOAKED."""
+        try:
+            mask = self._masks.get(subject.user_id)
+        except MaskNotFound:
+            return SubjectResult(subject.user_id, Outcome.NO_MASK), None
+        face, outcome = search.face_of(subject)
+        if face is None:
+            return SubjectResult(subject.user_id, outcome), None
+        if square_side_px(face) < self._smallest_face_px:
+            return SubjectResult(subject.user_id, Outcome.FACE_TOO_SMALL, face), None
+        if not search.take(face):
+            return SubjectResult(subject.user_id, Outcome.FACE_ALREADY_TAKEN, face), None
+        return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), mask
+
+
+class _Search:
+    """The faces of one photo: found at most once, and only when a subject without a hint needs them."""
+
+    def __init__(self, finder: Finder, photo: Photo) -> None:
+        self._finder = finder
+        self._photo = photo
+        self._found: list[Face] | None = None
+        self._taken: list[Face] = []
+
+    def face_of(self, subject: Subject) -> tuple[Face | None, Outcome]:
+        """The subject's face, or None and why."""
+        if subject.landmarks is not None:
+            return _face_of_landmarks(subject), Outcome.CLOAKED
+        if subject.box is not None:
+            return self._finder.landmarks_for(self._photo.srgb_u8, subject.box), Outcome.NO_FACE
+        if self._found is None:
+            self._found = self._finder.find(self._photo.srgb_u8)
+        if not self._found:
+            return None, Outcome.NO_FACE
+        largest, *others = sorted(self._found, key=lambda face: face.box.area, reverse=True)
+        if others and largest.box.area < DOMINANT_AREA_RATIO * others[0].box.area:
+            return None, Outcome.AMBIGUOUS_FACE
+        return largest, Outcome.CLOAKED
+
+    def take(self, face: Face) -> bool:
+        """Claim a face for one subject; False where another has it."""
+        if any(_same_face(face, other) for other in self._taken):
+            return False
+        self._taken.append(face)
+        return True
+
+
+def _same_face(one: Face, other: Face) -> bool:
+    distance = np.linalg.norm(one.landmarks.mean(axis=0) - other.landmarks.mean(axis=0))
+    return bool(distance < _SAME_FACE_DISTANCE * min(square_side_px(one), square_side_px(other)))
+
+
+def _has_hint(subject: Subject) -> bool:
+    return subject.box is not None or subject.landmarks is not None
+
+
+def _face_of_landmarks(subject: Subject) -> Face:
+    landmarks = np.asarray(subject.landmarks, np.float32)
+    box = subject.box
+    if box is None:
+        low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+        # Around five landmarks alone; a detector's box is about twice as large in each direction.
+        width, height = np.maximum(high - low, 1e-3)
+        box = Box(float(low[0] - width / 2), float(low[1] - height / 2), float(2 * width), float(2 * height))
+    return Face(box=box, landmarks=landmarks, score=1.0)
+
+
+def _check_hint(subject: Subject, photo: Photo, *, index: int) -> None:
+    """Raises :class:`InvalidFaceHint`."""
+    if subject.landmarks is not None:
+        _check_landmarks(np.asarray(subject.landmarks), photo, index=index)
+    elif subject.box is not None:
+        inside = subject.box.intersection_area(Box(0, 0, photo.width, photo.height))
+        if inside < subject.box.area / 2:
+            raise InvalidFaceHint("A face box lies outside the photo.", subject=index)
+
+
+def _check_landmarks(landmarks: np.ndarray, photo: Photo, *, index: int) -> None:
+    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+        raise InvalidFaceHint("Five landmarks of two finite numbers each are needed.", subject=index)
+    landmarks = landmarks.astype(np.float64)
+    spread = np.ptp(landmarks, axis=0).max()
+    size = np.array([photo.width, photo.height])
+    beyond = np.maximum(-landmarks, landmarks - size).max()
+    center = landmarks.mean(axis=0)
+    if beyond > _HINT_MARGIN * spread or (center < 0).any() or (center > size).any():
+        raise InvalidFaceHint("The landmarks lie outside the photo.", subject=index)
+    if spread < 1:
+        raise InvalidFaceHint("The landmarks all lie in one place.", subject=index)
+    to_crop = aligning_transform(landmarks)
+    aligned = landmarks @ to_crop[:, :2].T + to_crop[:, 2]
+    residual = float(np.sqrt(((aligned - ARCFACE_TEMPLATE) ** 2).sum(axis=1).mean()))
+    if residual > _WORST_HINT_RESIDUAL_PX:
+        raise InvalidFaceHint("The five landmarks do not form a face: are they in the stated order?", subject=index)

@@ -1,0 +1,5 @@
+"""Masks at rest."""
+
+from facecloak.stores.errors import MaskNotFound, StoreUnavailable
+
+__all__ = ["MaskNotFound", "StoreUnavailable"]
