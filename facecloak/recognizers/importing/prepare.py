@@ -72,12 +72,13 @@ def prepare(network: onnx.ModelProto, spec: RecognizerSpec) -> onnx.ModelProto:
         nodes.append(helper.make_node("Identity", [current], ["color/own"]))
         current = "color/own"
     nodes[-1].output[0] = f"net/{image.name}"
+    least = constant("unit/least", np.array(_MIN_NORM**2, np.float32))
     axis = constant("unit/axis", np.array([1], np.int64))
     ending = [
         helper.make_node("Flatten", [f"net/{output}"], ["unit/raw"], axis=1),
         helper.make_node("Mul", ["unit/raw", "unit/raw"], ["unit/squares"]),
         helper.make_node("ReduceSum", ["unit/squares", axis], ["unit/sum"], keepdims=1),
-        helper.make_node("Add", ["unit/sum", constant("unit/least", np.array(_MIN_NORM**2, np.float32))], ["unit/positive"]),
+        helper.make_node("Add", ["unit/sum", least], ["unit/positive"]),
         helper.make_node("Sqrt", ["unit/positive"], ["unit/norm"]),
         helper.make_node("Div", ["unit/raw", "unit/norm"], ["embedding"]),
     ]

@@ -95,7 +95,9 @@ def is_current(repository: ModelRepository, entry: CatalogEntry, *, recipe: str)
     expected = expected.with_digests(
         model_sha256=spec.model_sha256, gradient_sha256=spec.gradient_sha256, recipe=recipe
     )
-    return spec == expected and repository.is_intact(entry.name)
+    if spec != expected or spec.has_gradient != spec.is_recognizer:
+        return False
+    return repository.is_intact(entry.name)
 
 
 def recipe_digest() -> str:

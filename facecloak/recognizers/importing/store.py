@@ -29,10 +29,7 @@ def store_recognizer(
     prepared = prepare(network, spec)
     model = prepared.SerializeToString(deterministic=True)
     verify_recognizer(model, spec)
-    gradient: bytes | None = None
-    if with_gradient:
-        gradient = _gradient(prepared)
-    return repository.write(spec, model=model, gradient=gradient)
+    return repository.write(spec, model=model, gradient=_gradient(prepared) if with_gradient else None)
 
 
 def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec) -> RecognizerSpec:
@@ -42,11 +39,9 @@ def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: Re
     return repository.write(spec, model=model)
 
 
-def _gradient(prepared: onnx.ModelProto) -> bytes | None:
-    try:
-        from facecloak.recognizers.gradient import compile_gradient, verify
-    except ImportError:
-        return None
+def _gradient(prepared: onnx.ModelProto) -> bytes:
+    from facecloak.recognizers.gradient import check_gradient, compile_gradient
+
     compiled = compile_gradient(prepared)
-    verify(prepared, compiled)
+    check_gradient(prepared, compiled)
     return compiled.SerializeToString(deterministic=True)

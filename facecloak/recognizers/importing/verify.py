@@ -71,9 +71,9 @@ def verify_gradient(model: bytes, gradient: bytes) -> None:
     """Compare a gradient graph with central differences of its recognizer. Raises GradientError."""
     import onnx
 
-    from facecloak.recognizers.gradient import verify
+    from facecloak.recognizers.gradient import check_gradient
 
-    verify(onnx.load_model_from_string(model), onnx.load_model_from_string(gradient))
+    check_gradient(onnx.load_model_from_string(model), onnx.load_model_from_string(gradient))
 
 
 def verify_stored(repository: ModelRepository, name: str) -> str | None:
