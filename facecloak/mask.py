@@ -87,11 +87,15 @@ class Mask:
         _require(isinstance(self.pixels, np.ndarray), "pixels are no array")
         _require(self.pixels.shape == (MASK_SIZE, MASK_SIZE, 3), f"pixels have the shape {self.pixels.shape}")
         _require(self.pixels.dtype == np.int8, f"pixels are {self.pixels.dtype}, not int8")
-        _require(isinstance(self.mask_id, str) and bool(_MASK_ID.fullmatch(self.mask_id)), "mask_id is not 32 hex digits")
+        _require(
+            isinstance(self.mask_id, str) and bool(_MASK_ID.fullmatch(self.mask_id)), "mask_id is not 32 hex digits"
+        )
         _require(_is_instant(self.created_at), "created_at is not an ISO 8601 instant with a zone")
         _require(type(self.seed) is int and 0 <= self.seed < 2**63, "seed is out of range")
         _require(self.geometry == GEOMETRY, f"geometry is not {GEOMETRY}")
-        _require(isinstance(self.versions, Mapping) and isinstance(self.report, Mapping), "versions or report is no mapping")
+        _require(
+            isinstance(self.versions, Mapping) and isinstance(self.report, Mapping), "versions or report is no mapping"
+        )
         _require(
             all(isinstance(key, str) and isinstance(value, str) for key, value in self.versions.items()),
             "versions must map str to str",

@@ -20,7 +20,11 @@ from facecloak.mask import (
 )
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=10,
 )
@@ -114,7 +118,7 @@ def test_not_a_mask(data: bytes) -> None:
 
 
 def test_a_later_format_is_refused_by_name() -> None:
-    later = DATA.replace(rb'\"format_version\":1', rb'\"format_version\":2')
+    later = DATA.replace(rb"\"format_version\":1", rb"\"format_version\":2")
     with pytest.raises(MaskFormatUnsupported) as refusal:
         Mask.from_bytes(later)
     assert refusal.value.reason == "MASK_FORMAT_UNSUPPORTED"

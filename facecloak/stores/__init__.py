@@ -1,5 +1,32 @@
-"""Masks at rest."""
+"""Masks at rest: sealed, under names that do not tell the user, in a local folder or an S3 bucket."""
 
-from facecloak.stores.errors import MaskNotFound, StoreUnavailable
+from facecloak.stores.base import MaskStore
+from facecloak.stores.errors import (
+    InvalidStoreUrl,
+    InvalidUserId,
+    KeyUnusable,
+    MaskNotFound,
+    SealBroken,
+    StoreUnavailable,
+    WrongKey,
+)
+from facecloak.stores.local import LocalMaskStore
+from facecloak.stores.s3 import S3Connection, S3MaskStore
+from facecloak.stores.sealing import Sealer
+from facecloak.stores.urls import open_store
 
-__all__ = ["MaskNotFound", "StoreUnavailable"]
+__all__ = [
+    "InvalidStoreUrl",
+    "InvalidUserId",
+    "KeyUnusable",
+    "LocalMaskStore",
+    "MaskNotFound",
+    "MaskStore",
+    "S3Connection",
+    "S3MaskStore",
+    "SealBroken",
+    "Sealer",
+    "StoreUnavailable",
+    "WrongKey",
+    "open_store",
+]

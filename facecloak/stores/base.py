@@ -1,0 +1,54 @@
+"""The interface of all mask stores."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from facecloak.mask import MAX_MASK_BYTES, Mask
+from facecloak.stores.sealing import OVERHEAD_BYTES, Sealer
+
+MAX_OBJECT_BYTES = MAX_MASK_BYTES + OVERHEAD_BYTES
+"""Largest stored object; nothing longer is ever read into memory."""
+
+
+class MaskStore(Protocol):
+    """Keeps at most one mask a user, sealed, under a name that does not tell the user. Safe to share between threads.
+
+    Every method raises :class:`InvalidUserId` for an impossible user id and :class:`StoreUnavailable` when the store does not
+    answer in bounded time.
+    """
+
+    def put(self, user_id: str, mask: Mask) -> None:
+        """Keep ``mask``, in place of the user's earlier one; when this returns, it is durable."""
+        ...
+
+    def get(self, user_id: str) -> Mask:
+        """The user's mask.
+
+        Raises:
+            MaskNotFound: there is none.
+            MaskCorrupt, SealBroken, WrongKey: there is one, and it cannot be used.
+        """
+        ...
+
+    def delete(self, user_id: str) -> bool:
+        """Remove the user's mask; whether there was one."""
+        ...
+
+    def version(self, user_id: str) -> str | None:
+        """Changes whenever the mask does; None where there is none. Much cheaper than :meth:`get`: for caches."""
+        ...
+
+    def probe(self) -> None:
+        """Prove that the store can be written and read now; raises :class:`StoreUnavailable`."""
+        ...
+
+
+def seal_mask(sealer: Sealer, mask: Mask, *, name: str) -> bytes:
+    """The object to store for ``mask``."""
+    return sealer.seal(mask.to_bytes(), name=name)
+
+
+def open_mask(sealer: Sealer, sealed: bytes, *, name: str) -> Mask:
+    """The mask in a stored object; raises :class:`SealBroken`, :class:`WrongKey`, :class:`MaskCorrupt`."""
+    return Mask.from_bytes(sealer.open(sealed, name=name))

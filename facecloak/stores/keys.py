@@ -1,0 +1,80 @@
+"""One secret, three derived keys: for sealing, for object names, and a public id of the secret.
+
+HKDF-SHA256 (RFC 5869) keeps them apart: no use of one tells anything about another.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from facecloak.stores.atomic import write_new
+from facecloak.stores.errors import InvalidUserId, KeyUnusable
+
+KEY_BYTES = 32
+KEY_ID_BYTES = 8
+MAX_USER_ID_BYTES = 256
+
+
+def derive(secret: bytes, purpose: str, /, *, length: int = KEY_BYTES) -> bytes:
+    """A key of ``length`` bytes for one purpose; raises :class:`KeyUnusable` for a secret of another size than 32 bytes."""
+    if len(secret) != KEY_BYTES:
+        raise KeyUnusable(f"The key must have {KEY_BYTES} bytes.", bytes=len(secret))
+    info = f"facecloak/{purpose}/1".encode()
+    return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=info).derive(secret)
+
+
+def object_name(name_key: bytes, user_id: str) -> str:
+    """The name a user's mask is stored under: HMAC-SHA256 of the user id, 64 hex digits; tells nobody else who it is.
+
+    Raises:
+        InvalidUserId: empty, longer than MAX_USER_ID_BYTES in UTF-8, or not encodable.
+    """
+    try:
+        encoded = user_id.encode()
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise InvalidUserId("The user id is not text.") from error
+    if not 0 < len(encoded) <= MAX_USER_ID_BYTES:
+        raise InvalidUserId(
+            f"A user id has 1 to {MAX_USER_ID_BYTES} bytes.", max_bytes=MAX_USER_ID_BYTES, bytes=len(encoded)
+        )
+    return hmac.new(name_key, encoded, hashlib.sha256).hexdigest()
+
+
+def key_from_base64(text: str) -> bytes:
+    """A key from a setting; raises :class:`KeyUnusable`."""
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise KeyUnusable("The key is not base64.") from error
+    if len(secret) != KEY_BYTES:
+        raise KeyUnusable(f"The key must have {KEY_BYTES} bytes.", bytes=len(secret))
+    return secret
+
+
+def key_from_file(path: Path) -> bytes:
+    """The key in a file, made (random, mode 0600) where there is none yet; concurrent makers all get the same one.
+
+    Raises:
+        KeyUnusable: unreadable, malformed, or readable by other users of the machine.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_new(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise KeyUnusable("Other users can read the key file: its mode must be 0600.")
+            text = file.read(1024).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyUnusable("The key file cannot be read or made.") from error
+    return key_from_base64(text)

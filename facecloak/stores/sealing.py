@@ -1,0 +1,80 @@
+"""Sealing: AES-256-GCM (NIST SP 800-38D) over every mask before it reaches a store.
+
+A sealed object is: magic "FCS1" (4 bytes), key id (8), nonce (12, random), ciphertext, tag (16). Magic, key id and the object's
+name are authenticated too: an object that was copied to another user's name, or cut, or changed, does not open. Random 96-bit
+nonces are safe for 2**32 masks under one key.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from facecloak.stores import keys
+from facecloak.stores.errors import SealBroken, WrongKey
+
+_MAGIC = b"FCS1"
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_PREFIX_BYTES = len(_MAGIC) + keys.KEY_ID_BYTES
+OVERHEAD_BYTES = _PREFIX_BYTES + _NONCE_BYTES + _TAG_BYTES
+
+
+class Sealer:
+    """Seals, opens and names stored objects with one 32-byte key. Safe to share between threads."""
+
+    def __init__(self, key: bytes) -> None:
+        self._prefix = _MAGIC + keys.derive(key, "key-id", length=keys.KEY_ID_BYTES)
+        self._cipher = AESGCM(keys.derive(key, "seal"))
+        self._name_key = keys.derive(key, "name")
+
+    @classmethod
+    def from_base64(cls, text: str) -> Sealer:
+        """From a setting; raises :class:`KeyUnusable`."""
+        return cls(keys.key_from_base64(text))
+
+    @classmethod
+    def from_key_file(cls, path: Path) -> Sealer:
+        """From a file, made on first use; raises :class:`KeyUnusable`."""
+        return cls(keys.key_from_file(path))
+
+    def __repr__(self) -> str:
+        return f"Sealer({self.key_id})"
+
+    @property
+    def key_id(self) -> str:
+        """Public name of the key, 16 hex digits: says which key an object needs, nothing about the key."""
+        return self._prefix[len(_MAGIC) :].hex()
+
+    def object_name(self, user_id: str) -> str:
+        """The name that the user's mask is stored under; raises :class:`InvalidUserId`."""
+        return keys.object_name(self._name_key, user_id)
+
+    def seal(self, data: bytes, *, name: str) -> bytes:
+        """Seal ``data`` for the object ``name``; OVERHEAD_BYTES longer."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return self._prefix + nonce + self._cipher.encrypt(nonce, data, self._prefix + name.encode())
+
+    def open(self, sealed: bytes, *, name: str) -> bytes:
+        """The inverse of :meth:`seal`.
+
+        Raises:
+            WrongKey: sealed with another key.
+            SealBroken: cut, changed, or sealed for another name.
+        """
+        if len(sealed) < OVERHEAD_BYTES or not sealed.startswith(_MAGIC):
+            raise SealBroken("The stored mask is damaged.")
+        if not sealed.startswith(self._prefix):
+            raise WrongKey(
+                "The stored mask was sealed with another key.",
+                needs_key=sealed[len(_MAGIC) : _PREFIX_BYTES].hex(),
+                has_key=self.key_id,
+            )
+        nonce = sealed[_PREFIX_BYTES : _PREFIX_BYTES + _NONCE_BYTES]
+        try:
+            return self._cipher.decrypt(nonce, sealed[_PREFIX_BYTES + _NONCE_BYTES :], self._prefix + name.encode())
+        except InvalidTag as error:
+            raise SealBroken("The stored mask is damaged.") from error

@@ -1,0 +1,221 @@
+"""What every mask store promises; one suite for all of them."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from facecloak.mask import Mask, MaskCorrupt
+from facecloak.stores import (
+    InvalidUserId,
+    LocalMaskStore,
+    MaskNotFound,
+    MaskStore,
+    S3MaskStore,
+    SealBroken,
+    Sealer,
+    WrongKey,
+    open_store,
+)
+
+MakeMask = Callable[[int], Mask]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A store, another look at the same place with any key, and raw access to the objects in it."""
+
+    store: MaskStore
+    reopen: Callable[[Sealer], MaskStore]
+    names: Callable[[], list[str]]
+    read: Callable[[str], bytes]
+    write: Callable[[str, bytes], None]
+
+
+@pytest.fixture(params=["local", "s3"])
+def case(request: pytest.FixtureRequest, tmp_path: Path, sealer: Sealer) -> Iterator[Case]:
+    if request.param == "local":
+        root = tmp_path / "masks"
+        yield Case(
+            store=LocalMaskStore(root, sealer),
+            reopen=lambda key: LocalMaskStore(root, key),
+            names=lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()),
+            read=lambda name: (root / name).read_bytes(),
+            write=lambda name, data: (root / name).write_bytes(data) and None,
+        )
+        return
+    server = request.getfixturevalue("s3")
+    prefix = f"case-{secrets.token_hex(6)}"
+    yield Case(
+        store=open_store(f"s3://{server.bucket}/{prefix}", sealer, s3=server.connection),
+        reopen=lambda key: S3MaskStore(server.client, bucket=server.bucket, prefix=prefix, sealer=key),
+        names=lambda: sorted(
+            o.object_name for o in server.client.list_objects(server.bucket, f"{prefix}/", recursive=True)
+        ),
+        read=lambda name: server.client.get_object(server.bucket, name).read(),
+        write=lambda name, data: server.client.put_object(server.bucket, name, io.BytesIO(data), len(data)) and None,
+    )
+
+
+def test_put_then_get(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    mask = make_mask(1)
+    case.store.put("alice", mask)
+    assert case.store.get("alice") == mask
+    assert case.reopen(sealer).get("alice") == mask
+
+
+def test_get_of_nobody(case: Case) -> None:
+    with pytest.raises(MaskNotFound):
+        case.store.get("nobody")
+    assert case.store.version("nobody") is None
+    assert case.store.delete("nobody") is False
+
+
+def test_put_replaces(case: Case, make_mask: MakeMask) -> None:
+    case.store.put("alice", make_mask(1))
+    before = case.store.version("alice")
+    assert before is not None
+    assert case.store.version("alice") == before
+    case.store.put("alice", make_mask(2))
+    assert case.store.get("alice").seed == 2
+    assert case.store.version("alice") not in (None, before)
+    assert len(case.names()) == 1
+
+
+def test_delete(case: Case, make_mask: MakeMask) -> None:
+    case.store.put("alice", make_mask(1))
+    case.store.put("bob", make_mask(2))
+    assert case.store.delete("alice") is True
+    assert case.store.delete("alice") is False
+    assert case.store.version("alice") is None
+    with pytest.raises(MaskNotFound):
+        case.store.get("alice")
+    assert case.store.get("bob").seed == 2
+
+
+def test_a_user_id_may_be_any_text(case: Case, make_mask: MakeMask) -> None:
+    users = ["../../etc/passwd", "a/b", "名前", "x" * 256, " ", "\n", "\0", "alice", "Alice"]
+    for seed, user in enumerate(users):
+        case.store.put(user, make_mask(seed))
+    assert [case.store.get(user).seed for user in users] == list(range(len(users)))
+
+
+@pytest.mark.parametrize("user", ["", "x" * 257, "\ud800", None, 7])
+def test_an_impossible_user_id_is_refused(case: Case, make_mask: MakeMask, user: str) -> None:
+    calls = [lambda: case.store.get(user), lambda: case.store.delete(user), lambda: case.store.version(user)]
+    for call in [*calls, lambda: case.store.put(user, make_mask(0))]:
+        with pytest.raises(InvalidUserId):
+            call()
+
+
+def test_what_is_stored_tells_nothing(case: Case, make_mask: MakeMask) -> None:
+    mask = make_mask(1)
+    case.store.put("alice", mask)
+    (name,) = case.names()
+    stored = case.read(name)
+    assert "alice" not in name
+    assert b"alice" not in stored
+    assert mask.mask_id.encode() not in stored
+    assert mask.pixels.tobytes()[:64] not in stored
+
+
+def test_any_changed_byte_is_found(case: Case, make_mask: MakeMask) -> None:
+    case.store.put("alice", make_mask(1))
+    (name,) = case.names()
+    stored = case.read(name)
+    for at in (0, 3, 12, 20, len(stored) // 2, len(stored) - 1):
+        case.write(name, stored[:at] + bytes([stored[at] ^ 1]) + stored[at + 1 :])
+        with pytest.raises(SealBroken):
+            case.store.get("alice")
+    case.write(name, stored)
+    case.store.get("alice")
+
+
+@pytest.mark.parametrize("length", [1, 39, 40, 1000])
+def test_a_cut_object_is_found(case: Case, make_mask: MakeMask, length: int) -> None:
+    case.store.put("alice", make_mask(1))
+    (name,) = case.names()
+    case.write(name, case.read(name)[:length])
+    with pytest.raises(SealBroken):
+        case.store.get("alice")
+
+
+def test_an_endless_object_is_not_read_to_its_end(case: Case, make_mask: MakeMask) -> None:
+    case.store.put("alice", make_mask(1))
+    (name,) = case.names()
+    case.write(name, case.read(name) + b"\0" * 5_000_000)
+    with pytest.raises(SealBroken):
+        case.store.get("alice")
+
+
+def test_another_users_object_does_not_open(case: Case, make_mask: MakeMask) -> None:
+    case.store.put("alice", make_mask(1))
+    (alice,) = case.names()
+    case.store.put("bob", make_mask(2))
+    (bob,) = set(case.names()) - {alice}
+    case.write(alice, case.read(bob))
+    with pytest.raises(SealBroken):
+        case.store.get("alice")
+
+
+def test_a_sealed_object_that_is_no_mask(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    case.store.put("alice", make_mask(1))
+    (path,) = case.names()
+    case.write(path, sealer.seal(b"not a mask", name=sealer.object_name("alice")))
+    with pytest.raises(MaskCorrupt):
+        case.store.get("alice")
+
+
+def test_another_key_is_told_apart_from_damage(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    case.store.put("alice", make_mask(1))
+    (path,) = case.names()
+    other = Sealer(bytes(32))
+    # Another key gives other names too, so with it there is simply no mask ...
+    with pytest.raises(MaskNotFound):
+        case.reopen(other).get("alice")
+    # ... unless an object of the other key lies in this one's place.
+    case.write(path, other.seal(make_mask(1).to_bytes(), name=sealer.object_name("alice")))
+    with pytest.raises(WrongKey) as refusal:
+        case.store.get("alice")
+    assert refusal.value.metadata == {"needs_key": other.key_id, "has_key": sealer.key_id}
+
+
+def test_probe_leaves_nothing(case: Case) -> None:
+    case.store.probe()
+    assert case.names() == []
+
+
+def test_concurrent_writers_and_readers(case: Case, make_mask: MakeMask) -> None:
+    masks = [make_mask(seed) for seed in range(4)]
+    case.store.put("alice", masks[0])
+    stop = threading.Event()
+
+    def read() -> int:
+        count = 0
+        while not stop.is_set():
+            assert case.store.get("alice") in masks
+            count += 1
+        return count
+
+    def write(mask: Mask) -> None:
+        for _ in range(8):
+            case.store.put("alice", mask)
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        writers = [pool.submit(write, mask) for mask in masks]
+        try:
+            for writer in writers:
+                writer.result()
+        finally:
+            stop.set()
+        assert all(reader.result() > 0 for reader in readers)
+    assert case.store.get("alice") in masks
+    assert len(case.names()) == 1
