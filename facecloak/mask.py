@@ -104,7 +104,8 @@ class Mask:
         pixels.setflags(write=False)
         object.__setattr__(self, "pixels", pixels)
         object.__setattr__(self, "versions", dict(self.versions))
-        # Through JSON once: what is held is what a file gives back (tuples become lists), and it is the mask's own copy.
+        # Through JSON once: what is held is what a file gives back (tuples become lists), and it is the mask's own
+        # copy.
         object.__setattr__(self, "report", json.loads(_canonical_json(dict(self.report))))
 
     @classmethod

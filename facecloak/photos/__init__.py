@@ -1,4 +1,4 @@
-"""Photos: bytes of a JPEG, PNG or WebP to upright pixels and back, within limits, nothing else about the file changed."""
+"""Photos: a JPEG, PNG or WebP to upright pixels and back, within limits, and nothing else about the file changed."""
 
 from facecloak.photos.codec import decode_photo, encode_photo
 from facecloak.photos.errors import (

@@ -38,7 +38,8 @@ def encode_photo(photo: Photo, srgb_u8: np.ndarray) -> bytes:
 
     Args:
         photo: where the pixels came from.
-        srgb_u8: (H, W, 3) uint8 RGB, upright, of the photo's own shape. Equal to ``photo.srgb_u8`` gives ``photo.data``.
+        srgb_u8: (H, W, 3) uint8 RGB, upright, of the photo's own shape. Equal to ``photo.srgb_u8`` gives
+            ``photo.data``.
 
     Raises:
         PixelsMismatch: another shape or type.
@@ -48,4 +49,3 @@ def encode_photo(photo: Photo, srgb_u8: np.ndarray) -> bytes:
     if srgb_u8 is photo.srgb_u8 or np.array_equal(srgb_u8, photo.srgb_u8):
         return photo.data
     return photo.encoding.encode(to_stored(srgb_u8, photo.orientation))
-

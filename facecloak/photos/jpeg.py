@@ -1,11 +1,11 @@
 """JPEG in, JPEG out: same quantization tables, chroma subsampling and scan script, metadata segments byte for byte.
 
-Taken: 8-bit baseline, extended and progressive Huffman JPEGs, grey, YCbCr or RGB. Refused: CMYK and YCCK (adding RGB levels to
-inks without the profile's transform would be a guess), 12-bit, arithmetic, lossless, hierarchical.
+Taken: 8-bit baseline, extended and progressive Huffman JPEGs, grey, YCbCr or RGB. Refused: CMYK and YCCK (adding RGB
+levels to inks without the profile's transform would be a guess), 12-bit, arithmetic, lossless, hierarchical.
 
-What changes besides the pixels: sampling factors that the encoder cannot write (4:4:0, 4:1:1) become the next finer ones, and
-whatever follows the picture's end is dropped, together with the MPF index (APP2, CIPA DC-007) that points there: those are
-further pictures of the same scene (previews, gain maps, motion), on which nobody was cloaked.
+What changes besides the pixels: sampling factors that the encoder cannot write (4:4:0, 4:1:1) become the next finer
+ones, and whatever follows the picture's end is dropped, together with the MPF index (APP2, CIPA DC-007) that points
+there: those are further pictures of the same scene (previews, gain maps, motion), on which nobody was cloaked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SIGNATURE = re.compile(rb"\xff\xd8\xff")
 
 _EXIF = b"Exif\0\0"
 _MPF = b"MPF\0"
-# libjpeg's messages that mean lost picture data. Extra bytes in front of EOI are common in camera files and lose nothing.
+# libjpeg's messages that mean lost picture data. Extra bytes in front of EOI are common in camera files and lose
+# nothing.
 _LOSSES = re.compile(r"Corrupt JPEG data(?!: \d+ extraneous bytes before marker 0xd9)|Premature end")
 
 
@@ -109,7 +110,8 @@ def _encoding_of(structure: JpegStructure, *, has_trailer: bool) -> JpegEncoding
     while len(tables) > 1 and tables[-1] == tables[-2]:
         tables.pop()
     return JpegEncoding(
-        # A step of zero (seen in the wild) cannot be written again; it decodes as zero, and a step of 1 only refines that.
+        # A step of zero (seen in the wild) cannot be written again; it decodes as zero, and a step of 1 only refines
+        # that.
         tables=tuple(tuple(max(step, 1) for step in table) for table in tables),
         subsampling=_subsampling(structure),
         rgb=structure.rgb,
@@ -148,8 +150,8 @@ def _encode(pixels: np.ndarray, encoding: JpegEncoding) -> bytes:
     try:
         image.save(out, "JPEG", progressive=encoding.progressive, optimize=encoding.optimized, **options)
     except OSError:
-        # Pillow's buffer for progressive and optimized files holds two bytes a pixel; noise at quality 100 takes more. The plain
-        # encoder streams.
+        # Pillow's buffer for progressive and optimized files holds two bytes a pixel; noise at quality 100 takes more.
+        # The plain encoder streams.
         out = io.BytesIO()
         image.save(out, "JPEG", **options)
     return out.getvalue()

@@ -1,6 +1,7 @@
 """The structure of a JPEG file: its segments, read without decoding anything (ITU-T T.81 annex B).
 
-Needed because decoders hide what must survive: quantization tables, sampling, scan script, metadata segments byte for byte.
+Needed because decoders hide what must survive: quantization tables, sampling, scan script, metadata segments byte for
+byte.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from dataclasses import dataclass, field
 from facecloak.photos.errors import PhotoDamaged, PhotoTruncated, UnsupportedColorMode, UnsupportedPhoto
 from facecloak.photos.limits import PhotoLimits
 
-SOI, EOI, SOS, DQT, DHT, DRI, COM, APP0, APP1, APP2, APP14 = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE, 0xE0, 0xE1, 0xE2, 0xEE
+EOI, SOS, DQT, DHT, DRI = 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
+COM, APP0, APP1, APP2, APP14 = 0xFE, 0xE0, 0xE1, 0xE2, 0xEE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # A marker inside entropy-coded data: not a stuffed zero, not a restart, not a fill byte.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 ZIGZAG = (
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55,
-    62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
 )  # fmt: skip
 """Natural position of the k-th coefficient in zigzag order (T.81 figure A.6)."""
 
@@ -55,7 +57,8 @@ class JpegStructure:
     Attributes:
         metadata: APPn and COM segments before the first scan, in file order.
         tables: quantization table number -> 64 values in natural (row by row) order.
-        huffman_tables: class and number -> that Huffman table's bytes (code lengths, then symbols); the last one stated.
+        huffman_tables: class and number -> that Huffman table's bytes (code lengths, then symbols); the last one
+            stated.
         end: offset just behind the EOI marker; what follows is no part of this picture.
     """
 
@@ -76,7 +79,8 @@ class JpegStructure:
 
     @property
     def rgb(self) -> bool:
-        """Whether three components are R, G, B and not Y, Cb, Cr: libjpeg's rule (jdapimin.c, default_decompress_parms)."""
+        """Whether three components are R, G, B and not Y, Cb, Cr: libjpeg's rule (jdapimin.c,
+        default_decompress_parms)."""
         if len(self.components) != 3 or any(s.marker == APP0 and s.payload[:5] == b"JFIF\0" for s in self.metadata):
             return False
         for segment in self.metadata:
@@ -166,7 +170,8 @@ def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: Photo
         raise UnsupportedPhoto("The JPEG does not state its size.")
     limits.check_size(found.width, found.height)
     found.components = tuple(
-        Component(payload[i], payload[i + 1] >> 4, payload[i + 1] & 15, payload[i + 2]) for i in range(6, 6 + 3 * count, 3)
+        Component(payload[at], payload[at + 1] >> 4, payload[at + 1] & 15, payload[at + 2])
+        for at in range(6, 6 + 3 * count, 3)
     )
     if any(not (1 <= c.horizontal <= 4 and 1 <= c.vertical <= 4) for c in found.components):
         raise PhotoDamaged("The JPEG has impossible sampling factors.")

@@ -14,12 +14,14 @@ class PhotoLimits:
     max_bytes: int = 64 * 2**20
     """Largest file. A 48-megapixel camera JPEG has 10-25 MB."""
     max_pixels: int = 64 * 2**20
-    """Largest width times height: 67 million, so that 48- and 64-megapixel phones' photos pass and 100 megapixels do not."""
+    """Largest width times height: 67 million, so that 48- and 64-megapixel phones' photos pass and 100 megapixels do
+    not."""
     max_side: int = 16_384
     """Longest side, px: WebP's own limit (16,383) rounded up; wide panoramas pass."""
     max_scans: int = 100
-    """Most scans of a progressive JPEG. Encoders write about 10; each costs one pass over all coefficients, so thousands of
-    empty scans would be a small file that takes minutes (libjpeg-turbo, "Two Issues with the JPEG Standard")."""
+    """Most scans of a progressive JPEG. Encoders write about 10; each costs one pass over all coefficients, so
+    thousands of empty scans would be a small file that takes minutes (libjpeg-turbo, "Two Issues with the JPEG
+    Standard")."""
     max_segments: int = 10_000
     """Most segments or chunks of a file."""
 

@@ -1,7 +1,8 @@
 """EXIF orientation: reading the tag, and turning pixels between stored and upright.
 
-EXIF 2.32 (CIPA DC-008), tag 0x0112; values 1-8 as in TIFF 6.0. A reader of its own because the libraries' either reject whole
-EXIF blocks for one broken tag or decode every tag of hostile input; this one looks at one directory and never raises.
+EXIF 2.32 (CIPA DC-008), tag 0x0112; values 1-8 as in TIFF 6.0. A reader of its own because the libraries' either reject
+whole EXIF blocks for one broken tag or decode every tag of hostile input; this one looks at one directory and never
+raises.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _MAX_ENTRIES = 512
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation 1..8 in a TIFF-format EXIF block (with or without the "Exif\\0\\0" prefix); 1 where there is none."""
+    """The orientation 1..8 in a TIFF-format EXIF block (with or without the "Exif\\0\\0" prefix); 1 where there is
+    none."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:

@@ -1,8 +1,9 @@
 """PNG in, PNG out, chunk by chunk (W3C PNG Third Edition).
 
-Returned as they came: 8- and 16-bit RGB, RGBA, grey, grey + alpha. Returned wider than they came, because a mask's levels do not
-fit: palette as RGB(A), grey of 1, 2 or 4 bits as 8-bit grey, a transparent colour (tRNS) as an alpha channel. Interlaced files
-come back not interlaced. All other chunks (iCCP, eXIf, tEXt, pHYs, ...) are kept byte for byte. Refused: animated.
+Returned as they came: 8- and 16-bit RGB, RGBA, grey, grey + alpha. Returned wider than they came, because a mask's
+levels do not fit: palette as RGB(A), grey of 1, 2 or 4 bits as 8-bit grey, a transparent colour (tRNS) as an alpha
+channel. Interlaced files come back not interlaced. All other chunks (iCCP, eXIf, tEXt, pHYs, ...) are kept byte for
+byte. Refused: animated.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class PngEncoding:
     """How a PNG was encoded.
 
     Attributes:
-        stored: (H, W, channels) of 1-4 channels (grey, grey + alpha, RGB, RGBA), uint8 or uint16; as decoded. Alpha and the low
-            byte of 16-bit samples come back from here.
+        stored: (H, W, channels) of 1-4 channels (grey, grey + alpha, RGB, RGBA), uint8 or uint16; as decoded. Alpha and
+            the low byte of 16-bit samples come back from here.
         before, after: the kept chunks in front of and behind the picture data.
     """
 

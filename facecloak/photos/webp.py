@@ -1,4 +1,5 @@
-"""WebP in, WebP out (RFC 9649): lossless stays lossless, lossy keeps its estimated quality; EXIF, ICC, XMP and alpha are kept.
+"""WebP in, WebP out (RFC 9649): lossless stays lossless, lossy keeps its quality (estimated); EXIF, ICC, XMP and alpha
+are kept.
 
 Refused: animated files of more than one frame. A file that holds one frame of an "animation" comes back as a still.
 """
@@ -57,10 +58,7 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     frames = [payload for kind, payload in chunks if kind == b"ANMF"]
     if len(frames) > 1:
         raise AnimatedPhoto("The WebP is animated.", frames=len(frames))
-    if frames:
-        still = _read_chunks(frames[0], start=_ANIMATION_FRAME_HEADER_BYTES, limits=limits)
-    else:
-        still = chunks
+    still = _read_chunks(frames[0], start=_ANIMATION_FRAME_HEADER_BYTES, limits=limits) if frames else chunks
     width, height = _canvas(chunks) or _picture_size(still)
     limits.check_size(width, height)
     limits.check_size(*_picture_size(still))

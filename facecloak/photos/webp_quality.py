@@ -1,4 +1,4 @@
-"""The quality a lossy WebP was encoded with, from the quantizer in its first frame header (RFC 6386 sections 7, 9 and 19.2)."""
+"""The quality that a lossy WebP was encoded with, from its frame header (RFC 6386 sections 7, 9 and 19.2)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lossy_quality(vp8: bytes) -> int:
     if len(vp8) < _FRAME_HEADER_BYTES + 2 or vp8[3:6] != b"\x9d\x01\x2a":
         raise PhotoDamaged("The WebP's picture data is damaged.")
     quantizer = _mean_quantizer(_BoolReader(vp8[_FRAME_HEADER_BYTES:]))
-    # libwebp, quant_enc.c, QualityToCompression and VP8SetSegmentParams: quantizer = 127 * (1 - cbrt(f(quality / 100))).
+    # libwebp, quant_enc.c, QualityToCompression: quantizer = 127 * (1 - cbrt(f(quality / 100))), f two straight lines.
     linear = (1 - min(quantizer, 127) / 127) ** 3
     quality = linear * 1.5 if linear < 0.5 else (linear + 1) / 2
     return round(100 * quality)

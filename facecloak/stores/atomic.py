@@ -19,7 +19,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """Write ``path`` (mode 0600) unless it exists; of several concurrent writers one wins. Returns whether this one did."""
+    """Write ``path`` (mode 0600) unless it exists; of several concurrent writers one wins. Returns whether this one
+    did."""
     with _written(path, data) as temporary:
         try:
             os.link(temporary, path)

@@ -14,8 +14,8 @@ MAX_OBJECT_BYTES = MAX_MASK_BYTES + OVERHEAD_BYTES
 class MaskStore(Protocol):
     """Keeps at most one mask a user, sealed, under a name that does not tell the user. Safe to share between threads.
 
-    Every method raises :class:`InvalidUserId` for an impossible user id and :class:`StoreUnavailable` when the store does not
-    answer in bounded time.
+    Every method raises :class:`InvalidUserId` for an impossible user id and :class:`StoreUnavailable` when the store
+    does not answer in bounded time.
     """
 
     def put(self, user_id: str, mask: Mask) -> None:

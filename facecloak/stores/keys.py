@@ -26,7 +26,8 @@ MAX_USER_ID_BYTES = 256
 
 
 def derive(secret: bytes, purpose: str, /, *, length: int = KEY_BYTES) -> bytes:
-    """A key of ``length`` bytes for one purpose; raises :class:`KeyUnusable` for a secret of another size than 32 bytes."""
+    """A key of ``length`` bytes for one purpose; raises :class:`KeyUnusable` for a secret of another size than 32
+    bytes."""
     if len(secret) != KEY_BYTES:
         raise KeyUnusable(f"The key must have {KEY_BYTES} bytes.", bytes=len(secret))
     info = f"facecloak/{purpose}/1".encode()

@@ -20,7 +20,8 @@ _ABANDONED_AFTER_S = 3600.0
 
 
 class LocalMaskStore:
-    """A :class:`facecloak.stores.MaskStore` in ``root``: files ``NN/NAME.mask`` of mode 0600 in folders of mode 0700."""
+    """A :class:`facecloak.stores.MaskStore` in ``root``: files ``NN/NAME.mask`` of mode 0600 in folders of mode
+    0700."""
 
     def __init__(self, root: Path, sealer: Sealer) -> None:
         """Open the folder, made where there is none; raises :class:`StoreUnavailable`."""
@@ -70,7 +71,8 @@ class LocalMaskStore:
                 status = path.stat()
             except FileNotFoundError:
                 return None
-        # Inode and time together: a filesystem reuses inodes at once, and its clock may tick only every few milliseconds.
+        # Inode and time together: a filesystem reuses inodes at once, and its clock may tick only every few
+        # milliseconds.
         return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
 
     def probe(self) -> None:

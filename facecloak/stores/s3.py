@@ -1,6 +1,7 @@
 """Masks in an S3 bucket (AWS, MinIO, SeaweedFS, Ceph, ...): one sealed object a user, through the minio SDK.
 
-The bucket must exist. In a bucket with versioning, replaced and deleted masks stay until its own lifecycle rules remove them.
+The bucket must exist. In a bucket with versioning, replaced and deleted masks stay until its own lifecycle rules remove
+them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class S3Connection:
     """Stated, so that no request is spent on asking for it; S3 servers other than AWS take any."""
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 3.0
-    """A mask is fetched in about 1 ms on one machine; 3 s is far beyond any healthy server and still short of a caller's deadline."""
+    """A mask is fetched in about 1 ms on one machine; 3 s is far beyond any healthy server and still short of a
+    caller's deadline."""
     attempts: int = 3
     connections: int = 16
     """Most kept open; one a serving thread."""
@@ -113,7 +115,8 @@ class S3MaskStore:
         return self._version(self._key(self._sealer.object_name(user_id)))
 
     def probe(self) -> None:
-        """See :class:`facecloak.stores.MaskStore`. A server may answer and still not serve, so an object is written and read."""
+        """See :class:`facecloak.stores.MaskStore`. A server may answer and still not serve, so an object is written and
+        read."""
         key = self._key(f"probe-{secrets.token_hex(8)}")
         self._write(key, b"probe")
         try:

