@@ -1,0 +1,316 @@
+"""One measurement: the clean photos read once, then one round for each set of surrogates."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from facecloak.errors import FaceCloakError
+from facecloak.evaluation.errors import EvaluationInputInvalid
+from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
+from facecloak.evaluation.judging import OTHER, Evidence, Judge, Judgement, Photos
+from facecloak.evaluation.people import Person
+from facecloak.evaluation.platforms import PLATFORMS
+from facecloak.evaluation.protocol import EnrollmentReport, EvaluationProtocol, Protector
+from facecloak.evaluation.reading import Reader, Seen
+from facecloak.evaluation.visibility import Visibility, crop_to_box, visibility
+
+if TYPE_CHECKING:
+    from facecloak.faces import Box
+    from facecloak.recognizers.runtime import RecognizerRuntime
+
+Advance = Callable[[str, str], None]
+"""(kind of work, whom or what it was about): called after every finished piece, from any thread."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class CleanPhoto:
+    """One photo of an evaluated person before anything is done to it."""
+
+    owner: str
+    number: int
+    data: bytes
+    srgb_u8: np.ndarray
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class DeliveredPhoto:
+    """One photo as the service delivered it."""
+
+    clean: CleanPhoto
+    outcome: str
+    srgb_u8: np.ndarray
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one set of masks came to."""
+
+    judgements: tuple[Judgement, ...]
+    document: dict[str, Any]
+
+
+class Experiment:
+    """Reads the clean photos once and runs rounds over them.
+
+    Args:
+        protocol: how to measure.
+        people: whom to enrol and judge.
+        others: paths of the distractors.
+        runtime: runs the evaluators.
+        reader: the evaluation's own finder.
+        jobs: threads for what is done a photo or a person; the results do not depend on it.
+        advance: told of every finished piece: "read", "enroll", "cloak", "judge".
+
+    Raises:
+        EvaluationInputInvalid: a person without a usable gallery photo or probe.
+    """
+
+    def __init__(
+        self,
+        *,
+        protocol: EvaluationProtocol,
+        people: Sequence[Person],
+        others: Sequence[Path],
+        runtime: RecognizerRuntime,
+        reader: Reader,
+        jobs: int = 1,
+        advance: Advance | None = None,
+    ) -> None:
+        self._protocol = protocol
+        self._people = tuple(people)
+        self._runtime = runtime
+        self._reader = reader
+        self._jobs = jobs
+        self._advance = advance or (lambda kind, about: None)
+        self.judge = Judge(runtime, protocol=protocol, people=[person.name for person in people])
+        self.left_out: list[str] = []
+        """Photos in which the finder sees no face near the middle: neither gallery nor probe."""
+        self._gallery = self._read_clean(protocol.gallery_photos)
+        self._probes = self._read_clean(protocol.probe_photos)
+        self._others = self._read_others(others)
+        for person in people:
+            for photos, what in ((self._gallery, "gallery photo"), (self._probes, "probe")):
+                if not any(photo.owner == person.name for photo in photos):
+                    raise EvaluationInputInvalid(f"{person.name} has no usable {what}", person=person.name)
+        self._clean_uploads: dict[str, Photos] = {}
+
+    @property
+    def gallery_size(self) -> int:
+        """Photos in the clean gallery."""
+        return len(self._gallery) + len(self._others.seen)
+
+    def run_round(self, protector: Protector, *, evaluators: Sequence[str]) -> Round:
+        """Enrol everybody, cloak everything, judge by evaluators that the masks never saw.
+
+        Raises:
+            EvaluatorWasSurrogate: before anything is enrolled.
+            EvaluationInputInvalid: every enrolment was refused.
+        """
+        identities = tuple(RecognizerIdentity.of(self._runtime.spec(name)) for name in evaluators)
+        surrogates = protector.surrogates()
+        refuse_surrogates(evaluators=identities, surrogates=surrogates)
+        reports, refused = self._enroll(protector)
+        if not reports:
+            raise EvaluationInputInvalid("every enrolment was refused", reasons=dict(Counter(refused.values())))
+        enrolled = frozenset(reports)
+        cloaked_probes = self._cloak(protector, [photo for photo in self._probes if photo.owner in enrolled])
+        cloaked_gallery = self._cloak(protector, [photo for photo in self._gallery if photo.owner in enrolled])
+        # A service may know its surrogates only after an enrolment: the guard looks again.
+        surrogates = protector.surrogates()
+        refuse_surrogates(evaluators=identities, surrogates=surrogates)
+        judgements = []
+        for platform in self._protocol.platforms:
+            evidence = self._evidence(platform, enrolled, cloaked_probes, cloaked_gallery)
+            for evaluator in evaluators:
+                judgements.append(self.judge.judge(evidence, evaluator=evaluator, platform=platform))
+                self._advance("judge", evaluator)
+        document = {
+            "surrogates": [asdict(identity) for identity in surrogates],
+            "evaluators": [asdict(identity) for identity in identities],
+            "service": dict(protector.describe()),
+            "enrollment": _enrollment_summary(reports) | {"refused": refused},
+            "outcomes": dict(sorted(Counter(photo.outcome for photo in cloaked_probes + cloaked_gallery).items())),
+            "visibility": self._visibility(protector, cloaked_probes),
+            "results": [judgement.document for judgement in judgements],
+        }
+        return Round(judgements=tuple(judgements), document=document)
+
+    def _read_clean(self, numbers: Sequence[int]) -> list[CleanPhoto]:
+        def read(item: tuple[str, int, Path]) -> CleanPhoto | None:
+            owner, number, path = item
+            data = path.read_bytes()
+            srgb_u8 = _decode(data)
+            seen = self._reader.see_clean(srgb_u8)
+            self._advance("read", path.stem)
+            return CleanPhoto(owner=owner, number=number, data=data, srgb_u8=srgb_u8, seen=seen) if seen else None
+
+        items = [
+            (person.name, number, person.photos[number])
+            for person in self._people
+            for number in numbers
+            if number in person.photos
+        ]
+        photos = self._each(read, items)
+        self.left_out += [f"{owner}/{path.stem}" for (owner, _, path), photo in zip(items, photos) if photo is None]
+        return [photo for photo in photos if photo is not None]
+
+    def _read_others(self, paths: Sequence[Path]) -> Photos:
+        def read(path: Path) -> Seen | None:
+            seen = self._reader.see_clean(_decode(path.read_bytes()))
+            self._advance("read", path.stem)
+            return seen
+
+        seen = self._each(read, paths)
+        self.left_out += [path.stem for path, item in zip(paths, seen, strict=True) if item is None]
+        usable = tuple(item for item in seen if item is not None)
+        return Photos(usable, (OTHER,) * len(usable))
+
+    def _enroll(self, protector: Protector) -> tuple[dict[str, EnrollmentReport], dict[str, str]]:
+        def enroll(person: Person) -> EnrollmentReport | str:
+            try:
+                outcome: EnrollmentReport | str = protector.enroll(person.name, person.enrol.read_bytes())
+            except FaceCloakError as error:
+                if error.code not in REFUSALS:
+                    raise
+                outcome = error.reason
+            self._advance("enroll", person.name)
+            return outcome
+
+        outcomes = dict(zip([person.name for person in self._people], self._each(enroll, self._people), strict=True))
+        reports = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, EnrollmentReport)}
+        return reports, {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+
+    def _cloak(self, protector: Protector, photos: Sequence[CleanPhoto]) -> list[DeliveredPhoto]:
+        def cloak(photo: CleanPhoto) -> DeliveredPhoto:
+            cloaked = protector.cloak(photo.owner, photo.data, photo.seen.face.box)
+            self._advance("cloak", photo.owner)
+            return DeliveredPhoto(clean=photo, outcome=cloaked.outcome, srgb_u8=_decode(cloaked.photo))
+
+        return self._each(cloak, photos)
+
+    def _visibility(self, protector: Protector, photos: Sequence[DeliveredPhoto]) -> dict[str, Any]:
+        """Over the probes that were cloaked: photos left alone would flatter the figure."""
+        from facecloak.faces import aligned_crop
+
+        def measure(photo: DeliveredPhoto) -> dict[str, Visibility]:
+            clean, landmarks = photo.clean.srgb_u8, photo.clean.seen.face.landmarks
+            # A PNG comes back without loss, so that what differs is the mask alone.
+            lossless = protector.cloak(photo.clean.owner, _png(clean), photo.clean.seen.face.box)
+            masked, box = _decode(lossless.photo), mask_box(landmarks)
+            face, crop = crop_to_box(clean, box), aligned_crop(clean, landmarks)
+            return {
+                "face": visibility(face, crop_to_box(photo.srgb_u8, box)),
+                "crop112": visibility(crop, aligned_crop(photo.srgb_u8, landmarks)),
+                "face_mask_only": visibility(face, crop_to_box(masked, box)),
+                "crop112_mask_only": visibility(crop, aligned_crop(masked, landmarks)),
+            }
+
+        measured = self._each(measure, [photo for photo in photos if photo.outcome == "CLOAKED"])
+        places = measured[0] if measured else {}
+        return {"photos": len(measured)} | {
+            place: _visibility_summary([item[place] for item in measured]) for place in places
+        }
+
+    def _evidence(
+        self,
+        platform: str,
+        enrolled: frozenset[str],
+        cloaked_probes: Sequence[DeliveredPhoto],
+        cloaked_gallery: Sequence[DeliveredPhoto],
+    ) -> Evidence:
+        if platform not in self._clean_uploads:
+            self._clean_uploads[platform] = self._upload(self._probes, platform)
+        own = Photos(tuple(photo.seen for photo in self._gallery), tuple(photo.owner for photo in self._gallery))
+        # Whoever was refused stays in the gallery, clean, as a distractor.
+        return Evidence(
+            clean_probes=self._clean_uploads[platform].of_people(enrolled),
+            cloaked_probes=self._upload(cloaked_probes, platform),
+            clean_gallery=own + self._others,
+            cloaked_gallery=self._upload(cloaked_gallery, platform) + own.not_of(enrolled) + self._others,
+        )
+
+    def _upload(self, photos: Sequence[CleanPhoto] | Sequence[DeliveredPhoto], platform: str) -> Photos:
+        def see(photo: CleanPhoto | DeliveredPhoto) -> Seen:
+            known = _clean(photo).seen.face
+            return self._reader.see_uploaded(photo.srgb_u8, known=known, platform=PLATFORMS[platform])
+
+        return Photos(tuple(self._each(see, list(photos))), tuple(_clean(photo).owner for photo in photos))
+
+    def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """In order, `jobs` at a time."""
+        with ThreadPoolExecutor(max_workers=self._jobs) as pool:
+            futures = [pool.submit(work, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+REFUSALS = frozenset({"INVALID_ARGUMENT", "FAILED_PRECONDITION"})
+"""Codes by which a service refuses a photo; anything else is a fault of the measurement and ends it."""
+
+
+def mask_box(landmarks: np.ndarray) -> Box:
+    """The upright rectangle around the aligned 112 square in the photo: everything that a mask can touch."""
+    from facecloak.faces import ALIGNED_SIZE, Box, aligning_transform, inverse_transform
+
+    # Pixel centers are whole numbers, so the square's outline runs from -0.5 to 111.5.
+    low, high = -0.5, ALIGNED_SIZE - 0.5
+    corners = np.array([[low, low, 1], [high, low, 1], [high, high, 1], [low, high, 1]])
+    points = corners @ inverse_transform(aligning_transform(landmarks)).T
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    return Box(float(left), float(top), float(right - left), float(bottom - top))
+
+
+def _clean(photo: CleanPhoto | DeliveredPhoto) -> CleanPhoto:
+    return photo.clean if isinstance(photo, DeliveredPhoto) else photo
+
+
+def _decode(data: bytes) -> np.ndarray:
+    from facecloak.photos import decode_photo
+
+    return decode_photo(data).srgb_u8
+
+
+def _png(srgb_u8: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(srgb_u8).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _visibility_summary(values: Sequence[Visibility]) -> dict[str, float | int]:
+    return {
+        "ssim_mean": round(fmean(value.ssim for value in values), 4),
+        "ssim_median": round(median(value.ssim for value in values), 4),
+        "ssim_lowest": round(min(value.ssim for value in values), 4),
+        "psnr_db_mean": round(fmean(value.psnr_db for value in values), 2),
+        "rms_change_levels_mean": round(fmean(value.rms_change_levels for value in values), 2),
+        "largest_change_levels": max(value.largest_change_levels for value in values),
+        "chroma_rms_levels_mean": round(fmean(value.chroma_rms_levels for value in values), 3),
+        "chroma_share_mean": round(fmean(value.chroma_share for value in values), 3),
+    }
+
+
+def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
+    fresh = [report.seconds for report in reports.values() if not report.reused]
+    return {
+        "people": len(reports),
+        "masks_reused": sum(report.reused for report in reports.values()),
+        "seconds_median": round(median(fresh), 2) if fresh else None,
+        "seconds_largest": round(max(fresh), 2) if fresh else None,
+    }

@@ -1,0 +1,125 @@
+"""The protocol that every protection figure uses, as one value, and the thing it measures.
+
+One photo of each person is enrolled; the person's other photos are cloaked at their own size, go through a platform, and
+a finder that the services do not use finds the face afresh. Recognizers that enrolment never saw then look for the
+nearest photos in a gallery of clean photos of all evaluated people and of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from facecloak.evaluation.errors import EvaluationInputInvalid
+from facecloak.evaluation.guard import RecognizerIdentity
+from facecloak.evaluation.platforms import PLATFORMS
+
+if TYPE_CHECKING:
+    from facecloak.faces import Box
+
+
+class Pairing(StrEnum):
+    """Which side of a comparison wears the cloak."""
+
+    CLOAKED_PROBE = "cloaked probe, clean gallery"
+    CLOAKED_GALLERY = "clean probe, cloaked gallery"
+    BOTH_CLOAKED = "cloaked probe, cloaked gallery"
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How protection is measured.
+
+    Attributes:
+        gallery_photos: numbers of the photos of each person that are in the gallery.
+        probe_photos: numbers of the photos of each person that are probes; disjoint from the gallery's. The enrolment
+            photo is neither.
+        platforms: names out of PLATFORMS, what happens to a photo before it is judged.
+        ranks: k of PSR@k.
+        resamples: bootstrap resamples of people.
+        seed: of the bootstrap.
+    """
+
+    gallery_photos: tuple[int, ...] = (1, 2, 3)
+    probe_photos: tuple[int, ...] = (4, 5, 6, 7)
+    platforms: tuple[str, ...] = ("jpeg85",)
+    ranks: tuple[int, ...] = (1, 5)
+    resamples: int = 2000
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.gallery_photos or not self.probe_photos:
+            raise EvaluationInputInvalid("a measurement needs gallery photos and probes")
+        if set(self.gallery_photos) & set(self.probe_photos):
+            raise EvaluationInputInvalid("a photo cannot be both in the gallery and a probe")
+        unknown = [name for name in self.platforms if name not in PLATFORMS]
+        if unknown or not self.platforms:
+            raise EvaluationInputInvalid(
+                f"unknown platform {', '.join(unknown)}; known: {', '.join(PLATFORMS)}", unknown=unknown
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """With what each platform does, spelled out."""
+        return asdict(self) | {
+            "platforms": {name: PLATFORMS[name].description for name in self.platforms},
+            "pairings": [str(pairing) for pairing in Pairing],
+            "gallery": "clean photos as they are; cloaked ones after the platform",
+            "undetected": "where the evaluation's finder misses the face after the platform, the crop is taken at the "
+            "clean photo's landmarks: a missed detection by itself never counts as protection",
+        }
+
+
+@dataclass(frozen=True)
+class EnrollmentReport:
+    """What the evaluation keeps of one enrolment.
+
+    Attributes:
+        seconds: wall time.
+        facts: JSON-able facts of the service (stages' shares, similarities); nothing biometric.
+        reused: the mask was already in the evaluation's own sealed work folder.
+    """
+
+    seconds: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class CloakedPhoto:
+    """What came back for one photo.
+
+    Attributes:
+        photo: encoded as the upload was.
+        outcome: the service's own word for what was done, "CLOAKED" if it was.
+    """
+
+    photo: bytes
+    outcome: str
+
+    @property
+    def is_cloaked(self) -> bool:
+        return self.outcome == "CLOAKED"
+
+
+class Protector(Protocol):
+    """The services as the evaluation sees them: the whole way in process, or remote. Thread safe."""
+
+    def surrogates(self) -> tuple[RecognizerIdentity, ...]:
+        """What the masks are learned against; the guard compares them with the evaluators."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """JSON-able: settings, finder, versions: what a stranger needs to repeat the measurement."""
+        ...
+
+    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
+        """Learn and keep the user's mask; raises FaceCloakError where the photo is refused."""
+        ...
+
+    def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
+        """Add the user's mask to one photo; `box` is the uploader's hint, px of the upright photo."""
+        ...
+
+    def close(self) -> None: ...
