@@ -1,0 +1,30 @@
+"""Compiles a recognizer's ONNX graph into one that also returns the gradient of a face-matching loss.
+
+Inference servers run graphs but do not differentiate them. Here reverse-mode differentiation is written into the graph
+itself, in operators of the standard set, so that any server that runs the recognizer runs its gradient.
+"""
+
+from __future__ import annotations
+
+from facecloak.recognizers.gradient.compile import compile_gradient
+from facecloak.recognizers.gradient.errors import (
+    BatchNotDynamic,
+    GradientError,
+    GradientMismatch,
+    InvalidRecognizerGraph,
+    UnknownShape,
+    UnsupportedOperator,
+)
+from facecloak.recognizers.gradient.verify import GradientReport, check_gradient
+
+__all__ = [
+    "BatchNotDynamic",
+    "GradientError",
+    "GradientMismatch",
+    "GradientReport",
+    "InvalidRecognizerGraph",
+    "UnknownShape",
+    "UnsupportedOperator",
+    "check_gradient",
+    "compile_gradient",
+]
