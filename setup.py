@@ -1,12 +1,13 @@
 """Builds the protobuf code from protos/; everything else about the package is in pyproject.toml.
 
-`pip install .`, `pip install -e .` and `python setup.py build_protos` (what `make protos` runs) all come through here. The
+`pip install .`, `pip install -e .` and `python setup.py build_protos` (what `make protos` runs) come through here. The
 generated files land in facecloak/v1/, beside an `__init__.py` that is kept by hand, and are never committed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build_py import build_py
@@ -33,7 +34,7 @@ class BuildProtos(Command):
     """`python setup.py build_protos`: only the protobuf code."""
 
     description = "generate the protobuf code"
-    user_options = []
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None:
         """Nothing to set."""

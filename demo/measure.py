@@ -1,0 +1,119 @@
+"""What recognizers make of the photos: all figures come from the files' bytes, with fresh detection and alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from demo.photos import DemoFailed, NamedPhoto
+from facecloak.evaluation.visibility import Visibility, crop_to_box, visibility
+from facecloak.faces import Box, Face, FaceFinder, aligned_crop
+from facecloak.photos import decode_photo
+from facecloak.recognizers.onnx_runtime import OnnxRuntime
+
+Embeddings = Mapping[str, np.ndarray]
+"""Recognizer name -> unit vector (D,) float32."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A photo as the recognizers see it.
+
+    Attributes:
+        srgb_u8: (H, W, 3) the upright photo.
+        face: the face that was read, None where none was found.
+        embeddings: of that face; empty where none was found.
+    """
+
+    srgb_u8: np.ndarray
+    face: Face | None
+    embeddings: Embeddings
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One photo before and after.
+
+    Attributes:
+        before, after: recognizer -> cosine similarity to the enrolled photo's face, -1 to 1. `after` is empty where no
+            face was found in the cloaked photo any more.
+        visible: what changed within the face's box, in the photo's own pixels.
+    """
+
+    name: str
+    original: Reading
+    cloaked: Reading
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    visible: Visibility
+    bytes_before: int
+    bytes_after: int
+
+
+class Observer:
+    """Reads photos with all recognizers of a model repository."""
+
+    def __init__(self, model_repository: Path) -> None:
+        self._finder = FaceFinder.load(model_repository, threads=2)
+        self._runtime = OnnxRuntime(model_repository)
+        self.recognizers: tuple[str, ...] = tuple(self._runtime.names())
+
+    def read(self, data: bytes, *, like: Embeddings | None = None, near: Box | None = None) -> Reading:
+        """Decodes a photo, finds its faces and embeds one of them.
+
+        Args:
+            like: of several faces, read the one most similar to this; otherwise the largest.
+            near: of several faces, read the one that overlaps this box most.
+        """
+        srgb_u8 = decode_photo(data).srgb_u8
+        faces = self._finder.find(srgb_u8)
+        if near is not None:
+            faces = sorted((face for face in faces if face.box.iou(near) > 0.1), key=lambda face: -face.box.iou(near))
+        if not faces:
+            return Reading(srgb_u8, None, {})
+        candidates = faces[:8] if like is not None else faces[:1]
+        read = [(face, self._embed(srgb_u8, face)) for face in candidates]
+        face, embeddings = max(
+            read, key=lambda item: float(np.mean(list(similarities(item[1], like or {}).values() or [0])))
+        )
+        return Reading(srgb_u8, face, embeddings)
+
+    def _embed(self, srgb_u8: np.ndarray, face: Face) -> Embeddings:
+        crop = aligned_crop(srgb_u8, face.landmarks).astype(np.float32).transpose(2, 0, 1)[None]
+        return {name: self._runtime.embed(name, crop)[0] for name in self.recognizers}
+
+
+def similarities(one: Embeddings, other: Embeddings) -> dict[str, float]:
+    """Cosine similarity for each recognizer that both were read with."""
+    return {name: float(one[name] @ other[name]) for name in one if name in other}
+
+
+def compare(
+    observer: Observer, enrolled: Embeddings, photo: NamedPhoto, original: Reading, cloaked: bytes
+) -> Comparison:
+    """Measures one cloaked photo against the enrolled face."""
+    if original.face is None:
+        raise DemoFailed(f"no face was found in {photo.name}")
+    box = original.face.box
+    after = observer.read(cloaked, near=box)
+    if after.srgb_u8.shape != original.srgb_u8.shape:
+        raise DemoFailed(f"{photo.name} came back in another size")
+    return Comparison(
+        name=photo.name,
+        original=original,
+        cloaked=after,
+        before=similarities(original.embeddings, enrolled),
+        after=similarities(after.embeddings, enrolled),
+        visible=visibility(crop_to_box(original.srgb_u8, box), crop_to_box(after.srgb_u8, box)),
+        bytes_before=len(photo.data),
+        bytes_after=len(cloaked),
+    )
+
+
+def mean_of(rows: Sequence[Mapping[str, float]], recognizer: str) -> float | None:
+    """Mean over the photos that have a figure for this recognizer; None where none has."""
+    values = [row[recognizer] for row in rows if recognizer in row]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,152 @@
+"""The package as a whole: what it imports, what its command says, and what the protos promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import facecloak.cli as cli
+from facecloak.errors import InvalidInput
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "onnx", "diffusers", "tritonclient", "skimage", "kornia")
+# What a machine that only applies masks imports; facecloak.recognizers' enroll-only modules and the evaluation are not.
+BASE = [
+    "facecloak", "facecloak.cli", "facecloak.cloak", "facecloak.commands.models", "facecloak.errors", "facecloak.faces",
+    "facecloak.mask", "facecloak.photos", "facecloak.recognizers", "facecloak.recognizers.onnx_runtime",
+    "facecloak.stores", "facecloak_rpc", "enroll_service.commands",
+]  # fmt: skip
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def modules_of(package: str) -> list[str]:
+    files = (ROOT / package).rglob("*.py")
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in sorted(files)]
+
+
+def test_apply_and_base_need_no_heavy_library() -> None:
+    modules = sorted(
+        {*BASE, *modules_of("apply_service"), *modules_of("facecloak_rpc"), *modules_of("facecloak/photos")}
+    )
+    # Barred, so that an import of one fails here even where the library is not installed.
+    done = python(
+        f"import sys, importlib\n"
+        f"for name in {HEAVY}: sys.modules[name] = None\n"
+        f"for name in {modules}: importlib.import_module(name)\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_domain_does_not_load_grpc() -> None:
+    done = python(
+        "import sys, facecloak.cli, facecloak.cloak, facecloak.faces, facecloak.photos, facecloak.stores\n"
+        "assert 'grpc' not in sys.modules and 'facecloak.v1' not in sys.modules"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_generated_code_serves_both_services() -> None:
+    from facecloak.v1 import apply_pb2, enroll_pb2
+
+    enroll = enroll_pb2.DESCRIPTOR.services_by_name["EnrollService"]
+    apply = apply_pb2.DESCRIPTOR.services_by_name["ApplyService"]
+    assert sorted(enroll.methods_by_name) == ["DeleteUser", "EnrollUser", "GetEnrollment"]
+    assert sorted(apply.methods_by_name) == ["ApplyCloak", "ApplyCloakStream"]
+
+
+@pytest.mark.parametrize("name", ["Outcome"])
+def test_every_outcome_of_the_domain_is_in_the_protos(name: str) -> None:
+    import facecloak.cloak
+    from facecloak.v1 import apply_pb2
+
+    domain = {outcome.name for outcome in getattr(facecloak.cloak, name)}
+    wire = {value.removeprefix("CLOAK_OUTCOME_") for value in apply_pb2.CloakOutcome.keys()}  # noqa: SIM118 - no dict
+    assert domain == wire - {"UNSPECIFIED"}
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(cli.build_cli(), ["--version"])
+    assert (done.exit_code, done.output.strip()) == (0, f"facecloak, version {facecloak_version()}")
+
+
+def facecloak_version() -> str:
+    from importlib.metadata import version
+
+    return version("facecloak")
+
+
+def test_commands_of_the_installed_plugins() -> None:
+    root = cli.build_cli()
+    assert {"serve", "models", "enroll", "delete", "apply"} <= set(root.commands)
+    serve = root.commands["serve"]
+    assert isinstance(serve, click.Group)
+    assert {"enroll", "apply"} <= set(serve.commands)
+
+
+def _cli_with(monkeypatch: pytest.MonkeyPatch, value: str) -> click.Group:
+    entry = EntryPoint(name="plugin", value=value, group=cli.PLUGIN_GROUP)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    return cli.build_cli()
+
+
+def test_plugin_that_cannot_be_imported_says_so_and_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _cli_with(monkeypatch, "no_such_package.commands:register")
+    assert CliRunner().invoke(root, ["--help"]).exit_code == 0
+    done = CliRunner().invoke(root, ["plugin", "--any", "thing"])
+    assert done.exit_code == 1
+    assert "no_such_package.commands:register cannot be imported" in done.output
+    assert len(done.output.strip().splitlines()) == 1
+
+
+def refusing_plugin(root: click.Group) -> None:
+    """A plugin whose commands fail in the ways that the root knows."""
+
+    @root.command("refuse")
+    def refuse() -> None:
+        raise InvalidInput("the photo is\nnot a photo")
+
+    @root.command("lack")
+    def lack() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    @root.command("break")
+    def defect() -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "output"),
+    [
+        (["refuse"], 1, "facecloak: the photo is not a photo (INVALID_INPUT)\n"),
+        (["lack"], 1, "facecloak: this command needs torch: pip install 'facecloak[enroll]'\n"),
+    ],
+)
+def test_refusals_are_one_line(arguments: list[str], exit_code: int, output: str) -> None:
+    root = cli.RootGroup("facecloak")
+    refusing_plugin(root)
+    done = CliRunner().invoke(root, arguments)
+    assert (done.exit_code, done.output) == (exit_code, output)
+
+
+def test_usage_errors_exit_2_and_defects_are_not_hidden() -> None:
+    root = cli.RootGroup("facecloak")
+    refusing_plugin(root)
+    assert CliRunner().invoke(root, ["no-such-command"]).exit_code == 2
+    assert isinstance(CliRunner().invoke(root, ["break"]).exception, ZeroDivisionError)
+
+
+def test_notice_names_every_package_that_models_come_from() -> None:
+    from facecloak.recognizers import catalog
+
+    notice = (ROOT / "NOTICE").read_text()
+    for entry in (*catalog.RECOGNIZERS, *catalog.FINDERS):
+        assert f"{entry.package.name} {entry.package.version}" in notice
