@@ -1,8 +1,8 @@
 """The one place where errors become gRPC statuses.
 
 A :class:`~facecloak.errors.FaceCloakError` maps to a ``google.rpc.Status`` whose details hold one ``ErrorInfo`` and,
-where waiting helps, one ``RetryInfo`` (https://google.aip.dev/193). Anything else maps to INTERNAL and carries a request
-id only.
+where waiting helps, one ``RetryInfo`` (https://google.aip.dev/193). Anything else maps to INTERNAL and carries only a
+request id.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.errors import to_status
 from facecloak_rpc.metrics import RpcMetrics
 
@@ -97,6 +98,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         started = time.perf_counter()
         self._count(+1)
         context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
+        structlog.contextvars.clear_contextvars()
         with structlog.contextvars.bound_contextvars(request_id=request_id, method=name):
             self._metrics.in_flight.labels(name).inc()
             try:
@@ -133,12 +135,19 @@ class _Call:
         info = error_details_pb2.ErrorInfo()
         self.status.details[0].Unpack(info)
         self.reason = info.reason
-        if self.status.code == code_pb2.INTERNAL:
-            # The traceback names code, not data: messages of unknown errors may quote data, and are left out.
-            _log.error("defect", error_type=type(error).__qualname__, where=_where(error))
+        log_defect(error)
 
     def abandoned(self) -> None:
         self.code = self.reason = "CANCELLED"
+
+
+def log_defect(error: BaseException) -> None:
+    """Logs an error that no caller can act on; does nothing for the others.
+
+    Names the error's type and the lines it came through, and not its text: that may quote data.
+    """
+    if not isinstance(error, FaceCloakError) or error.code is ErrorCode.INTERNAL:
+        _log.error("defect", error_type=type(error).__qualname__, where=_where(error))
 
 
 def current_request_id() -> str:

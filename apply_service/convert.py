@@ -1,0 +1,115 @@
+"""The one place where the apply service's protobuf messages and domain types meet."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from facecloak.cloak import CloakResult, Outcome, Subject, SubjectResult
+from facecloak.errors import InvalidInput
+from facecloak.faces import Box, Face
+from facecloak.v1 import apply_pb2, common_pb2
+
+SUBJECTS_LIMIT = 32
+USER_ID_BYTES_LIMIT = 256
+# Far beyond any photo's side, and small enough that no arithmetic on it overflows.
+_COORDINATE_LIMIT = 1e6
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+
+
+def subjects_from(request: apply_pb2.ApplyCloakRequest) -> tuple[Subject, ...]:
+    """Raises InvalidInput where the request id, the number of subjects, a user id or a hint is malformed."""
+    if not _REQUEST_ID.fullmatch(request.request_id):
+        raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
+    count = len(request.subjects)
+    if not 1 <= count <= SUBJECTS_LIMIT:
+        raise InvalidInput("give 1 to 32 subjects", field="subjects", limit=SUBJECTS_LIMIT, count=count)
+    if len({subject.user_id for subject in request.subjects}) < count:
+        raise InvalidInput("every subject needs its own user id", field="subjects.user_id")
+    return tuple(_subject_from(subject) for subject in request.subjects)
+
+
+def request_to(photo: bytes, subjects: tuple[Subject, ...]) -> apply_pb2.ApplyCloakRequest:
+    """The client's side of :func:`subjects_from`."""
+    messages = []
+    for subject in subjects:
+        message = apply_pb2.Subject(user_id=subject.user_id)
+        if subject.landmarks is not None:
+            message.face.landmarks.CopyFrom(_landmarks_to(subject.landmarks))
+        elif subject.box is not None:
+            message.face.box.CopyFrom(_box_to(subject.box))
+        messages.append(message)
+    return apply_pb2.ApplyCloakRequest(photo=photo, subjects=messages)
+
+
+def response_to(result: CloakResult, *, request_id: str) -> apply_pb2.ApplyCloakResponse:
+    """The answer to one photo."""
+    return apply_pb2.ApplyCloakResponse(
+        request_id=request_id, photo=result.photo, subjects=[_subject_to(subject) for subject in result.subjects]
+    )
+
+
+def outcomes_from(response: apply_pb2.ApplyCloakResponse) -> dict[str, str]:
+    """User id -> outcome as the domain names it, for clients."""
+    prefix = "CLOAK_OUTCOME_"
+    return {s.user_id: apply_pb2.CloakOutcome.Name(s.outcome).removeprefix(prefix) for s in response.subjects}
+
+
+def _subject_from(message: apply_pb2.Subject) -> Subject:
+    if not 1 <= len(message.user_id.encode()) <= USER_ID_BYTES_LIMIT:
+        raise InvalidInput("a user id has 1 to 256 bytes", field="subjects.user_id", max_bytes=USER_ID_BYTES_LIMIT)
+    hint = message.face.WhichOneof("hint")
+    if hint == "box":
+        return Subject(user_id=message.user_id, box=_box_from(message.face.box))
+    if hint == "landmarks":
+        return Subject(user_id=message.user_id, landmarks=_landmarks_from(message.face.landmarks))
+    return Subject(user_id=message.user_id)
+
+
+def _box_from(message: common_pb2.FaceBox) -> Box:
+    values = (message.x, message.y, message.width, message.height)
+    if not all(map(_in_range, values)) or message.width <= 0 or message.height <= 0:
+        raise InvalidInput("a face box needs finite coordinates and a positive size", field="subjects.face.box")
+    return Box(*values)
+
+
+def _landmarks_from(message: common_pb2.FaceLandmarks) -> np.ndarray:
+    if not all(message.HasField(name) for name in _POINTS):
+        raise InvalidInput("all five landmarks are needed", field="subjects.face.landmarks")
+    points = [(getattr(message, name).x, getattr(message, name).y) for name in _POINTS]
+    if not all(_in_range(value) for point in points for value in point):
+        raise InvalidInput("landmarks need finite coordinates", field="subjects.face.landmarks")
+    return np.array(points, np.float32)
+
+
+def _in_range(value: float) -> bool:
+    return math.isfinite(value) and abs(value) <= _COORDINATE_LIMIT
+
+
+def _subject_to(result: SubjectResult) -> apply_pb2.SubjectResult:
+    return apply_pb2.SubjectResult(
+        user_id=result.user_id,
+        outcome=_outcome_to(result.outcome),
+        face=_face_to(result.face) if result.face is not None else None,
+        mask_id=result.mask_id or "",
+    )
+
+
+def _outcome_to(outcome: Outcome) -> apply_pb2.CloakOutcome:
+    return apply_pb2.CloakOutcome.Value(f"CLOAK_OUTCOME_{outcome.name}")
+
+
+def _face_to(face: Face) -> apply_pb2.Face:
+    return apply_pb2.Face(box=_box_to(face.box), landmarks=_landmarks_to(face.landmarks))
+
+
+def _box_to(box: Box) -> common_pb2.FaceBox:
+    return common_pb2.FaceBox(x=box.x, y=box.y, width=box.width, height=box.height)
+
+
+def _landmarks_to(landmarks: np.ndarray) -> common_pb2.FaceLandmarks:
+    points = {name: common_pb2.Point(x=float(x), y=float(y)) for name, (x, y) in zip(_POINTS, landmarks, strict=True)}
+    return common_pb2.FaceLandmarks(**points)

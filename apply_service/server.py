@@ -1,0 +1,79 @@
+"""Puts the apply service together."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from apply_service.admission import Admission
+from apply_service.cache import MaskCache
+from apply_service.servicer import SERVICE_NAME, ApplyServicer
+from apply_service.settings import ApplySettings
+from facecloak.cloak import Cloaker
+from facecloak.faces import FaceFinder
+from facecloak.v1 import apply_pb2_grpc
+from facecloak_rpc.server import RpcServer, build_server
+from facecloak_rpc.storage import open_configured_store
+
+# Calls beyond the limit need a thread to be told so, and health checks must get one at any time.
+_SPARE_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the service is made of, without gRPC: the command line uses it in process."""
+
+    cloaker: Cloaker
+    finder: FaceFinder
+    masks: MaskCache
+
+    def probe(self) -> None:
+        """Raises unless store and face finder answer; the first time it warms the finder up."""
+        self.masks.probe()
+        self.finder.find(np.full((64, 64, 3), 127, np.uint8))
+
+
+def build_domain(settings: ApplySettings, *, registry: CollectorRegistry | None = None) -> Domain:
+    """Opens store and face finder. Raises FaceCloakError where a model is missing or the store cannot be used."""
+    masks = MaskCache(
+        open_configured_store(settings.store),
+        bytes_limit=settings.cache_mebibytes * 2**20,
+        ttl_seconds=settings.cache_ttl_seconds,
+        negative_ttl_seconds=settings.cache_negative_ttl_seconds,
+        stale_seconds=settings.cache_stale_seconds,
+        registry=registry or CollectorRegistry(),
+    )
+    finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
+    return Domain(cloaker=Cloaker(finder, masks, limits=settings.photo_limits), finder=finder, masks=masks)
+
+
+def build_apply_server(settings: ApplySettings) -> RpcServer:
+    """Builds the server, bound to its port."""
+    registry = CollectorRegistry()
+    domain = build_domain(settings, registry=registry)
+    executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
+    servicer = ApplyServicer(
+        domain.cloaker,
+        photos=Admission(settings.in_flight_limit, what="photos"),
+        streams=Admission(settings.streams_limit, what="streams"),
+        stream_depth=settings.stream_depth,
+        executor=executor,
+    )
+    return build_server(
+        settings=settings,
+        service=SERVICE_NAME,
+        add_servicer=lambda server: apply_pb2_grpc.add_ApplyServiceServicer_to_server(servicer, server),
+        probe=domain.probe,
+        registry=registry,
+        workers=settings.in_flight_limit + settings.streams_limit + _SPARE_WORKERS,
+        begin_drain=servicer.begin_drain,
+        close=lambda: executor.shutdown(wait=False, cancel_futures=True),
+    )
+
+
+def serve(settings: ApplySettings) -> int:
+    """Serves until SIGTERM; returns the exit status."""
+    return build_apply_server(settings).run_until_signal()

@@ -1,0 +1,98 @@
+"""ApplyService over gRPC: convert, call, convert back. Errors are mapped by facecloak_rpc's interceptor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from apply_service import convert
+from apply_service.admission import Admission
+from apply_service.stream import answer_each
+from facecloak.cloak import Cloaker
+from facecloak.v1 import apply_pb2, apply_pb2_grpc
+from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
+from facecloak_rpc.interceptor import current_request_id, log_defect
+
+SERVICE_NAME = apply_pb2.DESCRIPTOR.services_by_name["ApplyService"].full_name
+# A stream's messages wait for a place instead of being refused: its back pressure slows the client down.
+_STREAM_WAIT_SECONDS = 60.0
+
+
+class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
+    """See protos/facecloak/v1/apply.proto."""
+
+    def __init__(
+        self,
+        cloaker: Cloaker,
+        *,
+        photos: Admission,
+        streams: Admission,
+        stream_depth: int,
+        executor: ThreadPoolExecutor,
+    ) -> None:
+        self._cloaker = cloaker
+        self._photos = photos
+        self._streams = streams
+        self._stream_depth = stream_depth
+        self._executor = executor
+        self._draining = threading.Event()
+
+    def begin_drain(self) -> None:
+        """Ends open streams, which clients may never close, after the photos they have sent."""
+        self._draining.set()
+
+    def ApplyCloak(  # noqa: N802 - the proto's name
+        self, request: apply_pb2.ApplyCloakRequest, context: grpc.ServicerContext
+    ) -> apply_pb2.ApplyCloakResponse:
+        """Cloaks one photo."""
+        with self._photos.place():
+            return self._cloak(request, check=call_checker(context))
+
+    def ApplyCloakStream(  # noqa: N802
+        self, request_iterator: Iterator[apply_pb2.ApplyCloakStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[apply_pb2.ApplyCloakStreamResponse]:
+        """Cloaks many photos; one that is refused does not end the stream."""
+        check = call_checker(context)
+
+        def check_stream() -> None:
+            check()
+            if self._draining.is_set():
+                raise ShuttingDown("the service is about to stop; send what has no answer yet to another one")
+
+        def answer(message: apply_pb2.ApplyCloakStreamRequest) -> apply_pb2.ApplyCloakStreamResponse:
+            try:
+                with self._photos.place(wait_seconds=_STREAM_WAIT_SECONDS):
+                    response = self._cloak(message.request, check=check)
+            except Exception as error:  # noqa: BLE001 - one photo's error is that photo's answer
+                log_defect(error)
+                status = to_status(error, request_id=current_request_id())
+                return apply_pb2.ApplyCloakStreamResponse(sequence=message.sequence, error=status)
+            return apply_pb2.ApplyCloakStreamResponse(sequence=message.sequence, response=response)
+
+        with self._streams.place():
+            yield from answer_each(
+                request_iterator, answer, depth=self._stream_depth, executor=self._executor, check=check_stream
+            )
+
+    def _cloak(
+        self, request: apply_pb2.ApplyCloakRequest, *, check: Callable[[], None]
+    ) -> apply_pb2.ApplyCloakResponse:
+        subjects = convert.subjects_from(request)
+        result = self._cloaker.cloak(request.photo, subjects, check=check)
+        return convert.response_to(result, request_id=request.request_id)
+
+
+def call_checker(context: grpc.ServicerContext) -> Callable[[], None]:
+    """Returns a function that raises once nobody waits for the call any more; long work calls it between its steps."""
+
+    def check() -> None:
+        remaining = context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineExceeded("the deadline has passed")
+        if not context.is_active():
+            raise CallCancelled("the call was cancelled")
+
+    return check

@@ -1,0 +1,78 @@
+"""Settings of the apply service. Environment prefix: FACECLOAK_APPLY_."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import SettingsConfigDict
+
+from facecloak.photos import PhotoLimits
+from facecloak_rpc.settings import RpcSettings
+from facecloak_rpc.storage import StoreSettings
+
+ENV_PREFIX = "FACECLOAK_APPLY_"
+
+
+class ApplySettings(RpcSettings):
+    """How the apply service runs; every field can be set as FACECLOAK_APPLY_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
+
+    port: int = Field(default=50062, ge=0, le=65535)
+    """TCP port to listen on; 0 takes a free one, which the log names."""
+
+    model_repository: Path = Field(
+        default=Path("model_repository"),
+        validation_alias=AliasChoices("FACECLOAK_APPLY_MODEL_REPOSITORY", "FACECLOAK_MODEL_REPOSITORY"),
+    )
+    """Folder that `facecloak models pull` filled. FACECLOAK_MODEL_REPOSITORY sets it for both services."""
+
+    store: StoreSettings = StoreSettings()
+    """Where masks are read from; fields as FACECLOAK_APPLY_STORE__<FIELD>."""
+
+    threads: int = Field(default=1, ge=1)
+    """CPU threads that finding one face uses. 1: photos run side by side, which serves more of them a second."""
+
+    in_flight_limit: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=1024)
+    """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy. Memory: each
+    takes about 12 bytes a pixel, 0.6 GB at 50 megapixels."""
+
+    streams_limit: int = Field(default=16, ge=1, le=1024)
+    """ApplyCloakStream calls open at once; each holds a thread."""
+
+    stream_depth: int = Field(default=4, ge=1, le=64)
+    """Photos of one stream that are worked on at once; the service reads no further until one is answered."""
+
+    photo_mebibytes_limit: int = Field(default=32, ge=1, le=1023)
+    """Largest photo, MiB. A 48-megapixel camera's JPEG has 10 to 25. Keep it below message_mebibytes_limit."""
+
+    photo_megapixels_limit: int = Field(default=50, ge=1, le=256)
+    """Most pixels of a photo, millions."""
+
+    photo_side_limit: int = Field(default=16_384, ge=1, le=65_535)
+    """Longest side of a photo, pixels."""
+
+    cache_mebibytes: int = Field(default=64, ge=1)
+    """Memory for masks in clear, MiB: about 1600 users at 64."""
+
+    cache_ttl_seconds: float = Field(default=30.0, ge=0)
+    """A cached mask is used this long, seconds, before the store is asked for its version again. So a deleted user's
+    mask is gone after at most this time."""
+
+    cache_negative_ttl_seconds: float = Field(default=5.0, ge=0)
+    """How long it is remembered that a user has no mask, seconds. Short: who just enrolled wants to be cloaked."""
+
+    cache_stale_seconds: float = Field(default=300.0, ge=0)
+    """While the store does not answer, a cached mask is used for up to this long after it was last confirmed, seconds:
+    a photo that goes out uncloaked cannot be called back."""
+
+    @property
+    def photo_limits(self) -> PhotoLimits:
+        """The limits on one photo."""
+        return PhotoLimits(
+            max_bytes=self.photo_mebibytes_limit * 2**20,
+            max_pixels=self.photo_megapixels_limit * 10**6,
+            max_side=self.photo_side_limit,
+        )

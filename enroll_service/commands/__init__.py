@@ -1,0 +1,22 @@
+"""Commands of the enrollment service; they join `facecloak` through its entry-point group."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from enroll_service.commands.anchors import anchors
+from enroll_service.commands.delete import delete
+from enroll_service.commands.enroll import enroll
+from enroll_service.commands.serve import serve_enroll
+
+
+def register(root: click.Group) -> None:
+    """Adds enroll, delete, anchors, evaluate and `serve enroll`."""
+    for command in (enroll, delete, anchors):
+        root.add_command(command)
+    importlib.import_module("enroll_service.commands.evaluate").register(root)
+    serve = root.commands.get("serve")
+    if isinstance(serve, click.Group):
+        serve.add_command(serve_enroll)

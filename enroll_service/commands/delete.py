@@ -1,0 +1,48 @@
+"""`facecloak delete`: deletes a user's mask, through the service or in the local store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--user", "user_id", required=True, help="The user's id.")
+@click.option("--target", metavar="HOST:PORT", help="Enrollment service to ask; without it, the local store is used.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of masks and their key; here only."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def delete(*, user_id: str, target: str | None, data: Path | None, as_json: bool) -> None:
+    """Delete the mask of USER for good. Deleting what is not there succeeds.
+
+    Apply services may use a cached mask for some seconds more.
+    """
+    if target and data:
+        raise click.UsageError("--data is for the local store: leave it out with --target")
+    deleted = _delete_remotely(user_id, target=target) if target else _delete_here(user_id, data=data)
+    if as_json:
+        click.echo(json.dumps({"deleted": deleted}))
+    else:
+        click.echo("deleted" if deleted else "there was no mask")
+
+
+def _delete_remotely(user_id: str, *, target: str) -> bool:
+    from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
+    from facecloak_rpc.client import open_channel, remote_errors
+
+    with open_channel(target) as channel, remote_errors():
+        stub = enroll_pb2_grpc.EnrollServiceStub(channel)
+        return stub.DeleteUser(enroll_pb2.DeleteUserRequest(user_id=user_id), timeout=30).deleted
+
+
+def _delete_here(user_id: str, *, data: Path | None) -> bool:
+    from enroll_service.enrollments import check_user_id
+    from enroll_service.settings import EnrollSettings
+    from facecloak_rpc.command import load_settings
+    from facecloak_rpc.storage import open_configured_store
+
+    check_user_id(user_id)
+    return open_configured_store(load_settings(EnrollSettings, data=data).store).delete(user_id)

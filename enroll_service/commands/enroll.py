@@ -1,0 +1,115 @@
+"""`facecloak enroll`: learns a user's mask, through the service or in process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from enroll_service.jobs import Enrollment, Order, ProgressEvent
+
+Show = Callable[["ProgressEvent"], None]
+
+
+@click.command()
+@click.option("--user", "user_id", required=True, help="The user's id.")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--target", metavar="HOST:PORT", help="Enrollment service to ask; without it, the work is done here.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for masks and their key; here only."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the random choices.")
+@click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
+              help="Seconds to wait for the service.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
+def enroll(
+    *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, seed: int | None,
+    timeout_seconds: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other.
+
+    Replaces the user's earlier mask. Exit code 1, and one line why, when the photos do not qualify.
+    """
+    if target and data:
+        raise click.UsageError("--data is for work done here: leave it out with --target")
+    from enroll_service.jobs import Order
+
+    contents = tuple(path.read_bytes() for path in photos)
+    order = Order(user_id=user_id, photos=contents, seed=seed, request_id=uuid.uuid4().hex)
+    with _progress_bar() as show:
+        if target:
+            enrollment = enroll_remotely(order, target=target, timeout_seconds=timeout_seconds, show=show)
+        else:
+            enrollment = enroll_here(order, data=data, show=show)
+    click.echo(_as_json(enrollment) if as_json else _as_text(enrollment))
+
+
+def enroll_remotely(order: Order, *, target: str, timeout_seconds: float, show: Show) -> Enrollment:
+    """Enrolls through EnrollUser. Raises RemoteError."""
+    from enroll_service import convert
+    from facecloak.v1 import enroll_pb2_grpc
+    from facecloak_rpc.client import RemoteError, open_channel, remote_errors
+
+    with open_channel(target) as channel, remote_errors():
+        stub = enroll_pb2_grpc.EnrollServiceStub(channel)
+        call = stub.EnrollUser(convert.order_to(order), timeout=timeout_seconds)
+        # Leaving early, by Ctrl-C for one, closes the channel, and that cancels the call.
+        for message in call:
+            event = message.WhichOneof("event")
+            if event == "progress":
+                show(convert.progress_from(message.progress))
+            elif event == "result":
+                return convert.enrollment_from(message.result)
+    from facecloak.errors import ErrorCode
+
+    raise RemoteError("the service sent no result", code=ErrorCode.INTERNAL, reason="NO_RESULT", retry_seconds=None)
+
+
+def enroll_here(order: Order, *, data: Path | None, show: Show) -> Enrollment:
+    """Enrolls in this process, on the local store. Raises what the service would answer with."""
+    from enroll_service.server import build_domain
+    from enroll_service.settings import EnrollSettings
+    from facecloak_rpc.command import load_settings
+    from facecloak_rpc.logging import configure_logging
+
+    configure_logging(log_format="console", level="warning")
+    domain = build_domain(load_settings(EnrollSettings, data=data))
+    try:
+        follower = domain.enrollments.enroll(order)
+        for event in follower:
+            show(event)
+        return follower.result
+    finally:
+        # After Ctrl-C the work stops at its next iteration.
+        domain.close()
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.fields[stage]:<11}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+               TextColumn("{task.description}", markup=False))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, stage="queued")
+
+        def show(event: ProgressEvent) -> None:
+            bar.update(task, completed=event.fraction, description=event.detail, stage=event.stage.value)
+
+        yield show
+
+
+def _as_json(enrollment: Enrollment) -> str:
+    fields = ("mask_id", "created_at", "seed", "versions", "report")
+    return json.dumps({name: getattr(enrollment, name) for name in fields}, indent=2, sort_keys=True)
+
+
+def _as_text(enrollment: Enrollment) -> str:
+    return f"mask {enrollment.mask_id} made {enrollment.created_at}"

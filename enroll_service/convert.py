@@ -1,0 +1,112 @@
+"""The one place where enrollment's protobuf messages and domain types meet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from enroll_service.jobs import Enrollment, Order, ProgressEvent, Stage
+from facecloak.errors import InvalidInput
+from facecloak.v1 import enroll_pb2
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_STAGES = {
+    Stage.QUEUED: enroll_pb2.ENROLL_STAGE_QUEUED,
+    Stage.SYNTHESIZE: enroll_pb2.ENROLL_STAGE_SYNTHESIZE,
+    Stage.PERTURB: enroll_pb2.ENROLL_STAGE_PERTURB,
+    Stage.PERSONALIZE: enroll_pb2.ENROLL_STAGE_PERSONALIZE,
+}
+_STAGE_NAMES = {number: stage for stage, number in _STAGES.items()}
+
+
+def order_from(request: enroll_pb2.EnrollUserRequest) -> Order:
+    """Raises InvalidInput where the request id is malformed; the rest is checked by the domain."""
+    if not _REQUEST_ID.fullmatch(request.request_id):
+        raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
+    seed = request.options.seed if request.options.HasField("seed") else None
+    photos = tuple(photo.data for photo in request.photos)
+    return Order(user_id=request.user_id, photos=photos, seed=seed, request_id=request.request_id)
+
+
+def order_to(order: Order) -> enroll_pb2.EnrollUserRequest:
+    """The client's side of :func:`order_from`."""
+    photos = [enroll_pb2.EnrollmentPhoto(data=data) for data in order.photos]
+    return enroll_pb2.EnrollUserRequest(
+        request_id=order.request_id,
+        user_id=order.user_id,
+        photos=photos,
+        options=enroll_pb2.EnrollOptions(seed=order.seed),
+    )
+
+
+def progress_to(event: ProgressEvent) -> enroll_pb2.EnrollUserResponse:
+    """A stream message of progress."""
+    progress = enroll_pb2.EnrollProgress(stage=_STAGES[event.stage], fraction=event.fraction, detail=event.detail)
+    return enroll_pb2.EnrollUserResponse(progress=progress)
+
+
+def progress_from(message: enroll_pb2.EnrollProgress) -> ProgressEvent:
+    """The client's side of :func:`progress_to`; a stage unknown to this client reads as QUEUED."""
+    return ProgressEvent(_STAGE_NAMES.get(message.stage, Stage.QUEUED), message.fraction, message.detail)
+
+
+def enrollment_to(enrollment: Enrollment) -> enroll_pb2.Enrollment:
+    """What may be told about a mask."""
+    created_at = Timestamp()
+    created_at.FromDatetime(datetime.fromisoformat(enrollment.created_at))
+    report = enrollment.report
+    return enroll_pb2.Enrollment(
+        mask_id=enrollment.mask_id,
+        created_at=created_at,
+        surrogates=_names(report.get("surrogates")),
+        report=_report_to(report),
+        versions=enrollment.versions,
+        photo_count=int(_number(report.get("photo_count"))),
+        seed=enrollment.seed,
+    )
+
+
+def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
+    """The client's side of :func:`enrollment_to`."""
+    similarities = {s.recognizer: {"before": s.before, "after": s.after} for s in message.report.similarities}
+    return Enrollment(
+        mask_id=message.mask_id,
+        created_at=message.created_at.ToJsonString(),
+        seed=message.seed,
+        versions=dict(message.versions),
+        report={
+            "ssim": message.report.ssim,
+            "surrogates": list(message.surrogates),
+            "similarities": similarities,
+            "warnings": list(message.report.warnings),
+            "photo_count": message.photo_count,
+        },
+    )
+
+
+def _report_to(report: Mapping[str, Any]) -> enroll_pb2.EnrollmentReport:
+    measured = report.get("similarities")
+    pairs = measured if isinstance(measured, Mapping) else {}
+    similarities = [
+        enroll_pb2.RecognizerSimilarity(
+            recognizer=name, before=_number(pairs[name]["before"]), after=_number(pairs[name]["after"])
+        )
+        for name in _names(report.get("surrogates"))
+        if name in pairs
+    ]
+    return enroll_pb2.EnrollmentReport(
+        ssim=_number(report.get("ssim")), similarities=similarities, warnings=_names(report.get("warnings"))
+    )
+
+
+def _names(value: object) -> Sequence[str]:
+    return [str(name) for name in value] if isinstance(value, list | tuple) else []
+
+
+def _number(value: object) -> float:
+    # Masks of other releases may lack a figure: 0 is protobuf's own "not set".
+    return float(value) if isinstance(value, int | float) else 0.0

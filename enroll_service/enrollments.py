@@ -1,0 +1,69 @@
+"""What the enrollment service does, without gRPC: enroll, describe, delete. Servicer and CLI both call this."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from enroll_service.jobs import Enrollment, EnrollmentJobs, Follower, Order
+from facecloak.errors import InvalidInput
+from facecloak.stores import MaskStore
+
+USER_ID_BYTES_LIMIT = 256
+PHOTOS_LIMIT = 16
+SEED_LIMIT = 2**32
+
+
+class Enrollments:
+    """Enrolls users and keeps their masks in a store."""
+
+    def __init__(self, *, jobs: EnrollmentJobs, store: MaskStore, photo_bytes_limit: int) -> None:
+        """``photo_bytes_limit`` bounds the sum of one order's photos, bytes."""
+        self._jobs = jobs
+        self._store = store
+        self._photo_bytes_limit = photo_bytes_limit
+
+    def enroll(self, order: Order) -> Follower:
+        """Queues the order or joins the one of the same request id; iterate what it returns.
+
+        Raises:
+            InvalidInput: user id, number or size of the photos, or seed out of range.
+            Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
+        """
+        check_user_id(order.user_id)
+        count, size = len(order.photos), sum(map(len, order.photos))
+        if not 1 <= count <= PHOTOS_LIMIT:
+            raise InvalidInput("give 1 to 16 photos", field="photos", limit=PHOTOS_LIMIT, count=count)
+        if size > self._photo_bytes_limit:
+            limit = self._photo_bytes_limit
+            raise InvalidInput("the photos are too large together", field="photos", max_bytes=limit, bytes=size)
+        if order.seed is not None and not 0 <= order.seed < SEED_LIMIT:
+            raise InvalidInput("the seed must be 0 to 2^32 - 1", field="seed", limit=SEED_LIMIT - 1)
+        return self._jobs.submit(order)
+
+    def get(self, user_id: str) -> Enrollment:
+        """Describes the user's stored mask. Raises MaskNotFound."""
+        check_user_id(user_id)
+        return Enrollment.of(self._store.get(user_id))
+
+    def delete(self, user_id: str) -> bool:
+        """Deletes the user's mask and stops the user's enrollments; returns whether there was a mask."""
+        check_user_id(user_id)
+        return self._jobs.forget(user_id, then=lambda: self._store.delete(user_id))
+
+    def probe(self) -> None:
+        """Raises unless the store answers."""
+        self._store.probe()
+
+    def close(self) -> None:
+        """Cancels what runs and waits for it."""
+        self._jobs.close()
+
+
+def check_user_id(user_id: str) -> None:
+    """Raises InvalidInput unless it is 1..256 bytes of UTF-8 without control, format or unassigned characters."""
+    size = len(user_id.encode(errors="surrogatepass"))
+    if not 1 <= size <= USER_ID_BYTES_LIMIT:
+        raise InvalidInput("a user id has 1 to 256 bytes", field="user_id", max_bytes=USER_ID_BYTES_LIMIT, bytes=size)
+    # Category C: two ids that look alike must not differ by what nobody can see.
+    if any(unicodedata.category(character).startswith("C") for character in user_id):
+        raise InvalidInput("a user id has printable characters only", field="user_id")

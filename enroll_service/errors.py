@@ -1,0 +1,19 @@
+"""Errors of the enrollment service itself; those of the photos and of the learning live beside their code."""
+
+from __future__ import annotations
+
+from facecloak.errors import ErrorCode, FaceCloakError
+
+
+class RequestIdReused(FaceCloakError):
+    """A request id came again with other content."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "REQUEST_ID_REUSED"
+
+
+class EnrollmentSuperseded(FaceCloakError):
+    """The user was deleted while the enrollment ran; its mask was not stored."""
+
+    code = ErrorCode.ABORTED
+    reason = "USER_DELETED"

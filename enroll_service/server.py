@@ -1,0 +1,95 @@
+"""Puts the enrollment service together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from enroll_service.enrollments import Enrollments
+from enroll_service.jobs import EnrollmentJobs, Work
+from enroll_service.learning import Learner
+from enroll_service.servicer import SERVICE_NAME, EnrollServicer
+from enroll_service.settings import EnrollSettings
+from facecloak.faces import FaceFinder
+from facecloak.recognizers import OnnxRuntime
+from facecloak.stores import MaskStore
+from facecloak.v1 import enroll_pb2_grpc
+from facecloak_rpc.server import RpcServer, build_server
+from facecloak_rpc.storage import open_configured_store
+
+# Callers who joined a running enrollment hold a thread each too, and so do the short calls.
+_SPARE_WORKERS = 24
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the service is made of, without gRPC: the command line uses it in process."""
+
+    enrollments: Enrollments
+    jobs: EnrollmentJobs
+    learner: Learner
+
+    def probe(self) -> None:
+        """Raises unless store and recognizers answer."""
+        self.enrollments.probe()
+        self.learner.probe()
+
+    def close(self) -> None:
+        """Cancels what runs and frees everything."""
+        self.enrollments.close()
+        self.learner.close()
+
+
+def build_domain(settings: EnrollSettings) -> Domain:
+    """Opens store, face finder and recognizers. Raises FaceCloakError where one is missing or cannot be used."""
+    store = open_configured_store(settings.store)
+    learner = Learner(
+        runtime=OnnxRuntime(settings.model_repository, names=settings.stages.surrogates, threads=settings.threads),
+        finder=FaceFinder.load(settings.model_repository),
+        settings=settings.stages,
+    )
+    jobs = build_jobs(settings, work=learner.learn, store=store)
+    return Domain(enrollments=build_enrollments(settings, jobs=jobs, store=store), jobs=jobs, learner=learner)
+
+
+def build_jobs(settings: EnrollSettings, *, work: Work, store: MaskStore) -> EnrollmentJobs:
+    """The queue as the settings want it."""
+    return EnrollmentJobs(
+        work=work,
+        keep=store.put,
+        workers=settings.workers,
+        queue_limit=settings.queue_limit,
+        seconds_limit=settings.enrollment_seconds_limit,
+        results_limit=settings.results_limit,
+        results_ttl_seconds=settings.results_ttl_seconds,
+    )
+
+
+def build_enrollments(settings: EnrollSettings, *, jobs: EnrollmentJobs, store: MaskStore) -> Enrollments:
+    """The facade as the settings want it."""
+    return Enrollments(jobs=jobs, store=store, photo_bytes_limit=settings.photos_mebibytes_limit * 2**20)
+
+
+def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = None) -> RpcServer:
+    """Builds the server, bound to its port; it owns ``domain``, by default what :func:`build_domain` gives."""
+    domain = domain or build_domain(settings)
+    registry = CollectorRegistry()
+    for name in ("waiting", "running"):
+        gauge = Gauge(f"facecloak_enrollments_{name}", f"Enrollments {name}.", registry=registry)
+        gauge.set_function(lambda name=name: getattr(domain.jobs, name))  # type: ignore[misc]
+    servicer = EnrollServicer(domain.enrollments)
+    return build_server(
+        settings=settings,
+        service=SERVICE_NAME,
+        add_servicer=lambda server: enroll_pb2_grpc.add_EnrollServiceServicer_to_server(servicer, server),
+        probe=domain.probe,
+        registry=registry,
+        workers=settings.queue_limit + settings.workers + _SPARE_WORKERS,
+        close=domain.close,
+    )
+
+
+def serve(settings: EnrollSettings) -> int:
+    """Serves until SIGTERM; returns the exit status."""
+    return build_enroll_server(settings).run_until_signal()

@@ -1,0 +1,49 @@
+"""EnrollService over gRPC: convert, call, convert back. Errors are mapped by facecloak_rpc's interceptor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import structlog
+
+from enroll_service import convert
+from enroll_service.enrollments import Enrollments
+from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
+from facecloak_rpc.errors import CallCancelled
+from facecloak_rpc.logging import user_tag
+
+SERVICE_NAME = enroll_pb2.DESCRIPTOR.services_by_name["EnrollService"].full_name
+
+
+class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
+    """See protos/facecloak/v1/enroll.proto."""
+
+    def __init__(self, enrollments: Enrollments) -> None:
+        self._enrollments = enrollments
+
+    def EnrollUser(  # noqa: N802 - the proto's name
+        self, request: enroll_pb2.EnrollUserRequest, context: grpc.ServicerContext
+    ) -> Iterator[enroll_pb2.EnrollUserResponse]:
+        """Progress, then the result."""
+        structlog.contextvars.bind_contextvars(user=user_tag(request.user_id))
+        follower = self._enrollments.enroll(convert.order_from(request))
+        # False: the call ended before we could ask to be told so.
+        if not context.add_callback(follower.leave):
+            follower.leave(CallCancelled("the call was cancelled"))
+        for event in follower:
+            yield convert.progress_to(event)
+        yield enroll_pb2.EnrollUserResponse(result=convert.enrollment_to(follower.result))
+
+    def GetEnrollment(  # noqa: N802
+        self, request: enroll_pb2.GetEnrollmentRequest, context: grpc.ServicerContext
+    ) -> enroll_pb2.GetEnrollmentResponse:
+        """What is known about the stored mask."""
+        enrollment = self._enrollments.get(request.user_id)
+        return enroll_pb2.GetEnrollmentResponse(enrollment=convert.enrollment_to(enrollment))
+
+    def DeleteUser(  # noqa: N802
+        self, request: enroll_pb2.DeleteUserRequest, context: grpc.ServicerContext
+    ) -> enroll_pb2.DeleteUserResponse:
+        """Deletes the mask; deleting nothing succeeds."""
+        return enroll_pb2.DeleteUserResponse(deleted=self._enrollments.delete(request.user_id))

@@ -1,0 +1,59 @@
+"""Settings of the enrollment service. Environment prefix: FACECLOAK_ENROLL_."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import SettingsConfigDict
+
+from enroll_service.stages.settings import StageSettings
+from facecloak_rpc.settings import RpcSettings
+from facecloak_rpc.storage import StoreSettings
+
+ENV_PREFIX = "FACECLOAK_ENROLL_"
+
+
+class EnrollSettings(RpcSettings):
+    """How the enrollment service runs; every field can be set as FACECLOAK_ENROLL_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
+
+    port: int = Field(default=50061, ge=0, le=65535)
+    """TCP port to listen on; 0 takes a free one, which the log names."""
+
+    grace_seconds: float = Field(default=120.0, ge=0)
+    """Time that enrollments in flight get to finish after SIGTERM, seconds: one takes up to 90 on two CPU cores."""
+
+    model_repository: Path = Field(
+        default=Path("model_repository"),
+        validation_alias=AliasChoices("FACECLOAK_ENROLL_MODEL_REPOSITORY", "FACECLOAK_MODEL_REPOSITORY"),
+    )
+    """Folder that `facecloak models pull` filled. FACECLOAK_MODEL_REPOSITORY sets it for both services."""
+
+    store: StoreSettings = StoreSettings()
+    """Where masks are kept; fields as FACECLOAK_ENROLL_STORE__<FIELD>."""
+
+    stages: StageSettings = StageSettings()
+    """How masks are learned; fields as FACECLOAK_ENROLL_STAGES__<FIELD>."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    """Enrollments that run at once. One uses every CPU core, and a GPU is shared by few."""
+
+    threads: int = Field(default=0, ge=0)
+    """CPU threads that a recognizer uses in one operator; 0 takes one a core."""
+
+    queue_limit: int = Field(default=16, ge=1, le=1024)
+    """Enrollments that wait at most; more are refused with OVERLOADED and the time to come back."""
+
+    enrollment_seconds_limit: float = Field(default=900.0, gt=0)
+    """Longest time one enrollment may work, seconds, whatever deadline the caller gave."""
+
+    photos_mebibytes_limit: int = Field(default=60, ge=1, le=1024)
+    """Largest sum of the photos of one call, MiB. Memory for queued photos: (queue_limit + workers) times this."""
+
+    results_limit: int = Field(default=1024, ge=1)
+    """Finished enrollments whose request id is remembered, so that a repeated call gets the first one's result."""
+
+    results_ttl_seconds: float = Field(default=3600.0, gt=0)
+    """How long it is remembered, seconds."""
