@@ -3,6 +3,7 @@
 Importing new ones is in :mod:`facecloak.recognizers.importing`, which alone needs onnx.
 """
 
+from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.repository import ModelRepository
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
 from facecloak.recognizers.spec import CROP_SIZE, ColorOrder, CropTransform, ModelKind, Preprocessing, RecognizerSpec
@@ -14,6 +15,7 @@ __all__ = [
     "GradientResult",
     "ModelKind",
     "ModelRepository",
+    "OnnxRuntime",
     "Preprocessing",
     "RecognizerRuntime",
     "RecognizerSpec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ def load_onnx(data: bytes) -> onnx.ModelProto:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError lives in a private module
         raise ModelUnsupported("the file is not ONNX") from error
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
         raise ModelUnsupported("the ONNX file keeps its weights in other files: save it as one file")
     domains = sorted({entry.domain for entry in model.opset_import} - {"", "ai.onnx"})
     used = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
@@ -65,6 +65,17 @@ def convert_ready_model(data: bytes, *, outputs: Sequence[str] | None = None) ->
     except Exception as error:
         raise ModelUnsupported("the ONNX file breaks the standard") from error
     return model
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """All stored tensors, those in attributes and branches included."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for branch in (attribute.g, *attribute.graphs):
+                if branch.node:
+                    yield from _tensors(branch)
 
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
