@@ -1,0 +1,186 @@
+"""Enrolment from photos to mask: intake, then the three stages. No gRPC, no store."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from enroll_service.stages.errors import EnrollmentCancelled
+from enroll_service.stages.intake import EnrollmentPhoto, Portrait, admit, require_same_person
+from enroll_service.stages.personalize import measure, quantize, warnings_for
+from enroll_service.stages.perturb import perturb
+from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
+from enroll_service.stages.settings import StageSettings
+from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
+import facecloak
+from facecloak.anchors import AnchorPool, faceless, mirrored
+from facecloak.faces import FaceFinder
+from facecloak.mask import Mask
+from facecloak.recognizers import RecognizerRuntime
+
+# Where each stage begins on the scale of Progress.fraction: shares of the time that an enrolment takes on two cores.
+_PERTURB_BEGINS = 0.05
+_PERSONALIZE_BEGINS = 0.97
+
+# Variations that the mask is measured on; their seed lies apart from the learning ones'.
+_HELD_OUT = 16
+_HELD_OUT_SEED_OFFSET = 1_000_003
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an enrolment is: the running stage, the share of the whole done (0..1), and a short sentence."""
+
+    stage: str
+    fraction: float
+    detail: str = ""
+
+
+class Enroller:
+    """Makes masks. Holds no state between runs; several runs may go on at once.
+
+    Args:
+        runtime: where the recognizers run.
+        finder: finds the faces.
+        settings: everything that shapes the mask.
+        synthesizer: stage one; the default is :class:`ElasticSynthesizer`.
+
+    Raises:
+        RecognizerUnknown: a surrogate is not served by ``runtime``.
+        AnchorPoolUnusable: ``settings.anchors`` names a pool that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        runtime: RecognizerRuntime,
+        finder: FaceFinder,
+        settings: StageSettings,
+        synthesizer: Synthesizer | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._finder = finder
+        self._settings = settings
+        self._synthesizer = synthesizer or ElasticSynthesizer(settings.synthesis)
+        self._pool = AnchorPool.load(Path(settings.anchors)) if settings.anchors else None
+        for name in settings.surrogates:
+            runtime.spec(name)
+            if self._pool is not None:
+                self._pool.center(name, runtime=runtime)
+
+    def run(
+        self,
+        photos: Sequence[EnrollmentPhoto | bytes],
+        *,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+        seed: int | None = None,
+    ) -> Mask:
+        """Learn one mask from 1 to 16 photos of one person.
+
+        Args:
+            photos: bytes stand for a photo without a hint at the face.
+            progress: told the state, from this thread, at least once an iteration.
+            cancelled: asked at least once an iteration.
+            seed: in place of the settings' seed.
+
+        Raises:
+            EnrollmentRefused: a photo does not qualify (its subclasses say why).
+            EnrollmentCancelled: ``cancelled`` returned True.
+            PhotoError: a photo cannot be decoded.
+            RecognizerFailed: a recognizer gave up.
+        """
+        settings = self._settings
+        seed = settings.seed if seed is None else seed
+        clock = _StageClock()
+
+        def tell(stage: str, fraction: float, detail: str = "") -> None:
+            if cancelled():
+                raise EnrollmentCancelled("The enrollment was cancelled.")
+            progress(Progress(stage=stage, fraction=fraction, detail=detail))
+
+        tell("synthesize", 0.0, "looking for the face")
+        portraits = self._admit(photos)
+        tell("synthesize", 0.02, "making variations")
+        wide_crops = [portrait.wide_srgb_u8 for portrait in portraits]
+        variations = self._synthesizer.synthesize(wide_crops, count=settings.synthesis.variations, seed=seed)
+        targets = self._targets(portraits, as_crops(variations))
+        clock.stage_ends("synthesize")
+
+        def checkpoint(done: float) -> None:
+            iteration = round(done * settings.perturb.iterations)
+            fraction = _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS)
+            tell("perturb", fraction, f"step {iteration + 1} of {settings.perturb.iterations}")
+
+        with SurrogateEnsemble(self._runtime, targets) as ensemble:
+            learned = perturb(variations, ensemble, settings=settings.perturb, seed=seed, checkpoint=checkpoint)
+        clock.stage_ends("perturb")
+
+        tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
+        pixels = quantize(learned)
+        held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
+        held_out = self._synthesizer.synthesize(wide_crops, count=_HELD_OUT, seed=held_out_seed)
+        report = measure(pixels, own_crop=portraits[0].crop, held_out=held_out, runtime=self._runtime, targets=targets)
+        report["warnings"] = warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits])
+        clock.stage_ends("personalize")
+        report |= {
+            "surrogates": list(settings.surrogates),
+            "photo_count": len(portraits),
+            "settings": settings.model_dump(mode="json", exclude={"anchors"}),
+            "seconds": clock.seconds,
+        }
+        tell("personalize", 1.0, "done")
+        return Mask.new(pixels, seed=seed, versions=self._versions(), report=report)
+
+    def _admit(self, photos: Sequence[EnrollmentPhoto | bytes]) -> list[Portrait]:
+        settings = self._settings.intake
+        hinted = [EnrollmentPhoto(photo) if isinstance(photo, bytes) else photo for photo in photos]
+        portraits = [
+            admit(photo, index=index, finder=self._finder, settings=settings) for index, photo in enumerate(hinted)
+        ]
+        require_same_person(portraits, runtime=self._runtime, surrogates=self._settings.surrogates, settings=settings)
+        return portraits
+
+    def _targets(self, portraits: Sequence[Portrait], variations: np.ndarray) -> dict[str, Target]:
+        """For each surrogate the identity to leave and the anchor to approach. The same all through the run."""
+        crops = np.concatenate([portrait.crop for portrait in portraits])
+        own = np.concatenate([crops, variations])
+        targets = {}
+        for name in self._settings.surrogates:
+            near = own_identity(self._runtime, name, own)
+            if self._pool is None:
+                center = self._runtime.embed(name, faceless(crops)).mean(axis=0, keepdims=True)
+            else:
+                center = self._pool.center(name, runtime=self._runtime)
+            targets[name] = Target(near=near, far=mirrored(near, center))
+        return targets
+
+    def _versions(self) -> dict[str, str]:
+        recognizers = {
+            f"recognizer.{name}": self._runtime.spec(name).model_sha256 for name in self._settings.surrogates
+        }
+        return {
+            "facecloak": facecloak.__version__,
+            "torch": importlib.metadata.version("torch"),
+            "finder": self._finder.identity,
+            "synthesizer": self._synthesizer.identity,
+            **recognizers,
+        }
+
+
+class _StageClock:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def stage_ends(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._began, 2)
+        self._began = now

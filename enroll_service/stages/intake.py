@@ -1,0 +1,151 @@
+"""Before stage one: exactly one usable face a photo, all of one person, or a typed refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from enroll_service.stages.errors import (
+    FaceBlurred,
+    FaceCutOff,
+    FaceTooSmall,
+    NoFace,
+    NotSamePerson,
+    SeveralFaces,
+)
+from enroll_service.stages.recognition import unit
+from enroll_service.stages.settings import IntakeSettings
+from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
+from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
+from facecloak.photos import decode_photo
+from facecloak.recognizers import RecognizerRuntime
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EnrollmentPhoto:
+    """A photo file to learn from; ``face`` says which face it is, in px of the upright photo, where there are several."""
+
+    data: bytes
+    face: Box | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Portrait:
+    """One accepted photo, reduced to its face.
+
+    Attributes:
+        wide_srgb_u8: (160, 160, 3) uint8 RGB: the aligned crop with a margin of 24 px to each side.
+        sharpness: variance of the Laplacian of the crop's luma, levels squared.
+        eye_distance_px: between the eye centers in the photo.
+    """
+
+    wide_srgb_u8: np.ndarray
+    sharpness: float
+    eye_distance_px: float
+
+    @property
+    def crop(self) -> np.ndarray:
+        """(1, 3, 112, 112) float32, RGB 0..255."""
+        inner = self.wide_srgb_u8[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
+        return np.ascontiguousarray(inner.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def admit(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: IntakeSettings) -> Portrait:
+    """The one usable face of a photo.
+
+    Raises:
+        NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: the photo does not qualify.
+        PhotoError: the bytes are no photo that is taken (see :mod:`facecloak.photos`).
+    """
+    srgb_u8 = decode_photo(photo.data).srgb_u8
+    face = _chosen_face(srgb_u8, photo.face, index=index, finder=finder, settings=settings)
+    eye_distance = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
+    if eye_distance < settings.min_eye_distance_px:
+        raise FaceTooSmall(
+            "The face is too small in the photo.",
+            photo=index,
+            eye_distance_px=round(eye_distance, 1),
+            min_eye_distance_px=settings.min_eye_distance_px,
+        )
+    transform = aligning_transform(face.landmarks)
+    inside = share_inside(transform, width=srgb_u8.shape[1], height=srgb_u8.shape[0])
+    if inside < settings.min_share_inside:
+        raise FaceCutOff(
+            "The photo cuts the face off.",
+            photo=index,
+            share_inside=round(inside, 2),
+            min_share_inside=settings.min_share_inside,
+        )
+    portrait = _portrait(srgb_u8, transform, eye_distance)
+    if portrait.sharpness < settings.min_sharpness:
+        raise FaceBlurred(
+            "The face is blurred.",
+            photo=index,
+            sharpness=round(portrait.sharpness, 1),
+            min_sharpness=settings.min_sharpness,
+        )
+    return portrait
+
+
+def require_same_person(
+    portraits: Sequence[Portrait], *, runtime: RecognizerRuntime, surrogates: Sequence[str], settings: IntakeSettings
+) -> None:
+    """Raise :class:`NotSamePerson` naming the photo that fits the others least, if one does not fit.
+
+    A recognizer's similarities are put on a scale of its own from its typical similarity between two people (0) to that
+    between two photos of one person (1); both come with its spec or, where it has none, are 0 and 1.
+    """
+    if len(portraits) < 2:
+        return
+    crops = np.concatenate([portrait.crop for portrait in portraits])
+    scores = np.zeros(len(portraits))
+    for name in surrogates:
+        embeddings = runtime.embed(name, crops)
+        for index, embedding in enumerate(embeddings):
+            others = unit(np.delete(embeddings, index, axis=0).mean(axis=0, keepdims=True))
+            scores[index] += float(embedding @ others[0]) / len(surrogates)
+    worst = int(scores.argmin())
+    if scores[worst] < settings.same_person_margin:
+        raise NotSamePerson(
+            "The photos do not show the same person.", photo=worst, similarity=round(float(scores[worst]), 2)
+        )
+
+
+def share_inside(transform: np.ndarray, *, width: int, height: int) -> float:
+    """Share of the aligned square that lies inside a photo of ``width`` x ``height`` px, 0..1, on an 8 x 8 grid."""
+    centers = (np.arange(8) + 0.5) * ALIGNED_SIZE / 8
+    x, y = np.meshgrid(centers, centers)
+    back = inverse_transform(transform)
+    points = back[:, :2] @ np.stack([x.ravel(), y.ravel()]) + back[:, 2:]
+    inside = (points[0] >= 0) & (points[0] < width) & (points[1] >= 0) & (points[1] < height)
+    return float(inside.mean())
+
+
+def _chosen_face(
+    srgb_u8: np.ndarray, hint: Box | None, *, index: int, finder: FaceFinder, settings: IntakeSettings
+) -> Face:
+    if hint is not None:
+        face = finder.landmarks_for(srgb_u8, hint)
+        if face is None:
+            raise NoFace("No face was found at the given place in the photo.", photo=index)
+        return face
+    faces = finder.find(srgb_u8)
+    if not faces:
+        raise NoFace("No face was found in the photo.", photo=index)
+    largest = max(faces, key=lambda face: face.box.area)
+    for face in faces:
+        if face is not largest and face.box.area * settings.background_face_ratio > largest.box.area:
+            raise SeveralFaces("The photo shows several faces.", photo=index, faces=len(faces))
+    return largest
+
+
+def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, eye_distance: float) -> Portrait:
+    wide = transform.copy()
+    wide[:, 2] += WIDE_MARGIN
+    crop = cv2.warpAffine(srgb_u8, wide, (WIDE_SIZE, WIDE_SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    inner = crop[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
+    sharpness = float(cv2.Laplacian(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+    return Portrait(wide_srgb_u8=crop, sharpness=sharpness, eye_distance_px=eye_distance)

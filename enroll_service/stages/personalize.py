@@ -1,0 +1,89 @@
+"""Stage three: from a perturbation to the user's mask, with its own measurement on pictures it was not learned on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor
+
+from enroll_service.stages.recognition import Target, as_crops, mean_similarity
+from enroll_service.stages.visibility import structural_similarity
+from facecloak.recognizers import RecognizerRuntime
+
+# What most platforms re-encode uploads to, or worse (method's condition "q85").
+_JPEG_QUALITY = 85
+
+# Left of the unmasked similarity in a surrogate's eyes, above which a mask is called weak: of the tuning people's masks,
+# those above it left most of their photos recognized.
+_WEAK_SHARE = 0.6
+
+
+def quantize(perturbation: Tensor) -> np.ndarray:
+    """The mask's pixels, (112, 112, 3) int8, from a perturbation (1, 3, 112, 112) in levels."""
+    return perturbation[0].permute(1, 2, 0).round().clamp(-127, 127).to(torch.int8).numpy()
+
+
+def measure(
+    pixels: np.ndarray,
+    *,
+    own_crop: np.ndarray,
+    held_out: Tensor,
+    runtime: RecognizerRuntime,
+    targets: Mapping[str, Target],
+) -> dict[str, Any]:
+    """What the mask does, as JSON values.
+
+    Args:
+        pixels: (112, 112, 3) int8 mask.
+        own_crop: (1, 3, 112, 112) float32, the enrolled photo's aligned crop.
+        held_out: (N, 3, 112, 112) variations that the mask was not learned on.
+
+    Returns:
+        ``ssim`` and ``psnr_db`` of the enrolled crop, ``max_level``, ``chroma_share`` (share of the mask's energy that is
+        color), and ``similarities``: by surrogate the mean cosine to the person ``before`` and ``after``, both through JPEG 85.
+    """
+    mask = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
+    masked_crop = (torch.from_numpy(own_crop) + mask).clamp(0, 255).round()
+    before, after = _through_jpeg(held_out), _through_jpeg((held_out + mask).clamp(0, 255))
+    similarities = {}
+    for name, target in targets.items():
+        pair = (mean_similarity(runtime.embed(name, crops), target.near) for crops in (before, after))
+        similarities[name] = dict(zip(("before", "after"), (round(value, 4) for value in pair), strict=True))
+    energy = float(mask.square().sum())
+    color = float((mask - mask.mean(dim=1, keepdim=True)).square().sum())
+    return {
+        "condition": f"held-out variations of the enrolled photo, JPEG {_JPEG_QUALITY}",
+        "variations": len(held_out),
+        "similarities": similarities,
+        "ssim": round(float(structural_similarity(torch.from_numpy(own_crop), masked_crop)), 4),
+        "psnr_db": round(float(peak_signal_noise_ratio(own_crop, masked_crop.numpy(), data_range=255)), 2) if energy else None,
+        "max_level": int(np.abs(pixels.astype(np.int16)).max()),
+        "chroma_share": round(color / energy, 4) if energy else 0.0,
+    }
+
+
+def warnings_for(report: Mapping[str, Any], *, eye_distances_px: Sequence[float]) -> list[str]:
+    """Sentences that the user should see; empty for a mask that is as good as usual."""
+    warnings = []
+    similarities = report["similarities"]
+    weak = [name for name, pair in similarities.items() if pair["after"] > _WEAK_SHARE * pair["before"] > 0]
+    if len(weak) * 2 > len(similarities):
+        warnings.append("The mask is weak: most surrogates still find the masked variations similar to the person.")
+    if max(eye_distances_px) < 30:
+        warnings.append("The enrolled face is small; a larger photo gives a better mask.")
+    return warnings
+
+
+def _through_jpeg(crops: Tensor) -> np.ndarray:
+    """Crops (N, 3, 112, 112) after JPEG 85 with 4:2:0 chroma, as float32."""
+    decoded = []
+    for crop in as_crops(crops):
+        bgr_u8 = crop.round().astype(np.uint8).transpose(1, 2, 0)[:, :, ::-1]
+        encoded = cv2.imencode(".jpg", bgr_u8, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        decoded.append(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1].transpose(2, 0, 1))
+    return np.ascontiguousarray(np.stack(decoded), dtype=np.float32)

@@ -1,0 +1,92 @@
+"""Stage two: the perturbation that takes every variation's embedding away from the person, at a given visibility.
+
+A universal perturbation by projected gradient descent with momentum (MI-FGSM, Dong et al. 2018), smoothed gradients (TI-FGSM,
+2019) and random misalignment, against an ensemble. What is ours is the geometry: steps and projection use the ellipsoid of
+equal structural similarity (see :func:`visibility.tolerance`) in place of a box of equal levels. At the same measured
+similarity that moves budget from flat skin to eyes, nose and mouth, where recognizers look too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from enroll_service.stages.recognition import SurrogateEnsemble
+from enroll_service.stages.settings import PerturbSettings
+from enroll_service.stages.visibility import smooth, structural_similarity, tolerance
+from enroll_service.stages.warping import misalign
+
+
+def perturb(
+    variations: Tensor,
+    ensemble: SurrogateEnsemble,
+    *,
+    settings: PerturbSettings,
+    seed: int,
+    checkpoint: Callable[[float], None],
+) -> Tensor:
+    """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations`` (N, 3, 112, 112), RGB 0..255.
+
+    Args:
+        checkpoint: called before each step with the share done, 0..1; raises to stop.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    budget = tolerance(variations, texture_px=settings.texture_px)
+    perturbation = torch.zeros(1, *variations.shape[1:])
+    velocity = torch.zeros_like(perturbation)
+    for iteration in range(settings.iterations):
+        done = iteration / settings.iterations
+        checkpoint(done)
+        batch = variations[_draw(len(variations), settings.batch, generator)]
+        gradient = _gradient(perturbation, batch, ensemble, settings=settings, generator=generator)
+        velocity = settings.momentum * velocity + (1 - settings.momentum) * smooth(gradient, settings.smoothing_px)
+        direction = damp_chroma(velocity * budget, keep=settings.chroma)
+        step = settings.step_levels * (1 - 0.8 * done)
+        perturbation = perturbation - step * direction / direction.abs().mean().clamp_min(1e-12)
+        perturbation = project(perturbation, batch, settings=settings)
+    return project(perturbation, variations, settings=settings)
+
+
+def project(perturbation: Tensor, crops: Tensor, *, settings: PerturbSettings) -> Tensor:
+    """The perturbation within its budget: levels clipped, then shrunk until the crops keep ``ssim_target``.
+
+    Lost similarity grows with the square of the amplitude while it is small, so each round's factor is a square root; where
+    it grows slower (strong masks, clipped levels) one round is not enough.
+    """
+    perturbation = perturbation.clamp(-settings.max_level, settings.max_level)
+    for _ in range(8):
+        similarity = structural_similarity(crops, (crops + perturbation).clamp(0, 255)).mean().item()
+        if similarity >= settings.ssim_target:
+            return perturbation
+        perturbation = perturbation * ((1 - settings.ssim_target) / (1 - similarity)) ** 0.5 * 0.999
+    return perturbation
+
+
+def damp_chroma(change: Tensor, *, keep: float) -> Tensor:
+    """A change (1, 3, H, W) with its deviation from grey scaled by ``keep``."""
+    grey = change.mean(dim=1, keepdim=True)
+    return grey + keep * (change - grey)
+
+
+def _draw(available: int, wanted: int, generator: torch.Generator) -> Tensor:
+    """Indices of a batch: without repetition while there are enough."""
+    rounds = -(-wanted // available)
+    return torch.cat([torch.randperm(available, generator=generator) for _ in range(rounds)])[:wanted]
+
+
+def _gradient(
+    perturbation: Tensor,
+    batch: Tensor,
+    ensemble: SurrogateEnsemble,
+    *,
+    settings: PerturbSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """d loss / d perturbation of the ensemble through clipping and misalignment, (1, 3, 112, 112)."""
+    leaf = perturbation.clone().requires_grad_(True)
+    seen = misalign((batch + leaf).clamp(0, 255), amount=settings.misalignment, generator=generator)
+    _, gradient = ensemble.gradient(seen)
+    (pulled,) = torch.autograd.grad(seen, leaf, grad_outputs=gradient)
+    return pulled

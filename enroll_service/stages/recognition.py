@@ -1,0 +1,83 @@
+"""Stage two's view of the recognizers: what to move away from and towards, and the gradient as part of torch's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facecloak.recognizers import RecognizerRuntime
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one recognizer's embedding is to go; both (1, D) float32 of unit length.
+
+    Attributes:
+        near: the user's own identity, which is left.
+        far: the anchor that is approached.
+    """
+
+    near: np.ndarray
+    far: np.ndarray
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit length; a zero row stays zero."""
+    return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def as_crops(crops: Tensor) -> np.ndarray:
+    """Contiguous float32 (N, 3, 112, 112) as runtimes take it."""
+    return np.ascontiguousarray(crops.detach().numpy(), dtype=np.float32)
+
+
+class SurrogateEnsemble:
+    """Asks all surrogates at once for the direction in which a batch of crops becomes less like the user."""
+
+    def __init__(self, runtime: RecognizerRuntime, targets: Mapping[str, Target]) -> None:
+        self._runtime = runtime
+        self._targets = dict(targets)
+        self._pool = ThreadPoolExecutor(max_workers=len(self._targets), thread_name_prefix="surrogate")
+
+    def __enter__(self) -> SurrogateEnsemble:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def gradient(self, crops: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Mean loss by surrogate, and the mean over surrogates of the loss's gradient, (N, 3, 112, 112).
+
+        Each surrogate's gradient is scaled to a mean magnitude of 1: they differ by orders of magnitude, and unscaled the
+        steepest recognizer would decide alone.
+        """
+        levels = as_crops(crops)
+
+        def ask(name: str) -> tuple[float, np.ndarray]:
+            target = self._targets[name]
+            result = self._runtime.gradient(name, levels, far=target.far, near=target.near)
+            return float(result.loss.mean()), result.gradient / max(float(np.abs(result.gradient).mean()), 1e-20)
+
+        answers = list(self._pool.map(ask, self._targets))
+        losses = {name: loss for name, (loss, _) in zip(self._targets, answers, strict=True)}
+        return losses, torch.from_numpy(np.mean([gradient for _, gradient in answers], axis=0))
+
+
+def own_identity(runtime: RecognizerRuntime, name: str, crops: np.ndarray) -> np.ndarray:
+    """The person's centroid in one recognizer's space, (1, D), from crops (N, 3, 112, 112) float32."""
+    return unit(runtime.embed(name, crops).mean(axis=0, keepdims=True))
+
+
+def mean_similarity(embeddings: np.ndarray, identity: np.ndarray) -> float:
+    """Mean cosine of (N, D) unit embeddings to a (1, D) unit identity."""
+    return float((embeddings @ identity[0]).mean())
+
+
+def names_and_digests(runtime: RecognizerRuntime, names: Sequence[str]) -> dict[str, str]:
+    """What identifies each recognizer's weights, for the mask's record and for the refusal of overlapping evaluators."""
+    return {name: runtime.spec(name).sha256 for name in names}

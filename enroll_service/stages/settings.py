@@ -1,0 +1,111 @@
+"""Settings of the three stages. Figures marked "measured" come from people 1-20 of the tuning set (docs/results)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IntakeSettings(_Frozen):
+    """Which photos may be enrolled."""
+
+    min_eye_distance_px: float = Field(default=16.0, gt=0)
+    """Distance between the eye centers below which the photo is refused. The aligned crop has 35 px between the eyes; from
+    less than half of that the recognizers' embeddings are no longer the person's."""
+
+    min_sharpness: float = Field(default=20.0, ge=0)
+    """Variance of the Laplacian (levels squared) of the aligned crop's luma below which the face counts as blurred."""
+
+    min_share_inside: Share = 0.8
+    """Share of the aligned square that must lie inside the photo."""
+
+    background_face_ratio: float = Field(default=4.0, ge=1.0)
+    """A face is the photo's only one if its area is at least this many times that of every other; so a passer-by in the
+    background does not stop an enrolment, and a second portrait does."""
+
+    same_person_margin: Share = 0.35
+    """Photos of one enrolment belong together when each one's similarity to the others, averaged over the surrogates and put
+    on a scale from another person (0) to another photo of this person (1), reaches this."""
+
+
+class SynthesisSettings(_Frozen):
+    """Stage one: how varied the pictures are that the mask is learned on."""
+
+    variations: int = Field(default=48, ge=1, le=512)
+    """Variations made of the enrolled photo(s)."""
+
+    elastic_px: float = Field(default=3.4, ge=0, le=16)
+    """Standard deviation of the elastic warp's 4 x 4 control points, in px of the 112 crop (stands in for expression)."""
+
+    pose_radians: float = Field(default=0.0, ge=0, le=0.6)
+    """Largest yaw of the paraboloid head model; pitch is 0.6 of it."""
+
+    rotation_radians: float = Field(default=0.05, ge=0, le=0.5)
+    """Largest in-plane rotation left by the alignment."""
+
+    mirrored: Share = 0.0
+    """Share of the variations that are mirrored."""
+
+
+class PerturbSettings(_Frozen):
+    """Stage two: the mask's optimization."""
+
+    iterations: int = Field(default=80, ge=1, le=5000)
+    """Steps of the optimization; cancellation is checked before each."""
+
+    batch: int = Field(default=8, ge=1, le=64)
+    """Variations a step; one call a recognizer and step."""
+
+    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] = 0.86
+    """Structural similarity of the masked to the plain crop that every step is projected to (Wang et al. 2004)."""
+
+    max_level: float = Field(default=24.0, gt=0, le=64)
+    """Largest change of a pixel, in levels of 0..255."""
+
+    chroma: Share = 0.3
+    """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does not."""
+
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
+
+    step_levels: float = Field(default=1.5, gt=0)
+    """Mean change of a pixel in the first step, in levels; it falls linearly to a fifth of that."""
+
+    smoothing_px: float = Field(default=1.0, ge=0, le=8)
+    """Sigma of the Gaussian that smooths each gradient (TI-FGSM, Dong et al. 2019): finer changes die in JPEG."""
+
+    texture_px: float = Field(default=2.0, gt=0, le=16)
+    """Sigma of the Gaussian window in which local contrast is measured for the shape of the budget."""
+
+    misalignment: float = Field(default=1.0, ge=0, le=4)
+    """How far a later detector's crop lies from ours, as a factor: 1 is up to 2 px, 4 % and 0.04 radians."""
+
+
+class StageSettings(_Frozen):
+    """Everything that decides what a mask looks like, apart from the photos."""
+
+    surrogates: tuple[str, ...] = ("dlib_resnet", "faceres", "fr_feature", "mobileface")
+    """Recognizers that the mask is learned against. Different families transfer better than many of one."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of every random choice; the same photos, settings and seed give the same mask."""
+
+    anchors: str = ""
+    """Path of a pool written by `facecloak anchors build`; empty for anchors made from the enrolled photo itself."""
+
+    intake: IntakeSettings = IntakeSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    perturb: PerturbSettings = PerturbSettings()
+
+    @model_validator(mode="after")
+    def _surrogates_are_distinct(self) -> StageSettings:
+        if not self.surrogates or len(set(self.surrogates)) != len(self.surrogates):
+            raise ValueError("surrogates must name at least one recognizer, each once")
+        return self

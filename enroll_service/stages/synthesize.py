@@ -1,0 +1,55 @@
+"""Stage one: varied pictures of the person, from the enrolled photo(s).
+
+A mask learned on one picture only fits that picture. The default synthesizer bends the face as expression and pose do and
+changes light, color, sharpness and noise as cameras do, on the CPU, in about a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from enroll_service.stages.photometry import vary_photometry
+from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.stages.warping import WIDE_SIZE, vary_geometry
+
+
+class Synthesizer(Protocol):
+    """Makes pictures of one person that differ as photos of that person do."""
+
+    @property
+    def identity(self) -> str:
+        """Name and version, for the mask's record."""
+        ...
+
+    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Tensor:
+        """``count`` aligned crops, (count, 3, 112, 112) float32, RGB, 0..255.
+
+        Args:
+            wide_crops: one or more (160, 160, 3) uint8 RGB crops of the person, aligned, with a margin of 24 px around the 112.
+            seed: same seed, same variations.
+        """
+        ...
+
+
+class ElasticSynthesizer:
+    """Elastic, pose, light, color, blur and noise variations, drawn anew for each picture."""
+
+    identity = "elastic-1"
+
+    def __init__(self, settings: SynthesisSettings) -> None:
+        self._settings = settings
+
+    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Tensor:
+        """See :meth:`Synthesizer.synthesize`."""
+        generator = torch.Generator().manual_seed(seed)
+        sources = torch.from_numpy(np.stack(wide_crops)).permute(0, 3, 1, 2).float()
+        if sources.shape[1:] != (3, WIDE_SIZE, WIDE_SIZE):
+            raise ValueError(f"wide crops have the shape {tuple(sources.shape[1:])}")
+        # Each photo serves equally often.
+        chosen = sources[torch.arange(count) % len(sources)]
+        return vary_photometry(vary_geometry(chosen, settings=self._settings, generator=generator), generator=generator)

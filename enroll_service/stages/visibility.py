@@ -1,0 +1,61 @@
+"""How visible a mask is, and where change is seen least. Differentiable, in torch, on crops (N, 3, H, W) of levels 0..255."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+# Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE TIP 2004.
+_C1 = (0.01 * 255) ** 2
+_C2 = (0.03 * 255) ** 2
+_WINDOW = 7
+
+# Rec. 601, as JPEG's luma.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
+    """SSIM of each pair of crops, (N,), the mean over pixels and channels.
+
+    The window is 7 x 7, flat, with sample covariances: the very figure that scikit-image's `structural_similarity` gives by
+    default and that the evaluation reports (kornia's is Gaussian, and differs).
+    """
+
+    def mean(levels: Tensor) -> Tensor:
+        return F.avg_pool2d(levels, _WINDOW, stride=1)
+
+    unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
+    mean_1, mean_2 = mean(first), mean(second)
+    variance_1 = unbiased * (mean(first * first) - mean_1 * mean_1)
+    variance_2 = unbiased * (mean(second * second) - mean_2 * mean_2)
+    covariance = unbiased * (mean(first * second) - mean_1 * mean_2)
+    luminance = (2 * mean_1 * mean_2 + _C1) / (mean_1**2 + mean_2**2 + _C1)
+    structure = (2 * covariance + _C2) / (variance_1 + variance_2 + _C2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def luma(crops: Tensor) -> Tensor:
+    """(N, 1, H, W) luma of RGB crops."""
+    return (crops * crops.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def smooth(crops: Tensor, sigma_px: float) -> Tensor:
+    """Gaussian smoothing with a window of 3 sigma to each side; ``sigma_px`` 0 changes nothing."""
+    if sigma_px <= 0:
+        return crops
+    side = 2 * max(1, round(3 * sigma_px)) + 1
+    return gaussian_blur2d(crops, (side, side), (sigma_px, sigma_px))
+
+
+def tolerance(crops: Tensor, *, texture_px: float) -> Tensor:
+    """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W), levels squared.
+
+    For a small change d, independent of the picture, SSIM's structure term loses d^2 / (2 var + C2) in a window of variance
+    var: so the budget is an ellipsoid, wide where there is texture (eyes, brows, nose, mouth, hair: where identity is) and
+    narrow on flat skin. Averaged over the variations, since the mask must suit photos that nobody has seen.
+    """
+    grey = luma(crops)
+    variance = (smooth(grey * grey, texture_px) - smooth(grey, texture_px) ** 2).clamp_min(0)
+    return (variance + _C2 / 2).mean(dim=0, keepdim=True)
