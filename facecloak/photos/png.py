@@ -82,7 +82,9 @@ class PngEncoding:
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     """Decode a PNG; raises the refusals of :func:`facecloak.photos.decode_photo`."""
     chunks = _read_chunks(data, limits)
-    _, depth, color_type = _read_header(chunks, limits)
+    depth, color_type = _read_header(chunks[0], limits)
+    if color_type == _PALETTE and not any(chunk.kind == b"PLTE" for chunk in chunks):
+        raise PhotoDamaged("The PNG lacks its palette.")
     # Only what makes the picture goes to the decoder: no profile, no compressed text of a hostile size.
     bare = MAGIC + b"".join(chunk.data for chunk in chunks if chunk.kind in _DECODED)
     try:
@@ -131,7 +133,7 @@ def _read_chunks(data: bytes, limits: PhotoLimits) -> list[Chunk]:
         if zlib.crc32(chunk.data[4:-4]) != int.from_bytes(chunk.data[-4:], "big"):
             raise PhotoDamaged("The PNG has a chunk with a wrong checksum.")
         if not chunks:
-            _read_header([chunk], limits)
+            _read_header(chunk, limits)
         if chunk.kind == b"acTL" and int.from_bytes(chunk.payload[:4], "big") > 1:
             raise AnimatedPhoto("The PNG is animated.", frames=int.from_bytes(chunk.payload[:4], "big"))
         chunks.append(chunk)
@@ -140,17 +142,17 @@ def _read_chunks(data: bytes, limits: PhotoLimits) -> list[Chunk]:
     return chunks
 
 
-def _read_header(chunks: list[Chunk], limits: PhotoLimits) -> tuple[tuple[int, int], int, int]:
-    """((width, height), bit depth, colour type) from IHDR."""
-    if chunks[0].kind != b"IHDR" or len(chunks[0].payload) != 13:
+def _read_header(header: Chunk, limits: PhotoLimits) -> tuple[int, int]:
+    """(bit depth, colour type) from IHDR; the size is checked."""
+    if header.kind != b"IHDR" or len(header.payload) != 13:
         raise PhotoDamaged("The PNG does not begin with its header.")
-    width, height, depth, color_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", chunks[0].payload)
+    width, height, depth, color_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", header.payload)
     limits.check_size(width, height)
     if not width or not height or depth not in _BIT_DEPTHS.get(color_type, ()):
         raise PhotoDamaged("The PNG's header is impossible.")
     if compression or filtering or interlace > 1:
         raise UnsupportedPhoto("The PNG uses a method that the standard does not know.")
-    return (width, height), depth, color_type
+    return depth, color_type
 
 
 def _decode_u8(bare: bytes) -> np.ndarray:
