@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from facecloak.cloak import CloakResult, Outcome, Subject, SubjectResult
+from facecloak.cloak import CloakResult, Subject, SubjectResult
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box, Face
 from facecloak.v1 import apply_pb2, common_pb2
@@ -92,14 +92,11 @@ def _in_range(value: float) -> bool:
 def _subject_to(result: SubjectResult) -> apply_pb2.SubjectResult:
     return apply_pb2.SubjectResult(
         user_id=result.user_id,
-        outcome=_outcome_to(result.outcome),
+        # Same names on both sides; protobuf raises ValueError for one that the proto lacks.
+        outcome=f"CLOAK_OUTCOME_{result.outcome.name}",
         face=_face_to(result.face) if result.face is not None else None,
         mask_id=result.mask_id or "",
     )
-
-
-def _outcome_to(outcome: Outcome) -> apply_pb2.CloakOutcome:
-    return apply_pb2.CloakOutcome.Value(f"CLOAK_OUTCOME_{outcome.name}")
 
 
 def _face_to(face: Face) -> apply_pb2.Face:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import structlog
 
 from apply_service import convert
 from apply_service.admission import Admission
@@ -81,6 +82,8 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         self, request: apply_pb2.ApplyCloakRequest, *, check: Callable[[], None]
     ) -> apply_pb2.ApplyCloakResponse:
         subjects = convert.subjects_from(request)
+        if request.request_id:
+            structlog.contextvars.bind_contextvars(client_request_id=request.request_id)
         result = self._cloaker.cloak(request.photo, subjects, check=check)
         return convert.response_to(result, request_id=request.request_id)
 

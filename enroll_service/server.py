@@ -12,7 +12,7 @@ from enroll_service.learning import Learner
 from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
-from facecloak.recognizers import OnnxRuntime
+from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server

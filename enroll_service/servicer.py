@@ -26,8 +26,9 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         self, request: enroll_pb2.EnrollUserRequest, context: grpc.ServicerContext
     ) -> Iterator[enroll_pb2.EnrollUserResponse]:
         """Progress, then the result."""
-        structlog.contextvars.bind_contextvars(user=user_tag(request.user_id))
-        follower = self._enrollments.enroll(convert.order_from(request))
+        order = convert.order_from(request)
+        structlog.contextvars.bind_contextvars(user=user_tag(order.user_id), client_request_id=order.request_id)
+        follower = self._enrollments.enroll(order)
         # False: the call ended before we could ask to be told so.
         if not context.add_callback(follower.leave):
             follower.leave(CallCancelled("the call was cancelled"))

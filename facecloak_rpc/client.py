@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import grpc
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -58,7 +59,8 @@ def to_remote_error(error: grpc.RpcError) -> RemoteError:
     metadata: dict[str, str] = {}
     delay: float | None = None
     status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    for detail in status.details if status is not None else ():
+    details_of_status: Iterable[any_pb2.Any] = status.details if status is not None else ()
+    for detail in details_of_status:
         if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(retry):

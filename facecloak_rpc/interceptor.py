@@ -67,8 +67,9 @@ class CallInterceptor(grpc.ServerInterceptor):
             behavior = self._unary(inner, method=method, request_id=request_id)
         return wrap(behavior, handler.request_deserializer, handler.response_serializer)
 
-    def _unary(self, inner: Callable[..., Any], *, method: str, request_id: str) -> Callable[..., Any]:
+    def _unary(self, inner: Callable[..., Any] | None, *, method: str, request_id: str) -> Callable[..., Any]:
         def behavior(request: Any, context: grpc.ServicerContext) -> Any:
+            assert inner is not None
             with self._call(context, method=method, request_id=request_id) as call:
                 try:
                     return inner(request, context)
@@ -79,8 +80,9 @@ class CallInterceptor(grpc.ServerInterceptor):
 
         return behavior
 
-    def _streaming(self, inner: Callable[..., Any], *, method: str, request_id: str) -> Callable[..., Any]:
+    def _streaming(self, inner: Callable[..., Any] | None, *, method: str, request_id: str) -> Callable[..., Any]:
         def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            assert inner is not None
             with self._call(context, method=method, request_id=request_id) as call:
                 try:
                     yield from inner(request, context)

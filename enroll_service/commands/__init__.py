@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 
 import click
 
@@ -16,7 +17,8 @@ def register(root: click.Group) -> None:
     """Adds enroll, delete, anchors, evaluate and `serve enroll`."""
     for command in (enroll, delete, anchors):
         root.add_command(command)
-    importlib.import_module("enroll_service.commands.evaluate").register(root)
+    if importlib.util.find_spec("enroll_service.commands.evaluate") is not None:
+        importlib.import_module("enroll_service.commands.evaluate").register(root)
     serve = root.commands.get("serve")
     if isinstance(serve, click.Group):
         serve.add_command(serve_enroll)

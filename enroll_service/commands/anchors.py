@@ -34,7 +34,7 @@ def build(portraits: Path, *, output: Path, as_json: bool) -> None:
     from enroll_service.settings import EnrollSettings
     from facecloak.anchors import AnchorPool
     from facecloak.faces import FaceFinder
-    from facecloak.recognizers import OnnxRuntime
+    from facecloak.recognizers.onnx_runtime import OnnxRuntime
     from facecloak_rpc.command import load_settings
 
     settings = load_settings(EnrollSettings)
