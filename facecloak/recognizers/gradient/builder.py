@@ -37,8 +37,8 @@ class GradientBuilder:
         self.differentiable = differentiable
 
     def shape(self, tensor: str) -> Shape:
-        """Shape of a forward tensor; raises UnknownShape."""
-        return self._types.shape(tensor)
+        """Shape of a forward tensor or of any constant; raises UnknownShape."""
+        return self.constants[tensor].shape if tensor in self.constants else self._types.shape(tensor)
 
     def value(self, tensor: str) -> np.ndarray | None:
         """Value of a forward constant, or None where the tensor is computed."""

@@ -37,9 +37,9 @@ def compile_gradient(model: onnx.ModelProto, *, normalized: bool = True) -> onnx
         normalized: the graph's embeddings already have length 1. Otherwise they are normalized behind the graph.
 
     Returns:
-        Graph of float32 inputs crops [N, 3, H, W], far [A, D] and near [B, D], where A and B are 1 or N. The rows of far
-        and near are normalized in the graph; a row of zeros contributes nothing. Outputs are loss [N], embedding [N, D]
-        of length 1, and gradient [N, 3, H, W], the derivative of each crop's loss by its own pixels.
+        Graph of float32 inputs crops [N, 3, H, W], far [A, D] and near [B, D], where A and B are 1 or N. The rows of
+        far and near are normalized in the graph; a row of zeros contributes nothing. Outputs are loss [N], embedding
+        [N, D] of length 1, and gradient [N, 3, H, W], the derivative of each crop's loss by its own pixels.
 
     Raises:
         UnsupportedOperator: names every operator without a rule.
@@ -127,7 +127,7 @@ def _backward(builder: GradientBuilder, graph: Graph, seed: str) -> str:
         except UnsupportedOperator as error:
             # Go on, to name everything that is missing at once; nothing written after this is used.
             unsupported.extend(error.names)
-            contributions = {index: seed for index in range(len(node.inputs))}
+            contributions = dict.fromkeys(range(len(node.inputs)), seed)
         for index, contribution in contributions.items():
             name = node.inputs[index]
             if builder.needs_gradient(name):

@@ -1,14 +1,13 @@
 """Static shapes of all tensors of a graph, with the batch size left open.
 
-Symbolic shape inference loses the batch dimension at the first computed Reshape. Inference with two concrete batch sizes
-does not: a dimension that differs between the two follows the batch, all others are fixed.
+Symbolic shape inference loses the batch dimension at the first computed Reshape. Inference with two concrete batch
+sizes does not: a dimension that differs between the two follows the batch, all others are fixed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 import onnx.shape_inference
 from onnx import TensorProto, helper
@@ -21,7 +20,7 @@ Shape = tuple[int | None, ...]
 
 _BATCH_SIZES = (5, 7)
 _LARGEST_VALUE_NEEDED = 4096
-"""Constants up to this many elements may be shapes, pads or axes; larger ones are weights, whose values inference ignores."""
+"""Larger constants are weights, of which only the type counts; smaller ones may be shapes, pads or axes."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,13 @@ def _raise_batch_not_dynamic(graph: Graph, types: TensorTypes) -> None:
     def follows_batch(name: str) -> bool:
         return None in types.shapes.get(name, (None,))
 
-    for node in graph.nodes:
+    def is_data(name: str) -> bool:
         # Shapes are integers and of fixed size themselves; only image data must keep its batch dimension.
-        data = [name for name in node.inputs if types.element_types.get(name) == TensorProto.FLOAT]
-        if any(follows_batch(name) for name in data) and not any(follows_batch(name) for name in node.outputs):
-            if types.element_types.get(node.outputs[0]) == TensorProto.FLOAT:
-                raise BatchNotDynamic(node.outputs[0], node.op)
+        return types.element_types.get(name) == TensorProto.FLOAT
+
+    for node in graph.nodes:
+        followed = any(is_data(name) and follows_batch(name) for name in node.inputs)
+        lost = [name for name in node.outputs if is_data(name) and not follows_batch(name)]
+        if followed and lost:
+            raise BatchNotDynamic(lost[0], node.op)
     raise BatchNotDynamic(graph.output, "output")
-
-
-def element_count(shape: Shape) -> int:
-    """Number of elements along the fixed axes."""
-    return int(np.prod([size for size in shape if size is not None], dtype=np.int64))

@@ -1,7 +1,7 @@
 """Checks a compiled gradient against the embedding graph it came from, by finite differences.
 
-For directions d of independent random signs, the expectation of (d . x)^2 is |x|^2. So with the slopes that the embedding
-graph shows along such directions, and those that the gradient predicts,
+For directions d of independent random signs, the expectation of (d . x)^2 is |x|^2. So with the slopes that the
+embedding graph shows along such directions, and those that the gradient predicts,
 
     root mean square (measured - predicted) / root mean square (measured)
 

@@ -14,4 +14,14 @@ from facecloak.recognizers.gradient.rules import (
 )
 from facecloak.recognizers.gradient.rules.registry import RULES
 
-__all__ = ["RULES", "activation", "convolution", "elementwise", "linear", "normalization", "pooling", "reduction", "shape"]
+__all__ = [
+    "RULES",
+    "activation",
+    "convolution",
+    "elementwise",
+    "linear",
+    "normalization",
+    "pooling",
+    "reduction",
+    "shape",
+]

@@ -79,7 +79,8 @@ def conv(builder: GradientBuilder, node: Node, gradient: str) -> str:
     output = spatial(builder.shape(node.outputs[0]), node)
     size = tuple(width or 1 for width in builder.shape(weights)[2:])
     window = Window.of(node, size, image, output)
-    return convolve_back(builder, gradient, weights, window, image=image, output=output, groups=node.attribute("group", 1))
+    groups = node.attribute("group", 1)
+    return convolve_back(builder, gradient, weights, window, image=image, output=output, groups=groups)
 
 
 @unary_rule("ConvTranspose")
@@ -148,11 +149,9 @@ def _turned(builder: GradientBuilder, weights: str, groups: int) -> str:
     axes = [axis for axis, width in enumerate(size, start=2) if width != 1]
     turned = weights
     if axes:
-        count = len(axes)
-        ends = builder.integers([-(2**31)] * count)
-        turned = builder.op(
-            "Slice", turned, builder.integers([-1] * count), ends, builder.integers(axes), builder.integers([-1] * count)
-        )
+        backwards = builder.integers([-1] * len(axes))
+        beginnings = builder.integers([-(2**31)] * len(axes))
+        turned = builder.op("Slice", turned, backwards, beginnings, builder.integers(axes), backwards)
     per_group = outputs // groups
     if per_group == 1 and inputs == 1:
         return turned

@@ -14,12 +14,8 @@ OperandRule = Callable[[GradientBuilder, Node, str], str]
 """Gradient of one operand before the sum over its broadcast axes."""
 
 
-def _per_operand(
-    builder: GradientBuilder, node: Node, gradients: Sequence[str | None], rules: Sequence[OperandRule]
-) -> Contributions:
+def _per_operand(builder: GradientBuilder, node: Node, gradient: str, rules: Sequence[OperandRule]) -> Contributions:
     """Apply one rule to each operand that needs a gradient, and undo broadcasting."""
-    gradient = gradients[0]
-    assert gradient is not None
     computed = builder.shape(node.outputs[0])
     return {
         index: builder.unbroadcast(operand_rule(builder, node, gradient), computed, builder.shape(name))
@@ -33,19 +29,19 @@ def _passed(builder: GradientBuilder, node: Node, gradient: str) -> str:
 
 
 @rule("Add", "Sum")
-def add(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def add(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a + b + ...: each operand gets dy."""
-    return _per_operand(builder, node, gradients, [_passed] * len(node.inputs))
+    return _per_operand(builder, node, gradient, [_passed] * len(node.inputs))
 
 
 @rule("Sub")
-def sub(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def sub(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a - b: da = dy, db = -dy."""
-    return _per_operand(builder, node, gradients, [_passed, lambda builder, node, gradient: builder.neg(gradient)])
+    return _per_operand(builder, node, gradient, [_passed, lambda builder, node, gradient: builder.neg(gradient)])
 
 
 @rule("Mul")
-def mul(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def mul(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a b: da = dy b, db = dy a."""
 
     def left(builder: GradientBuilder, node: Node, gradient: str) -> str:
@@ -54,11 +50,11 @@ def mul(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -
     def right(builder: GradientBuilder, node: Node, gradient: str) -> str:
         return builder.mul(gradient, node.inputs[0])
 
-    return _per_operand(builder, node, gradients, [left, right])
+    return _per_operand(builder, node, gradient, [left, right])
 
 
 @rule("Div")
-def div(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def div(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a / b: da = dy / b, db = -dy y / b."""
 
     def top(builder: GradientBuilder, node: Node, gradient: str) -> str:
@@ -67,11 +63,11 @@ def div(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -
     def bottom(builder: GradientBuilder, node: Node, gradient: str) -> str:
         return builder.neg(builder.div(builder.mul(gradient, node.outputs[0]), node.inputs[1]))
 
-    return _per_operand(builder, node, gradients, [top, bottom])
+    return _per_operand(builder, node, gradient, [top, bottom])
 
 
 @rule("Pow")
-def power(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def power(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a^p: da = dy p a^(p - 1); y = c^b for a constant c: db = dy y log(c)."""
     exponent, base = builder.value(node.inputs[1]), builder.value(node.inputs[0])
 
@@ -86,29 +82,29 @@ def power(builder: GradientBuilder, node: Node, gradients: Sequence[str | None])
             raise unsupported(node, "computed base and exponent")
         return builder.mul(gradient, node.outputs[0], builder.floats(np.log(base)))
 
-    return _per_operand(builder, node, gradients, [of_base, of_exponent])
+    return _per_operand(builder, node, gradient, [of_base, of_exponent])
 
 
 @rule("Max", "Min")
-def extremum(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def extremum(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = max(a, b, ...): dy goes to the operand that equals y, in equal parts where several do."""
     hits = [builder.op("Cast", builder.op("Equal", name, node.outputs[0]), to=1) for name in node.inputs]
-    share = builder.div(gradients[0] or "", builder.op("Sum", *hits))
+    share = builder.div(gradient, builder.op("Sum", *hits))
 
     def to_operand(hit: str) -> OperandRule:
         return lambda builder, node, gradient: builder.mul(share, hit)
 
-    return _per_operand(builder, node, gradients, [to_operand(hit) for hit in hits])
+    return _per_operand(builder, node, gradient, [to_operand(hit) for hit in hits])
 
 
 @rule("Where")
-def where(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def where(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a where c, else b: each operand gets dy where it was chosen."""
     zero = builder.floats(0)
     return _per_operand(
         builder,
         node,
-        gradients,
+        gradient,
         [
             _passed,
             lambda builder, node, gradient: builder.where(node.inputs[0], gradient, zero),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from facecloak.recognizers.gradient.builder import GradientBuilder
 from facecloak.recognizers.gradient.graph import Node
 from facecloak.recognizers.gradient.rules.registry import Contributions, rule, unary_rule, unsupported
@@ -19,11 +17,9 @@ def gemm(builder: GradientBuilder, node: Node, gradient: str) -> str:
 
 
 @rule("MatMul")
-def matmul(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def matmul(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a b: da = dy b^T, db = a^T dy, for each leading index."""
     left, right = node.inputs
-    gradient = gradients[0]
-    assert gradient is not None
     left_shape, right_shape = builder.shape(left), builder.shape(right)
     if min(len(left_shape), len(right_shape)) < 2:
         raise unsupported(node, "vector operand")

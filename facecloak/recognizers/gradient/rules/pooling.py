@@ -38,7 +38,7 @@ def average_pool(builder: GradientBuilder, node: Node, gradient: str) -> str:
     image, output = spatial(shape, node), spatial(builder.shape(node.outputs[0]), node)
     window = Window.of(node, tuple(node.attribute("kernel_shape")), image, output)
     shares = _shares(window, image, output, padding_counts=bool(node.attribute("count_include_pad", 0)))
-    if window.strides == window.size and not any((*window.before, *window.after, *map(_minus_one, window.dilations))):
+    if window.strides == window.size and not any((*window.before, *window.after)) and max(window.dilations) == 1:
         return _repeat_in_blocks(builder, gradient, channels=shape[1] or 0, window=window, image=image, output=output)
     if np.ptp(shares) == 0:
         weight = float(shares.flat[0])
@@ -65,13 +65,7 @@ def max_pool(builder: GradientBuilder, node: Node, gradient: str) -> str:
     return builder.op("Reshape", added, shape)
 
 
-def _minus_one(number: int) -> int:
-    return number - 1
-
-
-def _shares(
-    window: Window, image: tuple[int, ...], output: tuple[int, ...], *, padding_counts: bool
-) -> np.ndarray:
+def _shares(window: Window, image: tuple[int, ...], output: tuple[int, ...], *, padding_counts: bool) -> np.ndarray:
     """1 / (number of elements averaged) for each window, of shape ``output``."""
     counts = np.ones(output)
     for axis, (side, out) in enumerate(zip(image, output, strict=True)):
@@ -85,7 +79,13 @@ def _shares(
 
 
 def _repeat_in_blocks(
-    builder: GradientBuilder, gradient: str, *, channels: int, window: Window, image: tuple[int, ...], output: tuple[int, ...]
+    builder: GradientBuilder,
+    gradient: str,
+    *,
+    channels: int,
+    window: Window,
+    image: tuple[int, ...],
+    output: tuple[int, ...],
 ) -> str:
     """Windows that touch but do not overlap: each gradient fills its block; what no window reached is zero."""
     split = list(itertools.chain.from_iterable((out, 1) for out in output))

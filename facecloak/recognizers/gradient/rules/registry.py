@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,44 +14,61 @@ from facecloak.recognizers.gradient.graph import Node
 Contributions = dict[int, str]
 """Gradient tensor by index of the node's input."""
 
-Rule = Callable[[GradientBuilder, Node, Sequence[str | None]], Contributions]
-"""Writes the backward operators of one node.
+SplitRule = Callable[[GradientBuilder, Node, Sequence[str | None]], Contributions]
+"""Writes the backward operators of one node of several outputs.
 
-Given the gradients of the node's outputs (None where the loss does not depend on one; never all None) a rule returns the
+Given the gradients of the node's outputs (None where the loss does not depend on one; never all None) it returns the
 gradients of those inputs that need one. Inputs it leaves out are constant or carry no gradient.
 """
 
+Rule = Callable[[GradientBuilder, Node, str], Contributions]
+"""The same for a node of which only the first output counts: its gradient to those of the inputs."""
+
 UnaryRule = Callable[[GradientBuilder, Node, str], str]
-"""A rule of an operator of one data input and one output: output gradient to input gradient."""
+"""The same where only the first input counts, too: output gradient to input gradient."""
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, SplitRule] = {}
+
+SplitRuleT = TypeVar("SplitRuleT", bound=SplitRule)
+RuleT = TypeVar("RuleT", bound=Rule)
+UnaryRuleT = TypeVar("UnaryRuleT", bound=UnaryRule)
 
 
-def rule(*operators: str) -> Callable[[Rule], Rule]:
-    """Register a rule for operators."""
+def split_rule(*operators: str) -> Callable[[SplitRuleT], SplitRuleT]:
+    """Register a rule for operators of several outputs."""
 
-    def register(function: Rule) -> Rule:
-        for operator in operators:
-            RULES[operator] = function
+    def register(function: SplitRuleT) -> SplitRuleT:
+        RULES.update(dict.fromkeys(operators, function))
         return function
 
     return register
 
 
-def unary_rule(*operators: str) -> Callable[[UnaryRule], UnaryRule]:
-    """Register a rule for operators whose first input and first output alone take part."""
+def rule(*operators: str) -> Callable[[RuleT], RuleT]:
+    """Register a rule for operators of one output."""
 
-    def register(function: UnaryRule) -> UnaryRule:
-        def wrapped(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
-            gradient = gradients[0]
-            if gradient is None or any(gradients[1:]):
+    def register(function: RuleT) -> RuleT:
+        def of_first_output(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+            if gradients[0] is None or any(gradients[1:]):
                 raise unsupported(node, "second output used")
+            return function(builder, node, gradients[0])
+
+        split_rule(*operators)(of_first_output)
+        return function
+
+    return register
+
+
+def unary_rule(*operators: str) -> Callable[[UnaryRuleT], UnaryRuleT]:
+    """Register a rule for operators of one output and one data input; the other inputs are parameters."""
+
+    def register(function: UnaryRuleT) -> UnaryRuleT:
+        def of_first_input(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
             if any(builder.needs_gradient(name) for name in node.inputs[1:]):
                 raise unsupported(node, "parameter that depends on the image")
             return {0: function(builder, node, gradient)}
 
-        for operator in operators:
-            RULES[operator] = wrapped
+        rule(*operators)(of_first_input)
         return function
 
     return register

@@ -8,7 +8,14 @@ import numpy as np
 
 from facecloak.recognizers.gradient.builder import GradientBuilder
 from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import Contributions, constant, rule, unary_rule, unsupported
+from facecloak.recognizers.gradient.rules.registry import (
+    Contributions,
+    constant,
+    rule,
+    split_rule,
+    unary_rule,
+    unsupported,
+)
 
 
 @unary_rule("Flatten", "Reshape", "Squeeze", "Unsqueeze")
@@ -44,22 +51,20 @@ def pad(builder: GradientBuilder, node: Node, gradient: str) -> str:
 
 
 @rule("Concat")
-def concat(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
+def concat(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """Each operand gets its part of dy."""
     axis = node.attribute("axis")
     sizes = [builder.shape(name)[axis] for name in node.inputs]
     if None in sizes:
         raise unsupported(node, "along the batch")
-    parts = builder.split_op("Split", gradients[0] or "", builder.integers(sizes), outputs=len(sizes), axis=axis)
+    parts = builder.split_op("Split", gradient, builder.integers(sizes), outputs=len(sizes), axis=axis)
     return {index: parts[index] for index, name in enumerate(node.inputs) if builder.needs_gradient(name)}
 
 
-@rule("Split")
+@split_rule("Split")
 def split(builder: GradientBuilder, node: Node, gradients: Sequence[str | None]) -> Contributions:
     """dx = the gradients of the parts side by side; parts that nothing reads get zeros."""
-    parts = [
-        gradient or builder.scale(output, 0.0) for gradient, output in zip(gradients, node.outputs, strict=True)
-    ]
+    parts = [gradient or builder.scale(output, 0.0) for gradient, output in zip(gradients, node.outputs, strict=True)]
     return {0: builder.op("Concat", *parts, axis=node.attribute("axis", 0))}
 
 
