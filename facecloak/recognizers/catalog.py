@@ -34,10 +34,7 @@ HUMAN_MODELS = NpmPackage(
     archive_bytes=144_509_169,
 )
 
-_PERMITTED = (
-    "What the package's {license} license permits, commercial use included. The package does not say which photos the"
-    " network was trained on: check that against your own rules."
-)
+_UNKNOWN_TRAINING = "It does not say which photos the network was trained on: check that against your own rules."
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class CatalogEntry:
     spec: RecognizerSpec
     package: NpmPackage
     network: NetworkSource
+    training: str = _UNKNOWN_TRAINING
+    """What is known of the training photos, whose own terms may reach further than the license of the weights."""
 
     @property
     def name(self) -> str:
@@ -63,7 +62,7 @@ class CatalogEntry:
             file=self.network.weights_file,
             weights_sha256=weights_sha256,
         )
-        permitted = _PERMITTED.format(license=self.package.license)
+        permitted = f"The package is under the {self.package.license} license, commercial use included. {self.training}"
         return replace(self.spec, license=self.package.license, permitted_use=permitted, source=source, recipe=recipe)
 
 
@@ -89,6 +88,10 @@ RECOGNIZERS: tuple[CatalogEntry, ...] = (
         ),
         FACE_API,
         FaceApiResnet("model/face_recognition_model"),
+        training=(
+            "The network's author, Davis King, released it into the public domain (davisking/dlib-models); it was"
+            " trained on FaceScrub, VGG-Face and photos from the web."
+        ),
     ),
     CatalogEntry(
         RecognizerSpec(
