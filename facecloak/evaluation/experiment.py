@@ -68,7 +68,7 @@ class Experiment:
 
     Args:
         protocol: how to measure.
-        people: whom to enrol and judge.
+        people: whom to enroll and judge.
         others: paths of the distractors.
         runtime: runs the evaluators.
         reader: the evaluation's own finder.
@@ -114,22 +114,22 @@ class Experiment:
         return len(self._gallery) + len(self._others.seen)
 
     def run_round(self, protector: Protector, *, evaluators: Sequence[str]) -> Round:
-        """Enrol everybody, cloak everything, judge by evaluators that the masks never saw.
+        """Enroll everybody, cloak everything, judge by evaluators that the masks never saw.
 
         Raises:
             EvaluatorWasSurrogate: before anything is enrolled.
-            EvaluationInputInvalid: every enrolment was refused.
+            EvaluationInputInvalid: every enrollment was refused.
         """
         identities = tuple(RecognizerIdentity.of(self._runtime.spec(name)) for name in evaluators)
         surrogates = protector.surrogates()
         refuse_surrogates(evaluators=identities, surrogates=surrogates)
         reports, refused = self._enroll(protector)
         if not reports:
-            raise EvaluationInputInvalid("every enrolment was refused", reasons=dict(Counter(refused.values())))
+            raise EvaluationInputInvalid("every enrollment was refused", reasons=dict(Counter(refused.values())))
         enrolled = frozenset(reports)
         cloaked_probes = self._cloak(protector, [photo for photo in self._probes if photo.owner in enrolled])
         cloaked_gallery = self._cloak(protector, [photo for photo in self._gallery if photo.owner in enrolled])
-        # A service may know its surrogates only after an enrolment: the guard looks again.
+        # A service may know its surrogates only after an enrollment: the guard looks again.
         surrogates = protector.surrogates()
         refuse_surrogates(evaluators=identities, surrogates=surrogates)
         judgements = []
@@ -165,7 +165,8 @@ class Experiment:
             if number in person.photos
         ]
         photos = self._each(read, items)
-        self.left_out += [f"{owner}/{path.stem}" for (owner, _, path), photo in zip(items, photos) if photo is None]
+        pairs = zip(items, photos, strict=True)
+        self.left_out += [f"{owner}/{path.stem}" for (owner, _, path), photo in pairs if photo is None]
         return [photo for photo in photos if photo is not None]
 
     def _read_others(self, paths: Sequence[Path]) -> Photos:
@@ -248,7 +249,8 @@ class Experiment:
             known = _clean(photo).seen.face
             return self._reader.see_uploaded(photo.srgb_u8, known=known, platform=PLATFORMS[platform])
 
-        return Photos(tuple(self._each(see, list(photos))), tuple(_clean(photo).owner for photo in photos))
+        items: list[CleanPhoto | DeliveredPhoto] = list(photos)
+        return Photos(tuple(self._each(see, items)), tuple(_clean(photo).owner for photo in photos))
 
     def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """In order, `jobs` at a time."""
@@ -307,10 +309,14 @@ def _visibility_summary(values: Sequence[Visibility]) -> dict[str, float | int]:
 
 
 def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
-    fresh = [report.seconds for report in reports.values() if not report.reused]
+    seconds = [report.seconds for report in reports.values()]
+    stages = sorted({stage for report in reports.values() for stage in report.stages})
     return {
         "people": len(reports),
         "masks_reused": sum(report.reused for report in reports.values()),
-        "seconds_median": round(median(fresh), 2) if fresh else None,
-        "seconds_largest": round(max(fresh), 2) if fresh else None,
+        "seconds_median": round(median(seconds), 2),
+        "seconds_largest": round(max(seconds), 2),
+        "seconds_median_by_stage": {
+            stage: round(median(report.stages.get(stage, 0.0) for report in reports.values()), 2) for stage in stages
+        },
     }

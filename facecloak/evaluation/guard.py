@@ -41,9 +41,7 @@ class RecognizerIdentity:
         return self.name == other.name or bool(mine & theirs)
 
 
-def refuse_surrogates(
-    *, evaluators: Iterable[RecognizerIdentity], surrogates: Iterable[RecognizerIdentity]
-) -> None:
+def refuse_surrogates(*, evaluators: Iterable[RecognizerIdentity], surrogates: Iterable[RecognizerIdentity]) -> None:
     """Check that no evaluator was a surrogate.
 
     Raises:

@@ -21,7 +21,7 @@ MEASURING_PACKAGES = ("facecloak", "numpy", "onnxruntime", "opencv-python-headle
 
 
 def provenance(packages: Iterable[str] = MEASURING_PACKAGES) -> dict[str, Any]:
-    """When, by which code, on what: date (UTC), git commit, machine, Python and package versions. Names no host or user."""
+    """When, by which code, on what: date (UTC), git commit, machine, versions. Names no host and no user."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(Path(__file__).parent),
@@ -73,7 +73,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def read_ledger(directory: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(file name, result) of every evaluation in a folder in name order; JSON files of other schemas are passed over."""
+    """(file name, result) of every evaluation of a folder in name order; JSON of other schemas is passed over."""
     results = []
     for path in sorted(directory.glob("*.json")):
         if json.loads(path.read_text(encoding="utf-8")).get("schema") == SCHEMA:

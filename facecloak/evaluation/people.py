@@ -1,8 +1,8 @@
 """The people and the distractors of a measurement, read from folders.
 
 Layout: ``PEOPLE/NAME/enrol.jpg`` is the one photo that is enrolled, ``PEOPLE/NAME/photo1.jpg`` and on are the others of
-the same person; ``OTHERS/*.jpg`` holds one photo each of other people. In every photo the person is the face nearest the
-middle (as in LFW).
+the same person; ``OTHERS/*.jpg`` holds one photo each of other people. In every photo the person is the largest face
+near the middle (as in LFW).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_people(directory: Path, *, selection: str | None = None) -> tuple[Perso
         selection: ``"21:40"`` = the 21st to the 40th in name order, both included; either end may be left out.
 
     Raises:
-        EvaluationInputInvalid: no such folder, nobody in it, a person without an enrolment photo, a bad selection.
+        EvaluationInputInvalid: no such folder, nobody in it, a person without an enrollment photo, a bad selection.
     """
     if not directory.is_dir():
         raise EvaluationInputInvalid("the folder of people does not exist")

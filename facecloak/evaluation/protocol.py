@@ -1,7 +1,7 @@
 """The protocol that every protection figure uses, as one value, and the thing it measures.
 
-One photo of each person is enrolled; the person's other photos are cloaked at their own size, go through a platform, and
-a finder that the services do not use finds the face afresh. Recognizers that enrolment never saw then look for the
+One photo of each person is enrolled; the person's other photos are cloaked at their own size, go through a platform,
+and a finder that the services do not use finds the face afresh. Recognizers that enrollment never saw then look for the
 nearest photos in a gallery of clean photos of all evaluated people and of others.
 """
 
@@ -34,7 +34,7 @@ class EvaluationProtocol:
 
     Attributes:
         gallery_photos: numbers of the photos of each person that are in the gallery.
-        probe_photos: numbers of the photos of each person that are probes; disjoint from the gallery's. The enrolment
+        probe_photos: numbers of the photos of each person that are probes; disjoint from the gallery's. The enrollment
             photo is neither.
         platforms: names out of PLATFORMS, what happens to a photo before it is judged.
         ranks: k of PSR@k.
@@ -73,16 +73,16 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True)
 class EnrollmentReport:
-    """What the evaluation keeps of one enrolment.
+    """What the evaluation keeps of one enrollment.
 
     Attributes:
-        seconds: wall time.
-        facts: JSON-able facts of the service (stages' shares, similarities); nothing biometric.
+        seconds: wall time of learning the mask; for a mask that was reused, what it took when it was made.
+        stages: the same by stage, where the service tells.
         reused: the mask was already in the evaluation's own sealed work folder.
     """
 
     seconds: float
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
     reused: bool = False
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from facecloak.recognizers.runtime import RecognizerRuntime
 
 MIDDLE_TOLERANCE = 0.25
-"""A photo's person is the face whose center lies at most this share of the shorter side from the middle."""
+"""A photo's person is the largest face whose center lies at most this share of the shorter side from the middle."""
 
 EMBED_BATCH = 16
 
@@ -57,10 +57,10 @@ class Reader:
         self.second_used = 0
 
     def person_in(self, srgb_u8: np.ndarray) -> Face | None:
-        """The face of a clean photo's person: the one nearest the middle, if near enough."""
-        face = _nearest_the_middle(self.finder.find(srgb_u8), srgb_u8)
+        """The face of a clean photo's person: the largest near the middle, if there is one."""
+        face = _person_of(self.finder.find(srgb_u8), srgb_u8)
         if face is None and self.second is not None:
-            face = _nearest_the_middle(self.second.find(srgb_u8), srgb_u8)
+            face = _person_of(self.second.find(srgb_u8), srgb_u8)
             self.second_used += face is not None
         return face
 
@@ -76,8 +76,8 @@ class Reader:
     def see_uploaded(self, delivered_srgb_u8: np.ndarray, *, known: Face, platform: Platform) -> Seen:
         """An uploaded photo after a platform, found afresh.
 
-        A face counts as found if its box holds the known center. Where none does, the crop is taken at the clean photo's
-        landmarks, so that a missed detection by itself never counts as protection.
+        A face counts as found if its box holds the known center. Where none does, the crop is taken at the clean
+        photo's landmarks, so that a missed detection by itself never counts as protection.
 
         Args:
             delivered_srgb_u8: (H, W, 3) of the clean photo's size.
@@ -115,10 +115,9 @@ def _holds(face: Face, point: np.ndarray) -> bool:
     return bool(box.x <= point[0] <= box.x + box.width and box.y <= point[1] <= box.y + box.height)
 
 
-def _nearest_the_middle(faces: Sequence[Face], srgb_u8: np.ndarray) -> Face | None:
+def _person_of(faces: Sequence[Face], srgb_u8: np.ndarray) -> Face | None:
     height, width = srgb_u8.shape[:2]
     middle = np.array([width / 2, height / 2], np.float32)
-    distances = [float(np.linalg.norm(_center(face) - middle)) for face in faces]
-    if not distances or min(distances) > MIDDLE_TOLERANCE * min(width, height):
-        return None
-    return faces[int(np.argmin(distances))]
+    reach = MIDDLE_TOLERANCE * min(width, height)
+    near = [face for face in faces if float(np.linalg.norm(_center(face) - middle)) <= reach]
+    return max(near, key=lambda face: face.box.area, default=None)

@@ -52,7 +52,7 @@ def visibility(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> Vis
     Raises:
         ValueError: shapes differ, not uint8 RGB, or smaller than the SSIM window.
     """
-    from skimage.metrics import structural_similarity  # enrolment and evaluation only: apply never imports it
+    from skimage.metrics import structural_similarity  # enrollment and evaluation only: apply never imports it
 
     if original_srgb_u8.shape != changed_srgb_u8.shape or original_srgb_u8.ndim != 3:
         raise ValueError(f"pictures of one size are needed, not {original_srgb_u8.shape} and {changed_srgb_u8.shape}")

@@ -1,0 +1,264 @@
+"""`facecloak evaluate`: how well masks protect, with everything that is needed to repeat the figure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from enroll_service.stages import StageSettings
+    from facecloak.evaluation.protocol import Protector
+
+_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+def register(root: click.Group) -> None:
+    """Adds `evaluate`."""
+    root.add_command(evaluate)
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """One set of masks and who judges them."""
+
+    surrogates: tuple[str, ...]
+    evaluators: tuple[str, ...]
+
+
+@click.command()
+@click.option("--people", required=True, type=_folder, help="NAME/enrol.jpg, NAME/photo1.jpg and on.")
+@click.option("--others", type=_folder, help="Photos of other people for the gallery, one each.")
+@click.option("--people-slice", metavar="A:B", help="Only the Ath to Bth person in name order, both included.")
+@click.option("--recognizer", "recognizers", multiple=True, metavar="NAME", help="Judges; never one of the surrogates.")
+@click.option(
+    "--surrogate", "surrogates", multiple=True, metavar="NAME", help="Learned against; default: as the service."
+)
+@click.option("--leave-one-out", is_flag=True, help="Leave each surrogate out of enrollment in turn; it then judges.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="A stage setting: perturb.iterations=40."
+)
+@click.option("--platform", "platforms", multiple=True, metavar="NAME", help="What happens to a photo; default jpeg85.")
+@click.option("--gallery-photos", default="1,2,3", show_default=True, help="Numbers of each person's gallery photos.")
+@click.option("--probe-photos", default="4,5,6,7", show_default=True, help="Numbers of each person's probes.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of the bootstrap.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Enrollments at once.")
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="Keeps sealed masks; a rerun goes on.")
+@click.option("--enroll-target", metavar="HOST:PORT", help="Running enrollment service, with --apply-target.")
+@click.option("--apply-target", metavar="HOST:PORT", help="Running apply service on the same store.")
+@click.option("--repository", type=_folder, default=Path("model_repository"), show_default=True,
+              envvar="FACECLOAK_MODEL_REPOSITORY", help="The folder of models.")  # fmt: skip
+@click.option("--json", "json_path", required=True, type=_file, help="Where the result goes.")
+@click.option("--html", "html_path", type=_file, help="Where a report for people goes.")
+def evaluate(
+    *, people: Path, others: Path | None, people_slice: str | None, recognizers: tuple[str, ...],
+    surrogates: tuple[str, ...], leave_one_out: bool, overrides: tuple[str, ...], platforms: tuple[str, ...],
+    gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None, enroll_target: str | None,
+    apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None,
+) -> None:  # fmt: skip
+    """Measure protection on PEOPLE: enroll one photo of each, cloak others, let unseen recognizers look for them.
+
+    The share of probes that are not matched to their owner (PSR) is given next to the same share for uncloaked probes.
+    """
+    if bool(enroll_target) != bool(apply_target):
+        raise click.UsageError("--enroll-target and --apply-target go together")
+    if enroll_target and (leave_one_out or surrogates or overrides or work):
+        raise click.UsageError("a running service has its own surrogates, settings and store")
+    from facecloak.evaluation.experiment import Experiment
+    from facecloak.evaluation.ledger import write_json
+    from facecloak.evaluation.measurement import assemble, describe_data
+    from facecloak.evaluation.people import read_others, read_people
+    from facecloak.evaluation.protocol import EvaluationProtocol
+    from facecloak.evaluation.report import as_html, as_markdown
+    from facecloak.recognizers.onnx_runtime import OnnxRuntime
+
+    protocol = EvaluationProtocol(
+        gallery_photos=_numbers(gallery_photos),
+        probe_photos=_numbers(probe_photos),
+        platforms=platforms or ("jpeg85",),
+        seed=seed,
+    )
+    settings = None if enroll_target else _stage_settings(overrides)
+    plans = _plan(
+        recognizers=recognizers, surrogates=surrogates, settings=settings, leave_one_out=leave_one_out,
+    )  # fmt: skip
+    chosen = read_people(people, selection=people_slice)
+    other_photos = read_others(others)
+    runtime = OnnxRuntime(repository, names={name for plan in plans for name in plan.evaluators}, threads=1)
+    _refuse_overlap(plans, repository)
+    reader, finders = _open_finders(repository)
+
+    def protector_of(plan: RoundPlan) -> Protector:
+        if enroll_target and apply_target:
+            from enroll_service.commands.evaluate_remote import RemoteProtector
+
+            return RemoteProtector(enroll_target=enroll_target, apply_target=apply_target)
+        from enroll_service.commands.evaluate_here import InProcessProtector
+
+        assert settings is not None  # only a running service goes without
+        learned = settings.model_copy(update={"surrogates": plan.surrogates})
+        return InProcessProtector(model_repository=repository, settings=learned, work=work, jobs=jobs)
+
+    began = time.perf_counter()
+    photos = len(protocol.gallery_photos) + len(protocol.probe_photos)
+    totals = {
+        "read": len(chosen) * photos + len(other_photos),
+        "enroll": len(chosen) * len(plans),
+        "cloak": len(chosen) * photos * len(plans),
+        "judge": sum(len(plan.evaluators) for plan in plans) * len(protocol.platforms),
+    }
+    rounds = []
+    with _progress(totals) as advance:
+        experiment = Experiment(
+            protocol=protocol, people=chosen, others=other_photos, runtime=runtime, reader=reader, jobs=jobs,
+            advance=advance,
+        )  # fmt: skip
+        for plan in plans:
+            with contextlib.closing(protector_of(plan)) as protector:
+                rounds.append(experiment.run_round(protector, evaluators=plan.evaluators))
+    document = assemble(
+        experiment=experiment,
+        rounds=rounds,
+        protocol=protocol,
+        data=describe_data(chosen, other_photos, protocol=protocol, selection=people_slice),
+        finder=finders | {"clean_photos_by_second": reader.second_used},
+        repeat=_command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
+                             leave_one_out=leave_one_out, overrides=overrides, others=others is not None,
+                             remote=bool(enroll_target)),
+        seconds=time.perf_counter() - began,
+        jobs=jobs,
+    )  # fmt: skip
+    write_json(json_path, document)
+    if html_path:
+        html_path.parent.mkdir(parents=True, exist_ok=True)
+        html_path.write_text(as_html(document), encoding="utf-8")
+    click.echo(as_markdown(document))
+
+
+def _plan(
+    *, recognizers: Sequence[str], surrogates: Sequence[str], settings: StageSettings | None, leave_one_out: bool
+) -> tuple[RoundPlan, ...]:
+    learned = tuple(surrogates) or (settings.surrogates if settings else ())
+    if not leave_one_out:
+        if not recognizers:
+            raise click.UsageError("name who judges with --recognizer, or use --leave-one-out")
+        return (RoundPlan(surrogates=learned, evaluators=tuple(dict.fromkeys(recognizers))),)
+    left_out = tuple(dict.fromkeys(recognizers)) or learned
+    if len(learned) < 2 or not set(left_out) <= set(learned):
+        raise click.UsageError("--leave-one-out needs two surrogates or more, and leaves out only these")
+    return tuple(
+        RoundPlan(surrogates=tuple(name for name in learned if name != judge), evaluators=(judge,))
+        for judge in left_out
+    )
+
+
+def _refuse_overlap(plans: Sequence[RoundPlan], repository: Path) -> None:
+    """Every round's overlap, before hours are spent on the first."""
+    from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
+    from facecloak.recognizers import ModelRepository
+
+    models = ModelRepository(repository)
+
+    def identities(names: Sequence[str]) -> list[RecognizerIdentity]:
+        return [RecognizerIdentity.of(models.spec(name)) for name in names]
+
+    for plan in plans:
+        refuse_surrogates(evaluators=identities(plan.evaluators), surrogates=identities(plan.surrogates))
+
+
+def _stage_settings(overrides: Sequence[str]) -> StageSettings:
+    """The service's own settings (environment included), with what `--set` changes."""
+    from pydantic import ValidationError
+
+    from enroll_service.settings import EnrollSettings
+    from enroll_service.stages import StageSettings
+    from facecloak_rpc.command import load_settings
+
+    values: dict[str, Any] = load_settings(EnrollSettings).stages.model_dump(mode="json")
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        *groups, field = path.split(".")
+        target = values
+        for group in groups:
+            target = target.get(group) if isinstance(target, dict) else None  # type: ignore[assignment]
+        if not equals or not isinstance(target, dict) or field not in target:
+            raise click.UsageError(
+                f"--set {override}: no such setting; write FIELD=VALUE, such as perturb.iterations=40"
+            )
+        try:
+            target[field] = json.loads(text)
+        except ValueError:
+            target[field] = text
+    try:
+        return StageSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _open_finders(repository: Path) -> tuple[Any, dict[str, Any]]:
+    """The evaluation's reader, and what the ledger says about its finders."""
+    import facecloak.faces
+    from facecloak.evaluation.reading import Reader
+    from facecloak.faces import FaceFinder
+
+    services = FaceFinder.load(repository, threads=1)
+    alternate = getattr(facecloak.faces, "AlternateFaceFinder", None)
+    if alternate is None:
+        note = "the services' own finder: no independent one is installed"
+        return Reader(services), {"identity": services.identity, "independent": False, "note": note}
+    finder = alternate.load(repository, threads=1)
+    return Reader(finder, second=services), {
+        "identity": finder.identity,
+        "independent": True,
+        "second_for_clean_photos": services.identity,
+    }
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.UsageError(f"photo numbers are written 1,2,3, not {text}") from None
+
+
+def _command_line(
+    protocol: Any, *, recognizers: Sequence[str], surrogates: Sequence[str], people_slice: str | None,
+    leave_one_out: bool, overrides: Sequence[str], others: bool, remote: bool,
+) -> str:  # fmt: skip
+    """What to type to repeat the measurement; folders are the reader's own."""
+    parts = ["facecloak evaluate --people PEOPLE"] + ["--others OTHERS"] * others
+    parts += [f"--people-slice {people_slice}"] * bool(people_slice) + ["--leave-one-out"] * leave_one_out
+    parts += ["--enroll-target HOST:PORT --apply-target HOST:PORT"] * remote
+    for option, values in (("recognizer", recognizers), ("surrogate", surrogates), ("set", overrides)):
+        parts += [f"--{option} {value}" for value in values]
+    parts += [f"--platform {name}" for name in protocol.platforms]
+    parts += [f"--gallery-photos {','.join(map(str, protocol.gallery_photos))}"]
+    parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
+    return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])
+
+
+@contextlib.contextmanager
+def _progress(totals: dict[str, int]) -> Iterator[Callable[[str, str], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description:<8}", markup=False), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {kind: bars.add_task(kind, total=total) for kind, total in totals.items()}
+        yield lambda kind, about: bars.advance(tasks[kind])

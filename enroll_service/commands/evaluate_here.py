@@ -1,0 +1,177 @@
+"""The services' whole way in this process, for `facecloak evaluate`: the same domain code, without gRPC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import enroll_service
+import facecloak
+from enroll_service.stages import StageSettings
+from facecloak.cloak import Cloaker, Subject
+from facecloak.evaluation.guard import RecognizerIdentity
+from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak.faces import Box, FaceFinder
+from facecloak.mask import Mask
+from facecloak.recognizers import ModelRepository
+from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
+
+if TYPE_CHECKING:
+    from enroll_service.pipeline import Enroller
+
+THREADS_PER_ENROLLMENT = 1
+"""Enrollments run side by side, one a core, each with one thread: the results then do not depend on how many run."""
+
+_SHAPING_SOURCES = (
+    "enroll_service/pipeline.py",
+    "enroll_service/stages/*.py",
+    "facecloak/anchors.py",
+    "facecloak/mask.py",
+    "facecloak/faces/*.py",
+    "facecloak/recognizers/onnx_runtime.py",
+)
+"""Code that decides what a mask looks like: when it changes, kept masks are not used again."""
+
+
+class InProcessProtector:
+    """Enrolls in worker processes and cloaks in this one.
+
+    Masks are kept sealed in `work`, by settings, code and photo, so that an interrupted measurement goes on where it
+    stopped; without `work` they are kept in a folder that ends with this object.
+
+    Args:
+        model_repository: where recognizers and finders are.
+        settings: how masks are learned.
+        work: folder for sealed masks.
+        jobs: enrollments at once.
+    """
+
+    def __init__(
+        self, *, model_repository: Path, settings: StageSettings, work: Path | None = None, jobs: int = 1
+    ) -> None:
+        repository = ModelRepository(model_repository)
+        self._settings = settings
+        self._surrogates = tuple(RecognizerIdentity.of(repository.spec(name)) for name in settings.surrogates)
+        self._temporary = None if work else tempfile.TemporaryDirectory(prefix="facecloak-evaluation-")
+        root = Path(self._temporary.name) if self._temporary else Path(str(work))
+        self._store = LocalMaskStore(root / "masks", Sealer.from_key_file(root / "key"))
+        self._finder = FaceFinder.load(model_repository, threads=THREADS_PER_ENROLLMENT)
+        self._masks: dict[str, Mask] = {}
+        self._cloaker = Cloaker(self._finder, self)
+        self._code = _code_digest()
+        self._pool = ProcessPoolExecutor(
+            max_workers=jobs,
+            # A forked child would inherit the parent's onnxruntime threads in an unknown state.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(str(model_repository), settings.model_dump_json(), self._code),
+        )
+
+    def surrogates(self) -> tuple[RecognizerIdentity, ...]:
+        """What the masks are learned against."""
+        return self._surrogates
+
+    def describe(self) -> Mapping[str, Any]:
+        """Settings, finder and code."""
+        settings = self._settings.model_dump(mode="json")
+        if settings.get("anchors"):
+            settings["anchors"] = "sha256:" + hashlib.sha256(Path(settings["anchors"]).read_bytes()).hexdigest()
+        return {
+            "path": "in process: Enroller and Cloaker, the services' own domain code",
+            "settings": settings,
+            "finder": self._finder.identity,
+            "code_sha256": self._code,
+            "threads_per_enrollment": THREADS_PER_ENROLLMENT,
+        }
+
+    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
+        """Learns the mask, or takes the one that an earlier run of the same settings, code and photo left."""
+        key = self._key(photo)
+        try:
+            mask, reused = self._store.get(key), True
+        except MaskNotFound:
+            mask, reused = Mask.from_bytes(self._pool.submit(_enroll, photo).result()), False
+            self._store.put(key, mask)
+        self._masks[user] = mask
+        # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
+        stages = dict(mask.report["seconds"])
+        return EnrollmentReport(seconds=sum(stages.values()), stages=stages, reused=reused)
+
+    def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
+        """As ApplyCloak does for one subject with a box hint."""
+        result = self._cloaker.cloak(photo, [Subject(user_id=user, box=box)])
+        return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
+
+    def get(self, user_id: str) -> Mask:
+        """The mask source of the cloaker."""
+        try:
+            return self._masks[user_id]
+        except KeyError:
+            raise MaskNotFound("The user has no mask.") from None
+
+    def close(self) -> None:
+        """Ends the workers; kept masks stay in `work` only."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _key(self, photo: bytes) -> str:
+        parts = {
+            "settings": self.describe()["settings"],
+            "surrogates": [identity.model_sha256 for identity in self._surrogates],
+            "finder": self._finder.identity,
+            "code": self._code,
+            "photo": hashlib.sha256(photo).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _code_digest() -> str:
+    roots = {name: Path(str(package.__file__)).parent.parent for name, package in _PACKAGES.items()}
+    total = hashlib.sha256()
+    for pattern in _SHAPING_SOURCES:
+        root = roots[pattern.partition("/")[0]]
+        for path in sorted(root.glob(pattern)):
+            total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+_PACKAGES = {"enroll_service": enroll_service, "facecloak": facecloak}
+
+# One enroller a worker process; set by _start_worker.
+_enroller: Enroller | None = None
+
+
+def _start_worker(model_repository: str, settings: str, code: str) -> None:
+    """Runs once in every worker process."""
+    global _enroller
+    if _code_digest() != code:
+        raise RuntimeError("the code changed while the measurement ran: measure from a checkout that stays as it is")
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS_PER_ENROLLMENT))
+    import cv2
+    import torch
+
+    from enroll_service.pipeline import Enroller
+    from facecloak.recognizers.onnx_runtime import OnnxRuntime
+
+    torch.set_num_threads(THREADS_PER_ENROLLMENT)
+    cv2.setNumThreads(THREADS_PER_ENROLLMENT)
+    chosen = StageSettings.model_validate_json(settings)
+    repository = Path(model_repository)
+    runtime = OnnxRuntime(repository, names=chosen.surrogates, threads=THREADS_PER_ENROLLMENT)
+    finder = FaceFinder.load(repository, threads=THREADS_PER_ENROLLMENT)
+    _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
+
+
+def _enroll(photo: bytes) -> bytes:
+    """In a worker: the mask's bytes."""
+    if _enroller is None:
+        raise RuntimeError("the worker was not started")
+    return _enroller.run([photo], progress=lambda progress: None, cancelled=lambda: False).to_bytes()

@@ -1,0 +1,93 @@
+"""Running services as `facecloak evaluate` sees them: EnrollUser, ApplyCloak, DeleteUser, over gRPC."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from facecloak.evaluation.guard import RecognizerIdentity
+from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak.faces import Box
+from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2, enroll_pb2, enroll_pb2_grpc
+from facecloak_rpc.client import open_channel, remote_errors
+
+ENROLL_SECONDS_LIMIT = 900.0
+APPLY_SECONDS_LIMIT = 60.0
+
+_OUTCOME_PREFIX = "CLOAK_OUTCOME_"
+_RECOGNIZER_PREFIX = "recognizer."
+
+
+class RemoteProtector:
+    """Enrolls under random user ids and deletes them in the end.
+
+    What the masks are learned against is known only from the first enrollment's answer, so the guard looks after it.
+
+    Args:
+        enroll_target: HOST:PORT of the enrollment service.
+        apply_target: HOST:PORT of the apply service; both use one store.
+    """
+
+    def __init__(self, *, enroll_target: str, apply_target: str) -> None:
+        self._channels = (open_channel(enroll_target), open_channel(apply_target))
+        self._enroll = enroll_pb2_grpc.EnrollServiceStub(self._channels[0])
+        self._apply = apply_pb2_grpc.ApplyServiceStub(self._channels[1])
+        self._users: dict[str, str] = {}
+        self._surrogates: dict[str, RecognizerIdentity] = {}
+        self._versions: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def surrogates(self) -> tuple[RecognizerIdentity, ...]:
+        """What the service said so far; nothing before the first enrollment."""
+        return tuple(self._surrogates[name] for name in sorted(self._surrogates))
+
+    def describe(self) -> Mapping[str, Any]:
+        """The versions that the service answered with."""
+        return {"path": "EnrollUser and ApplyCloak over gRPC", "versions": dict(sorted(self._versions.items()))}
+
+    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
+        """Raises RemoteError."""
+        user_id = f"evaluation-{secrets.token_hex(16)}"
+        request = enroll_pb2.EnrollUserRequest(
+            request_id=secrets.token_hex(16), user_id=user_id, photos=[enroll_pb2.EnrollmentPhoto(data=photo)]
+        )
+        began = time.perf_counter()
+        with self._lock:
+            self._users[user] = user_id
+        with remote_errors():
+            for message in self._enroll.EnrollUser(request, timeout=ENROLL_SECONDS_LIMIT):
+                if message.WhichOneof("event") == "result":
+                    self._learn(message.result)
+        return EnrollmentReport(seconds=time.perf_counter() - began)
+
+    def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
+        """Raises RemoteError."""
+        hint = common_pb2.FaceHint(box=common_pb2.FaceBox(x=box.x, y=box.y, width=box.width, height=box.height))
+        subject = apply_pb2.Subject(user_id=self._users[user], face=hint)
+        with remote_errors():
+            response = self._apply.ApplyCloak(
+                apply_pb2.ApplyCloakRequest(photo=photo, subjects=[subject]), timeout=APPLY_SECONDS_LIMIT
+            )
+        outcome = apply_pb2.CloakOutcome.Name(response.subjects[0].outcome)
+        return CloakedPhoto(photo=response.photo, outcome=outcome.removeprefix(_OUTCOME_PREFIX))
+
+    def close(self) -> None:
+        """Deletes the masks that the measurement made, then hangs up."""
+        try:
+            for user_id in self._users.values():
+                with remote_errors():
+                    self._enroll.DeleteUser(enroll_pb2.DeleteUserRequest(user_id=user_id), timeout=APPLY_SECONDS_LIMIT)
+        finally:
+            for channel in self._channels:
+                channel.close()
+
+    def _learn(self, enrollment: enroll_pb2.Enrollment) -> None:
+        versions = dict(enrollment.versions)
+        with self._lock:
+            self._versions |= versions
+            for name in enrollment.surrogates:
+                digest = versions.get(f"{_RECOGNIZER_PREFIX}{name}", "")
+                self._surrogates[name] = RecognizerIdentity(name=name, weights_sha256="", model_sha256=digest)

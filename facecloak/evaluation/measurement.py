@@ -1,0 +1,106 @@
+"""A whole measurement as one document for the ledger: its conditions, its rounds, and the mean over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from facecloak.evaluation.experiment import Experiment, Round
+from facecloak.evaluation.ledger import SCHEMA, provenance
+from facecloak.evaluation.people import Person, digest_of_photos
+from facecloak.evaluation.protocol import EvaluationProtocol, Pairing
+from facecloak.evaluation.visibility import SSIM_DESCRIPTION
+
+
+def describe_data(
+    people: Sequence[Person], others: Sequence[Path], *, protocol: EvaluationProtocol, selection: str | None
+) -> dict[str, Any]:
+    """Who was measured, by name and by digest of the pictures."""
+    used = protocol.gallery_photos + protocol.probe_photos
+    return {
+        "selection": selection or "all",
+        "people": [person.name for person in people],
+        "enrolled_photos_sha256": digest_of_photos([person.enroll for person in people]),
+        "people_photos_sha256": digest_of_photos([path for person in people for path in person.numbered(used)]),
+        "others": len(others),
+        "others_sha256": digest_of_photos(others),
+    }
+
+
+def mean_over_rounds(experiment: Experiment, rounds: Sequence[Round]) -> dict[str, Any]:
+    """Platform -> mean over all rounds' evaluators, each round with its own masks."""
+    judgements = [judgement for round_ in rounds for judgement in round_.judgements]
+    platforms = dict.fromkeys(judgement.platform for judgement in judgements)
+    return {
+        platform: experiment.judge.mean([judgement for judgement in judgements if judgement.platform == platform])
+        for platform in platforms
+    }
+
+
+def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform: str, rank: int) -> dict[str, Any]:
+    """The few numbers that a table shows."""
+    figures = mean[platform]
+    return {
+        "platform": platform,
+        "rank": rank,
+        "control": figures["control"][f"psr_at_{rank}"],
+        "psr": figures["pairings"][str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"],
+        "gain": figures["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"],
+        "ssim_face": _mean_visibility(rounds, "face"),
+        "ssim_crop112": _mean_visibility(rounds, "crop112"),
+        "enrollment_seconds_median": round(fmean(item["enrollment"]["seconds_median"] for item in rounds), 1),
+        "people_refused": sorted({name for item in rounds for name in item["enrollment"]["refused"]}),
+    }
+
+
+def assemble(
+    *,
+    experiment: Experiment,
+    rounds: Sequence[Round],
+    protocol: EvaluationProtocol,
+    data: dict[str, Any],
+    finder: dict[str, Any],
+    repeat: str,
+    seconds: float,
+    jobs: int,
+) -> dict[str, Any]:
+    """The document of the ledger.
+
+    Args:
+        data: from :func:`describe_data`.
+        finder: the evaluation's finders, by role.
+        repeat: a command line that repeats the measurement, without paths of this machine.
+        seconds: the whole measurement took this long.
+        jobs: how many enrollments ran at once: their times are to be read with it.
+    """
+    documents = [round_.document for round_ in rounds]
+    mean = mean_over_rounds(experiment, rounds)
+    return {
+        "schema": SCHEMA,
+        "repeat": repeat,
+        "headline": headline(mean, documents, platform=protocol.platforms[0], rank=protocol.ranks[0]),
+        **provenance(),
+        "protocol": protocol.as_json(),
+        "data": data | {"gallery_photos": experiment.gallery_size, "left_out": sorted(experiment.left_out)},
+        "evaluation_finder": finder,
+        "face_hint": "the box that the evaluation's finder gives on the clean photo",
+        "ssim": SSIM_DESCRIPTION,
+        "visibility_places": {
+            "face": "bounding rectangle of the aligned 112 square in the photo, at the photo's own size: the "
+            "original's decoded pixels against the delivered photo's, before any platform",
+            "crop112": "the same two photos, each cut to the aligned 112x112 crop at the clean photo's landmarks",
+            "face_mask_only": "face, of a losslessly coded photo: the mask without any JPEG loss",
+            "crop112_mask_only": "crop112, of a losslessly coded photo",
+        },
+        "seconds": round(seconds, 1),
+        "jobs": jobs,
+        "mean": mean,
+        "rounds": documents,
+    }
+
+
+def _mean_visibility(rounds: Sequence[dict[str, Any]], place: str) -> float | None:
+    values = [item["visibility"][place]["ssim_mean"] for item in rounds if place in item["visibility"]]
+    return round(fmean(values), 4) if values else None

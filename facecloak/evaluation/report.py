@@ -1,0 +1,171 @@
+"""A measurement for people: a short markdown table, and one HTML file that needs nothing beside it.
+
+Reports hold figures, never pictures: the photos of a measurement belong to the people on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from facecloak.evaluation.protocol import Pairing
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
+table{border-collapse:collapse;margin:1rem 0;width:100%}
+th,td{text-align:right;padding:.35rem .6rem;border-bottom:1px solid #d8dee6}
+th:first-child,td:first-child{text-align:left}
+th{font-weight:600}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
+dt{color:#5b6675}dd{margin:0;overflow-wrap:anywhere}
+.note{color:#5b6675}.range{color:#5b6675;font-size:.85em;white-space:nowrap}svg{vertical-align:middle}
+@media(prefers-color-scheme:dark){body{color:#e6eaf0;background:#14181f}th,td{border-color:#333b47}
+dt,.note,.range{color:#9aa5b4}}
+"""
+
+
+def share_with_range(figure: Mapping[str, float]) -> str:
+    """``0.42 [0.31, 0.55]``."""
+    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+
+
+def as_markdown(document: Mapping[str, Any]) -> str:
+    """One row a judge and platform, then the mean: what a terminal shows."""
+    rank = document["protocol"]["ranks"][0]
+    lines = [
+        f"| judge (never a surrogate) | platform | control | PSR@{rank} | gain | both cloaked | cosine to own |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in _rows(document, rank):
+        lines.append("| " + " | ".join(row) + " |")
+    headline = document["headline"]
+    lines += ["", _visibility_sentence(headline), _refused_sentence(headline)]
+    return "\n".join(line for line in lines if line is not None).strip() + "\n"
+
+
+def as_html(document: Mapping[str, Any]) -> str:
+    """A self-contained page; every text out of the document is escaped."""
+    headline, protocol, data = document["headline"], document["protocol"], document["data"]
+    first_rank = protocol["ranks"][0]
+    git = document.get("git") or {}
+    facts = {
+        "Measured": document["date"],
+        "Code": git.get("commit", "unknown") + (" and uncommitted changes" if git.get("changed") else ""),
+        "Machine": ", ".join(str(value) for value in document["machine"].values() if value is not None),
+        "People": f"{len(data['people'])} ({data['selection']}), gallery of {data['gallery_photos']} photos",
+        "Platforms": "; ".join(f"{name}: {what}" for name, what in protocol["platforms"].items()),
+        "Faces found by": document["evaluation_finder"]["identity"],
+        "Structural similarity": document["ssim"],
+        "Repeat with": document["repeat"],
+    }
+    body = [
+        f"<h1>Protection, PSR@{int(first_rank)}: {escape(share_with_range(headline['psr']))}</h1>",
+        f"<p>{_bar(headline['control'], headline['psr'])}</p>",
+        f"<p>Uncloaked photos are missed in {escape(share_with_range(headline['control']))} of the cases; the cloak "
+        f"adds {escape(share_with_range(headline['gain']))}. In brackets: 95 % bootstrap interval over people.</p>",
+        f"<p>{escape(_visibility_sentence(headline))}</p>",
+    ]
+    if refused := _refused_sentence(headline):
+        body.append(f"<p>{escape(refused)}</p>")
+    for rank in protocol["ranks"]:
+        body.append(_table(document, int(rank)))
+    body.append(_visibility_table(document))
+    body.append("<h2>Each person</h2>" + _people_table(document))
+    body.append("<h2>Conditions</h2><dl>")
+    body += [f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()]
+    body.append(
+        "</dl><p class=note>A measurement says how these masks did against these recognizers at that time. It promises "
+        "nothing about others, least of all about recognizers trained on cloaked photos.</p>"
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>FaceCloak: measured protection</title><style>{_STYLE}</style>{''.join(body)}</html>\n"
+    )
+
+
+def _rows(document: Mapping[str, Any], rank: int) -> list[list[str]]:
+    rows = []
+    for round_ in document["rounds"]:
+        for result in round_["results"]:
+            similarity = result["similarity_to_own_gallery"]
+            cosine = f"{similarity['clean']:.2f} > {similarity['cloaked']:.2f}"
+            rows.append([result["evaluator"], result["platform"], *_figures(result, rank), cosine])
+    for platform, mean in document["mean"].items():
+        rows.append(["mean", platform, *_figures(mean, rank), ""])
+    return rows
+
+
+def _figures(result: Mapping[str, Any], rank: int) -> list[str]:
+    pairings = result["pairings"]
+    return [
+        share_with_range(result["control"][f"psr_at_{rank}"]),
+        share_with_range(pairings[str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]),
+        share_with_range(pairings[str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]),
+        share_with_range(pairings[str(Pairing.BOTH_CLOAKED)][f"psr_at_{rank}"]),
+    ]
+
+
+def _table(document: Mapping[str, Any], rank: int) -> str:
+    head = ("judge", "platform", "uncloaked", f"PSR@{rank}", "gain", "both cloaked", "cosine to own")
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(document, rank)
+    )
+    return f"<h2>PSR@{rank}</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{rows}</table>"
+
+
+def _visibility_table(document: Mapping[str, Any]) -> str:
+    rows = []
+    for round_ in document["rounds"]:
+        judges = ", ".join(identity["name"] for identity in round_["evaluators"])
+        for place, values in round_["visibility"].items():
+            if not isinstance(values, Mapping):
+                continue
+            cells = (judges, place, f"{values['ssim_mean']:.3f}", f"{values['ssim_lowest']:.3f}",
+                     f"{values['psnr_db_mean']:.1f}", str(values["largest_change_levels"]),
+                     f"{values['chroma_share_mean']:.2f}")  # fmt: skip
+            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = ("masks judged by", "where", "SSIM, mean", "lowest", "PSNR dB", "largest change, levels", "share in color")
+    return f"<h2>Visibility</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{''.join(rows)}</table>"
+
+
+def _people_table(document: Mapping[str, Any]) -> str:
+    columns = [result for round_ in document["rounds"] for result in round_["results"]]
+    head = "".join(f"<th>{escape(result['evaluator'])}<br>{escape(result['platform'])}</th>" for result in columns)
+    rows = []
+    for name in document["data"]["people"]:
+        cells = []
+        for result in columns:
+            counts = result["people"].get(name, {"probes": 0})
+            cells.append(f"{int(counts['protected'])} of {int(counts['probes'])}" if counts["probes"] else "-")
+        rows.append(f"<tr><td>{escape(name)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return f"<table><tr><th>protected probes</th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _bar(control: Mapping[str, float], cloaked: Mapping[str, float]) -> str:
+    """0..1 as 600 px: uncloaked grey, cloaked blue, its interval as a line."""
+    width = 600
+
+    def x(share: float) -> float:
+        return round(min(max(float(share), 0.0), 1.0) * width, 1)
+
+    return (
+        f"<svg width={width} height=44 viewBox='0 0 {width} 44' role=img aria-label='share of probes not matched'>"
+        f"<rect width={width} height=44 fill='#8883'/><rect y=4 width={x(control['value'])} height=14 fill='#8a94a3'/>"
+        f"<rect y=24 width={x(cloaked['value'])} height=14 fill='#2f6fde'/>"
+        f"<path d='M{x(cloaked['low'])} 31H{x(cloaked['high'])}' stroke='#f0a020' stroke-width=3 /></svg>"
+    )
+
+
+def _visibility_sentence(headline: Mapping[str, Any]) -> str:
+    if headline["ssim_face"] is None:
+        return "No photo was cloaked, so there is no visibility to tell."
+    return (
+        f"SSIM of the face as delivered {headline['ssim_face']:.3f}, on the aligned 112 crop "
+        f"{headline['ssim_crop112']:.3f}; one enrollment {headline['enrollment_seconds_median']} s on one core."
+    )
+
+
+def _refused_sentence(headline: Mapping[str, Any]) -> str:
+    refused = headline["people_refused"]
+    return f"Enrollment refused the photo of {len(refused)}: they are in no figure." if refused else ""
