@@ -40,7 +40,7 @@ class JpegEncoding:
     """How a JPEG was encoded.
 
     Attributes:
-        tables: one quantization table a component, 64 values in natural order; trailing equal ones left out.
+        tables: quantization tables of the components in turn, 64 values in natural order; Cr's only where it differs.
         subsampling: "4:4:4", "4:2:2" or "4:2:0"; None for grey.
         optimized: whether the file has Huffman tables of its own.
         restart_interval: MCUs between restart markers, 0 for none.
@@ -107,8 +107,8 @@ def _encoding_of(structure: JpegStructure, *, has_trailer: bool) -> JpegEncoding
         tables = [structure.tables[component.table] for component in structure.components]
     except KeyError as error:
         raise PhotoDamaged("The JPEG lacks a quantization table.") from error
-    while len(tables) > 1 and tables[-1] == tables[-2]:
-        tables.pop()
+    if len(tables) == 3 and tables[2] == tables[1]:
+        tables.pop()  # the encoder uses the last table for the components that have none: Cb and Cr share it
     return JpegEncoding(
         # A step of zero (seen in the wild) cannot be written again; it decodes as zero, and a step of 1 only refines
         # that.

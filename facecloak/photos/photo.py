@@ -20,7 +20,8 @@ class PhotoFormat(StrEnum):
 class Encoding(Protocol):
     """How one photo was encoded, and so how its changed pixels are to be encoded again."""
 
-    format: PhotoFormat
+    @property
+    def format(self) -> PhotoFormat: ...
 
     def encode(self, stored_srgb_u8: np.ndarray) -> bytes:
         """Encode (H, W, 3) uint8 RGB pixels in the stored (not upright) orientation."""

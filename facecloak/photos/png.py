@@ -70,8 +70,10 @@ class PngEncoding:
         changed = rgb_to_grey(stored_srgb_u8)[:, :, None] if colors == 1 else stored_srgb_u8
         samples = self.stored.copy()
         if samples.dtype == np.uint16:
-            delta = changed.astype(np.int32) - _to_u8(samples[:, :, :colors])
-            samples[:, :, :colors] = np.clip(samples[:, :, :colors] + delta * 257, 0, 65535)
+            for strip in _strips(samples):
+                stored = samples[strip, :, :colors]
+                delta = changed[strip].astype(np.int32) - _to_u8(stored)
+                samples[strip, :, :colors] = np.clip(stored + delta * 257, 0, 65535)
         else:
             samples[:, :, :colors] = changed
         chunks = list(_chunks(_encode(samples)))
@@ -176,18 +178,30 @@ def _decode_u16(bare: bytes) -> np.ndarray:
         raise ValueError("no 16-bit picture")
     if pixels.ndim == 2:
         return pixels[:, :, None]
-    return pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
 
 
 def _to_u8(samples: np.ndarray) -> np.ndarray:
-    return samples if samples.dtype == np.uint8 else ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    """Samples of 8 or 16 bits as the nearest of 8 bits."""
+    if samples.dtype == np.uint8:
+        return samples
+    rounded = np.empty(samples.shape, np.uint8)
+    for strip in _strips(samples):
+        rounded[strip] = (samples[strip].astype(np.uint32) + 128) // 257
+    return rounded
+
+
+def _strips(samples: np.ndarray) -> Iterator[slice]:
+    """Rows in turn: 32-bit sums of a whole 64-megapixel photo would take gigabytes."""
+    return (slice(row, row + 64) for row in range(0, samples.shape[0], 64))
 
 
 def _encode(samples: np.ndarray) -> bytes:
     """(H, W, 1..4) uint8 or uint16 as a PNG."""
     if samples.dtype == np.uint16:
-        swapped = samples[:, :, [2, 1, 0, 3][: samples.shape[2]]] if samples.shape[2] >= 3 else samples
-        return cv2.imencode(".png", np.ascontiguousarray(swapped))[1].tobytes()
+        if samples.shape[2] >= 3:
+            samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+        return cv2.imencode(".png", samples)[1].tobytes()
     out = io.BytesIO()
     Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples).save(out, "PNG")
     return out.getvalue()
