@@ -1,0 +1,71 @@
+"""Logs hold nothing secret; settings print without secrets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+from pydantic import ValidationError
+
+from apply_service.settings import ApplySettings
+from facecloak_rpc.command import InvalidSettings, load_settings
+from facecloak_rpc.logging import configure_logging, user_tag
+from facecloak_rpc.settings import describe
+
+
+def test_secrets_are_withheld(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(log_format="json", level="info")
+    structlog.get_logger().info("event", user_id="alice", vector=np.ones(4), data=b"photo", photo="x", seconds=1.5)
+    line = json.loads(capsys.readouterr().err)
+    for name in ("user_id", "vector", "data", "photo"):
+        assert line[name] == "<withheld>"
+    assert line["seconds"] == 1.5
+
+
+def test_levels_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(log_format="json", level="warning")
+    structlog.get_logger().info("quiet")
+    structlog.get_logger().warning("loud")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["loud"]
+
+
+def test_user_tags_tell_users_apart_and_nothing_else() -> None:
+    assert user_tag("alice") == user_tag("alice") != user_tag("bob")
+    assert "alice" not in user_tag("alice")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACECLOAK_APPLY_PORT", "1234")
+    monkeypatch.setenv("FACECLOAK_APPLY_STORE__DATA", "/somewhere")
+    monkeypatch.setenv("FACECLOAK_MODEL_REPOSITORY", "/models")
+    settings = ApplySettings()
+    assert (settings.port, settings.store.data, settings.model_repository) == (
+        1234,
+        Path("/somewhere"),
+        Path("/models"),
+    )
+    assert load_settings(ApplySettings, port=99).port == 99
+    assert load_settings(ApplySettings, data=Path("d")).store.data == Path("d")
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_a_wrong_setting_names_the_field_and_not_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACECLOAK_APPLY_PORT", "s3cret")
+    with pytest.raises(InvalidSettings, match="setting port") as refused:
+        load_settings(ApplySettings)
+    assert "s3cret" not in refused.value.public_message
+
+
+def test_every_printed_setting_says_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACECLOAK_APPLY_STORE__KEY", "c2VjcmV0")
+    text = describe(ApplySettings())
+    assert "FACECLOAK_APPLY_STORE__KEY=<set>" in text
+    assert "c2VjcmV0" not in text
+    lines = text.splitlines()
+    for index, line in enumerate(lines):
+        if not line.startswith("#"):
+            assert lines[index - 1].startswith("# "), line
