@@ -107,6 +107,7 @@ def evaluate(
         return InProcessProtector(model_repository=repository, settings=learned, work=work, jobs=jobs)
 
     began = time.perf_counter()
+    data = describe_data(chosen, other_photos, protocol=protocol, selection=people_slice)
     photos = len(protocol.gallery_photos) + len(protocol.probe_photos)
     totals = {
         "read": len(chosen) * photos + len(other_photos),
@@ -127,7 +128,7 @@ def evaluate(
         experiment=experiment,
         rounds=rounds,
         protocol=protocol,
-        data=describe_data(chosen, other_photos, protocol=protocol, selection=people_slice),
+        data=data,
         finder=finders | {"clean_photos_by_second": reader.second_used},
         repeat=_command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
                              leave_one_out=leave_one_out, overrides=overrides, others=others is not None,

@@ -183,7 +183,7 @@ class Experiment:
     def _enroll(self, protector: Protector) -> tuple[dict[str, EnrollmentReport], dict[str, str]]:
         def enroll(person: Person) -> EnrollmentReport | str:
             try:
-                outcome: EnrollmentReport | str = protector.enroll(person.name, person.enrol.read_bytes())
+                outcome: EnrollmentReport | str = protector.enroll(person.name, person.enroll_photo.read_bytes())
             except FaceCloakError as error:
                 if error.code not in REFUSALS:
                     raise

@@ -22,7 +22,7 @@ def describe_data(
     return {
         "selection": selection or "all",
         "people": [person.name for person in people],
-        "enrolled_photos_sha256": digest_of_photos([person.enroll for person in people]),
+        "enrolled_photos_sha256": digest_of_photos([person.enroll_photo for person in people]),
         "people_photos_sha256": digest_of_photos([path for person in people for path in person.numbered(used)]),
         "others": len(others),
         "others_sha256": digest_of_photos(others),

@@ -24,12 +24,12 @@ class Person:
 
     Attributes:
         name: the folder's name.
-        enrol: the photo that is enrolled.
+        enroll_photo: the photo that is enrolled.
         photos: number -> the person's other photos.
     """
 
     name: str
-    enrol: Path
+    enroll_photo: Path
     photos: dict[int, Path]
 
     def numbered(self, numbers: Iterable[int]) -> tuple[Path, ...]:
@@ -91,14 +91,14 @@ def digest_of_photos(paths: Sequence[Path]) -> str:
 
 def _read_person(folder: Path) -> Person:
     photos: dict[int, Path] = {}
-    enrol: Path | None = None
+    enroll_photo: Path | None = None
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in PHOTO_SUFFIXES:
             continue
         if path.stem == "enrol":
-            enrol = path
+            enroll_photo = path
         elif match := re.fullmatch(r"photo(\d+)", path.stem):
             photos[int(match[1])] = path
-    if enrol is None or not photos:
+    if enroll_photo is None or not photos:
         raise EvaluationInputInvalid("each person's folder needs enrol.jpg and photo1.jpg and on", person=folder.name)
-    return Person(name=folder.name, enrol=enrol, photos=dict(sorted(photos.items())))
+    return Person(name=folder.name, enroll_photo=enroll_photo, photos=dict(sorted(photos.items())))
