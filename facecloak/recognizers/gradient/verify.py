@@ -15,21 +15,27 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from facecloak.recognizers.gradient.compile import CROPS, EMBEDDING, FAR, GRADIENT, LOSS, NEAR
 from facecloak.recognizers.gradient.errors import GradientMismatch
 
-_STEPS_LEVELS = (0.5, 0.1, 0.02)
-"""Half-widths of the central differences. Large ones cross kinks of the activations, small ones drown in float32 rounding;
-which one serves best differs between nets."""
+_STEPS_LEVELS = (0.01, 0.003)
+"""Half-widths of the central differences. Large ones cross kinks of the activations, small ones drown in float32
+rounding; which one serves best differs between nets."""
 
-_DIRECTIONS = 12
+_RUN_ERRORS = (runtime_errors.Fail, runtime_errors.InvalidArgument, runtime_errors.RuntimeException)
+
+_DIRECTIONS = 8
 _BATCH = 3
 
 _MOST_GRADIENT_ERROR = 0.05
-"""Correct gradients of the default recognizers measure below 0.01; a dropped or doubled term, above 0.2."""
+"""Correct gradients of the default recognizers measure 0.009 to 0.021, all of it rounding and kinks: this is a check for
+wrong terms, which show as tenths, not a proof of the last digit. That is what the tests against torch are for."""
 
-_MOST_BATCH_ERROR = 1e-3
+_MOST_BATCH_ERROR = 1e-2
+"""Runtimes may compute batches in another order, and so cross a kink; crops that are mixed up differ by whole units."""
+
 _MOST_EMBEDDING_ERROR = 1e-4
 _MOST_LENGTH_ERROR = 1e-4
 
@@ -61,7 +67,7 @@ def check_gradient(
     model: onnx.ModelProto,
     gradient_model: onnx.ModelProto,
     *,
-    samples: int = 2,
+    samples: int = 1,
     seed: int = 0,
     crops: np.ndarray | None = None,
 ) -> GradientReport:
@@ -136,26 +142,29 @@ class _Session:
 
     def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [value.name for value in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, feeds), strict=True))
+        try:
+            return dict(zip(names, self._session.run(names, feeds), strict=True))
+        except _RUN_ERRORS as error:
+            raise GradientMismatch("The graph does not run for every batch size.") from error
 
 
 def _slopes(
     embedder: _Session, batch: np.ndarray, signs: np.ndarray, targets: dict[str, np.ndarray], *, step: float
 ) -> np.ndarray:
     """Derivative of each crop's loss along its direction, [N] float64, by a central difference."""
-    above, below = (batch + np.float32(step) * signs, batch - np.float32(step) * signs)
+    above, below = batch + np.float32(step) * signs, batch - np.float32(step) * signs
     # Only the difference of two nearly equal losses counts: form it from the embeddings' difference, in float64.
     embeddings = [embedder.run({embedder.input_name: side})[embedder.output_name] for side in (above, below)]
     change = embeddings[0].astype(np.float64) - embeddings[1]
     away = _unit(targets[NEAR]) - _unit(targets[FAR])
     # float32 pixels do not take the step exactly.
-    taken = (above.astype(np.float64) - below).__abs__().mean(axis=(1, 2, 3))
+    taken = np.abs(above.astype(np.float64) - below).mean(axis=(1, 2, 3))
     return (change * away).sum(axis=1) / taken
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     wide = vectors.astype(np.float64)
-    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.sqrt((wide**2).sum(axis=1, keepdims=True)))
 
 
 def _batch_error(
@@ -172,12 +181,13 @@ def _batch_error(
         row = slice(index, index + 1)
         alone = differentiator.run({CROPS: batch[row], **{name: rows[row] for name, rows in targets.items()}})
         embedded = embedder.run({embedder.input_name: batch[row]})[embedder.output_name]
+        _require_finite(embedded, *alone.values())
         pairs = [(alone[GRADIENT], result[GRADIENT][row]), (alone[EMBEDDING], result[EMBEDDING][row])]
         pairs += [(embedded, embedding[row])]
         for one, other in pairs:
             if one.shape != other.shape:
                 raise GradientMismatch("The number of results does not follow the batch size.")
-            worst = max(worst, float(np.linalg.norm(one - other) / max(np.linalg.norm(other), 1e-30)))
+            worst = max(worst, float(np.linalg.norm(one - other)) / max(float(np.linalg.norm(other)), 1e-30))
         worst = max(worst, float(np.abs(alone[LOSS] - result[LOSS][row]).max()))
     return worst
 
