@@ -80,7 +80,7 @@ class Service:
         self.stub = enroll_pb2_grpc.EnrollServiceStub(self.channel)
 
     def enroll(
-        self, user_id: str = "alice", *, photos: Sequence[bytes] = (b"photo",), request_id: str = "", timeout: float = 60
+        self, user_id: str = "alice", *, photos: Sequence[bytes] = (b"x",), request_id: str = "", timeout: float = 60
     ) -> Any:
         messages = [enroll_pb2.EnrollmentPhoto(data=data) for data in photos]
         request = enroll_pb2.EnrollUserRequest(user_id=user_id, photos=messages, request_id=request_id)

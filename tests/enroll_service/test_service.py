@@ -1,4 +1,4 @@
-"""EnrollService through a real server: queue, idempotency, cancellation, deletion. The learning is timed by the tests."""
+"""EnrollService through a real server: queue, idempotency, cancellation, deletion. The tests time the learning."""
 
 from __future__ import annotations
 
