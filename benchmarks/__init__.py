@@ -1,0 +1,1 @@
+"""Measurements of speed, written as JSON into out/bench: `python -m benchmarks`."""

@@ -1,0 +1,49 @@
+"""`python -m benchmarks`: measures everything, or what is named, and writes out/bench/NAME.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+NAMES = ("apply", "enrollment")
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(NAMES))
+@click.option("--repository", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              default=Path("model_repository"), show_default=True, envvar="FACECLOAK_MODEL_REPOSITORY")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/bench"), show_default=True)
+@click.option("--runs", default=15, show_default=True, type=click.IntRange(2), help="Of each way to cloak a photo.")
+@click.option("--enrollments", default=2, show_default=True, type=click.IntRange(1))
+def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enrollments: int) -> None:
+    """Measure NAMES (all if none is given)."""
+    from benchmarks import apply, enrollment
+    from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
+
+    for name in names or NAMES:
+        click.echo(f"measuring {name}", err=True)
+        if name == "apply":
+            result: dict[str, Any] = apply.measure(repository, runs=runs)
+        else:
+            result = enrollment.measure(repository, runs=enrollments)
+        packages = (*MEASURING_PACKAGES, "simplejpeg", "pydantic")
+        write_json(out / f"{name}.json", {"schema": f"facecloak-bench-{name}/1", **provenance(packages), **result})
+        for line in _lines(name, result):
+            click.echo(line)
+
+
+def _lines(name: str, result: dict[str, Any]) -> list[str]:
+    if name == "enrollment":
+        shares = ", ".join(f"{stage} {share:.0%}" for stage, share in result["share_by_stage"].items())
+        return [f"enrollment: {result['seconds_median']} s ({shares})"]
+    return [
+        f"{size['width']}x{size['height']}  {what:<24} {timing['median_ms']:8.2f} ms"
+        for size in result["sizes"]
+        for what, timing in size["timings"].items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What cloaking one JPEG takes, by size and by what the caller says about the face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.pictures import jpeg, photo
+from benchmarks.timing import take_turns
+
+SIZES = ((1280, 960), (1920, 1080), (4032, 3024))
+
+
+def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
+    """The whole domain call with landmarks, with a box and with nothing, and the codec's share of it."""
+    import cv2
+
+    from facecloak.cloak import Cloaker, Subject
+    from facecloak.faces import FaceFinder
+    from facecloak.mask import Mask
+    from facecloak.photos import decode_photo, encode_photo
+
+    cv2.setNumThreads(1)
+    finder = FaceFinder.load(model_repository)
+    rng = np.random.default_rng(1)
+    mask = Mask.new(rng.integers(-12, 13, (112, 112, 3)).astype(np.int8), seed=1)
+
+    class OneMask:
+        def get(self, user_id: str) -> Mask:
+            return mask
+
+    cloaker = Cloaker(finder, OneMask())
+    results = []
+    for width, height in SIZES:
+        data = jpeg(photo(width=width, height=height))
+        decoded = decode_photo(data)
+        face = finder.find(decoded.srgb_u8)[0]
+        changed = decoded.srgb_u8 ^ 1  # encode_photo gives an unchanged photo back as it came
+        hints = {
+            "cloak, landmarks given": Subject("user", landmarks=face.landmarks),
+            "cloak, box given": Subject("user", box=face.box),
+            "cloak, nothing given": Subject("user"),
+        }
+        candidates: dict[str, Callable[[], object]] = {
+            name: partial(cloaker.cloak, data, [subject]) for name, subject in hints.items()
+        }
+        candidates["decode only"] = partial(decode_photo, data)
+        candidates["encode only"] = partial(encode_photo, decoded, changed)
+        outcomes = {name: cloaker.cloak(data, [subject]).subjects[0].outcome.value for name, subject in hints.items()}
+        timings = take_turns(candidates, runs=runs)
+        results.append(
+            {
+                "width": width,
+                "height": height,
+                "bytes": len(data),
+                "face_height_share": round(face.box.height / height, 3),
+                "outcomes": outcomes,
+                "timings": {name: timing.as_json() for name, timing in timings.items()},
+            }
+        )
+    return {"photo": "scikit-image astronaut, JPEG 90 4:2:0", "threads": 1, "sizes": results}
