@@ -1,0 +1,127 @@
+"""The README's block of measured figures, written from the committed results: `python -m facecloak.evaluation.readme`.
+
+The block lies between two HTML comments; everything between them is replaced. Nothing in it is typed by hand, so a
+figure in the README always has a result file with its conditions beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from facecloak.evaluation.errors import EvaluationInputInvalid
+from facecloak.evaluation.ledger import read_ledger
+from facecloak.evaluation.protocol import Pairing
+from facecloak.evaluation.report import share_with_range
+
+BEGIN = "<!-- results:begin -->"
+END = "<!-- results:end -->"
+GENERATED = "<!-- written by python -m facecloak.evaluation.readme from docs/results; edits here are lost -->"
+BENCH_PREFIX = "facecloak-bench-"
+
+
+def results_block(directory: Path) -> str:
+    """The markdown between the two comments, for all results of a folder."""
+    parts = [_evaluation(name, document) for name, document in read_ledger(directory)]
+    parts += [_bench(name, document) for name, document in _benches(directory)]
+    return "\n\n".join([GENERATED, *(parts or ["No result has been committed yet."])])
+
+
+def with_results(text: str, block: str) -> str:
+    """A README's text with its block replaced.
+
+    Raises:
+        EvaluationInputInvalid: the two comments are not there, once each and in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise EvaluationInputInvalid(f"the README needs one {BEGIN} and, after it, one {END}")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def _evaluation(name: str, document: Mapping[str, Any]) -> str:
+    headline, data, protocol = document["headline"], document["data"], document["protocol"]
+    ranks: Sequence[int] = protocol["ranks"]
+    head = ["judged by (masks learned against the others)", "uncloaked photos missed"]
+    head += [f"PSR@{rank}" for rank in ranks] + ["both sides cloaked"]
+    rows = []
+    many = len(protocol["platforms"]) > 1
+    for round_ in document["rounds"]:
+        rows += [_row(result["evaluator"], result, ranks, many=many) for result in round_["results"]]
+    for platform, mean in document["mean"].items():
+        rows.append(_row("**mean**", {**mean, "platform": platform}, ranks, many=many))
+    probes = len(protocol["probe_photos"])
+    refused = len(headline["people_refused"])
+    finder = document["evaluation_finder"]
+    eye = "an independent finder" if finder.get("independent") else "the services' own finder (no independent one yet)"
+    sentences = [
+        f"[{name}](docs/results/{name}), {document['date'][:10]}: {len(data['people'])} people"
+        + (f" ({refused} refused at enrollment)" if refused else "")
+        + f", one enrolled photo and {probes} probes each, gallery of {data['gallery_photos']} photos; each probe "
+        f"{' / '.join(protocol['platforms'].values())}, its face found afresh by {eye}.",
+        f"SSIM of the face as delivered **{headline['ssim_face']:.3f}** at the photo's own size and "
+        f"{headline['ssim_crop112']:.3f} on the 112 crop. PSR@1 is **{headline['gain']['value']:.2f}** "
+        f"[{headline['gain']['low']:.2f}, {headline['gain']['high']:.2f}] above uncloaked photos.",
+        f"In brackets: 95 % bootstrap interval over people. One enrollment took {headline['enrollment_seconds_median']} "
+        f"s on one core ({document['machine']['processor']}).",
+    ]
+    table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    return "\n".join(sentences) + "\n\n" + "\n".join(f"| {line} |" for line in table)
+
+
+def _row(who: str, result: Mapping[str, Any], ranks: Sequence[int], *, many: bool) -> list[str]:
+    pairings = result["pairings"]
+    label = f"{who}, {result['platform']}" if many else who
+    return [
+        label,
+        share_with_range(result["control"][f"psr_at_{ranks[0]}"]),
+        *(share_with_range(pairings[str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]) for rank in ranks),
+        share_with_range(pairings[str(Pairing.BOTH_CLOAKED)][f"psr_at_{ranks[0]}"]),
+    ]
+
+
+def _benches(directory: Path) -> list[tuple[str, dict[str, Any]]]:
+    documents = [(path.name, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.glob("*.json"))]
+    return [(name, item) for name, item in documents if str(item.get("schema", "")).startswith(BENCH_PREFIX)]
+
+
+def _bench(name: str, document: Mapping[str, Any]) -> str:
+    machine = f"{document['machine']['cores']} cores of {document['machine']['processor']}"
+    title = f"[{name}](docs/results/{name}), {document['date'][:10]}, {machine}:"
+    if "seconds_by_stage" in document:
+        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds_by_stage"].items())
+        return f"{title} enrolling one photo with the default settings takes {document['seconds_median']:.0f} s ({stages})."
+    sizes = document["sizes"]
+    candidates = list(sizes[0]["timings"])
+    lines = [
+        " | ".join(["median ms a photo", *(f"{size['width']}x{size['height']}" for size in sizes)]),
+        " | ".join(["---"] * (len(sizes) + 1)),
+        *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
+    ]
+    return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+@click.command()
+@click.option("--readme", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("README.md"))
+@click.option("--results", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("docs/results"))
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the README is not up to date.")
+def main(*, readme: Path, results: Path, check: bool) -> None:
+    """Write the measured figures into the README."""
+    text = readme.read_text(encoding="utf-8")
+    try:
+        wanted = with_results(text, results_block(results))
+    except EvaluationInputInvalid as error:
+        raise click.ClickException(error.public_message) from error
+    if check and wanted != text:
+        raise click.ClickException("the README's figures are not those of docs/results: run this without --check")
+    if not check:
+        readme.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
