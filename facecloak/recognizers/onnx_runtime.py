@@ -34,8 +34,8 @@ def open_session(model: bytes, *, threads: int = 0) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
-    # Idle threads of one session would otherwise spin for their next call and take the cores from the other recognizers:
-    # four recognizers in turn on two cores took 40 % less CPU time without.
+    # Idle threads of one session would otherwise spin for their next call and take the cores from the others: four
+    # recognizers in turn on two cores took 40 % less CPU time without.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Trained recognizers hold weights near 1e-40: without flushing one call takes up to ten times as long.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
