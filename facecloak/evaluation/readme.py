@@ -47,14 +47,16 @@ def with_results(text: str, block: str) -> str:
 def _evaluation(name: str, document: Mapping[str, Any]) -> str:
     headline, data, protocol = document["headline"], document["data"], document["protocol"]
     ranks: Sequence[int] = protocol["ranks"]
-    head = ["judged by (masks learned against the others)", "uncloaked photos missed"]
+    head = ["judged by", "masks learned against", "uncloaked photos missed"]
     head += [f"PSR@{rank}" for rank in ranks] + ["both sides cloaked"]
     rows = []
     many = len(protocol["platforms"]) > 1
     for round_ in document["rounds"]:
-        rows += [_row(result["evaluator"], result, ranks, many=many) for result in round_["results"]]
+        learned = ", ".join(identity["name"] for identity in round_["surrogates"])
+        for result in round_["results"]:
+            rows.append(_row([_label(result["evaluator"], result["platform"], many=many), learned], result, ranks))
     for platform, mean in document["mean"].items():
-        rows.append(_row("**mean**", {**mean, "platform": platform}, ranks, many=many))
+        rows.append(_row([_label("**mean**", platform, many=many), ""], mean, ranks))
     probes = len(protocol["probe_photos"])
     refused = len(headline["people_refused"])
     finder = document["evaluation_finder"]
@@ -67,18 +69,21 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
         f"SSIM of the face as delivered **{headline['ssim_face']:.3f}** at the photo's own size and "
         f"{headline['ssim_crop112']:.3f} on the 112 crop. PSR@1 is **{headline['gain']['value']:.2f}** "
         f"[{headline['gain']['low']:.2f}, {headline['gain']['high']:.2f}] above uncloaked photos.",
-        f"In brackets: 95 % bootstrap interval over people. One enrollment took {headline['enrollment_seconds_median']} "
-        f"s on one core ({document['machine']['processor']}).",
+        "In brackets: 95 % bootstrap interval over people. One enrollment took "
+        f"{headline['enrollment_seconds_median']} s on one core ({document['machine']['processor']}).",
     ]
     table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return "\n".join(sentences) + "\n\n" + "\n".join(f"| {line} |" for line in table)
 
 
-def _row(who: str, result: Mapping[str, Any], ranks: Sequence[int], *, many: bool) -> list[str]:
+def _label(who: str, platform: str, *, many: bool) -> str:
+    return f"{who}, {platform}" if many else who
+
+
+def _row(labels: Sequence[str], result: Mapping[str, Any], ranks: Sequence[int]) -> list[str]:
     pairings = result["pairings"]
-    label = f"{who}, {result['platform']}" if many else who
     return [
-        label,
+        *labels,
         share_with_range(result["control"][f"psr_at_{ranks[0]}"]),
         *(share_with_range(pairings[str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]) for rank in ranks),
         share_with_range(pairings[str(Pairing.BOTH_CLOAKED)][f"psr_at_{ranks[0]}"]),
@@ -95,7 +100,8 @@ def _bench(name: str, document: Mapping[str, Any]) -> str:
     title = f"[{name}](docs/results/{name}), {document['date'][:10]}, {machine}:"
     if "seconds_by_stage" in document:
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds_by_stage"].items())
-        return f"{title} enrolling one photo with the default settings takes {document['seconds_median']:.0f} s ({stages})."
+        seconds = f"{document['seconds_median']:.0f} s ({stages})"
+        return f"{title} enrolling one photo with the default settings takes {seconds}."
     sizes = document["sizes"]
     candidates = list(sizes[0]["timings"])
     lines = [
