@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,8 @@ def list_models(repository: Path, *, as_json: bool) -> None:
         use = ("surrogate" if spec.has_gradient else "evaluator") if spec.is_recognizer else "finder"
         source = f"{spec.source.package}@{spec.source.version}" if spec.source.package else "added"
         table.add_row(spec.name, str(spec.kind), str(spec.embedding_size or ""), use, spec.license or "?", source)
-    Console(highlight=False, soft_wrap=True).print(table)
+    # A pipe has no width: without one given, rich would cut the columns at 80.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @models.command()

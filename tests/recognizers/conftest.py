@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,21 +10,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.catalog import DEFAULT_RECOGNIZERS
 from facecloak.recognizers.repository import ModelRepository
 
 NetworkMaker = Callable[..., onnx.ModelProto]
 
 
 @pytest.fixture(scope="session")
-def pulled() -> ModelRepository:
-    """The repository that `facecloak models pull` filled, all default recognizers in it."""
-    root = Path(os.environ.get("FACECLOAK_MODEL_REPOSITORY", Path(__file__).parents[2] / "model_repository"))
-    repository = ModelRepository(root)
-    missing = set(DEFAULT_RECOGNIZERS) - set(repository.names())
-    if missing:
-        pytest.skip(f"needs `facecloak models pull`: {', '.join(sorted(missing))} missing")
-    return repository
+def pulled(model_repository: Path) -> ModelRepository:
+    """The repository that `facecloak models pull` filled."""
+    return ModelRepository(model_repository)
 
 
 @pytest.fixture(scope="session")
