@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+import facecloak
 from enroll_service.stages.errors import EnrollmentCancelled
 from enroll_service.stages.intake import EnrollmentPhoto, Portrait, admit, require_same_person
 from enroll_service.stages.personalize import measure, quantize, warnings_for
@@ -17,8 +18,7 @@ from enroll_service.stages.perturb import perturb
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings
 from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
-import facecloak
-from facecloak.anchors import AnchorPool, faceless, mirrored
+from facecloak.anchors import AnchorPool, mirrored, opposite
 from facecloak.faces import FaceFinder
 from facecloak.mask import Mask
 from facecloak.recognizers import RecognizerRuntime
@@ -154,10 +154,10 @@ class Enroller:
         for name in self._settings.surrogates:
             near = own_identity(self._runtime, name, own)
             if self._pool is None:
-                center = self._runtime.embed(name, faceless(crops)).mean(axis=0, keepdims=True)
+                far = opposite(near)
             else:
-                center = self._pool.center(name, runtime=self._runtime)
-            targets[name] = Target(near=near, far=mirrored(near, center))
+                far = mirrored(near, self._pool.center(name, runtime=self._runtime))
+            targets[name] = Target(near=near, far=far)
         return targets
 
     def _versions(self) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Anchors: where a mask moves a person's embedding to.
 
-An embedding is moved away from its own identity (``near``) and towards an anchor (``far``). The best anchor found is the
-identity mirrored through the center of the population: every recognizer's similarities have an offset of their own (two
-strangers are at 0.0 for ArcFace-type ones and at 0.84 for dlib's), and only what sticks out of that offset is the person.
-
-The center comes from an operator's own portraits (:class:`AnchorPool`, `facecloak anchors build`) or, by default, from the
-enrolled photo with the identity taken out of it (:func:`faceless`): nobody's embedding is shipped.
+An embedding is moved away from its own identity (``near``) and towards an anchor (``far``). By default the anchor is
+synthetic: the direction opposite to the identity, the farthest there is (:func:`opposite`). An operator's own
+portraits give the center of the population (:class:`AnchorPool`, `facecloak anchors build`), and then the anchor is
+the identity mirrored through it: recognizers' similarities have an offset of their own (two strangers are at 0.07 for
+ArcFace-type ones and at 0.87 for dlib's), and only what sticks out of that is the person. Nobody's embedding is
+shipped, and a pool holds only means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from facecloak.errors import ErrorCode, FaceCloakError
@@ -34,23 +33,16 @@ class AnchorPoolUnusable(FaceCloakError):
     reason = "ANCHOR_POOL_UNUSABLE"
 
 
+def opposite(identity: np.ndarray) -> np.ndarray:
+    """The synthetic far anchor (1, D) of a unit ``identity`` (1, D)."""
+    return -identity
+
+
 def mirrored(identity: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """The far anchor (1, D) of a unit ``identity`` (1, D): mirrored through the population's ``center`` (1, D), unit length."""
+    """The far anchor (1, D) of a unit ``identity`` (1, D): mirrored through the population's ``center`` (1, D), unit
+    length."""
     far = 2 * center - identity
     return (far / max(float(np.linalg.norm(far)), 1e-12)).astype(np.float32)
-
-
-def faceless(crops: np.ndarray) -> np.ndarray:
-    """Crops (N, 3, 112, 112) float32 with the identity taken out: blurred until only "a face" is left, and its mirror image.
-
-    Their mean embedding stands in for the population's center.
-    """
-    blurred = [cv2.GaussianBlur(crop.transpose(1, 2, 0), (0, 0), sigma) for crop in crops for sigma in _FACELESS_SIGMAS_PX]
-    symmetric = [(image + image[:, ::-1]) / 2 for image in blurred]
-    return np.ascontiguousarray(np.stack(symmetric).transpose(0, 3, 1, 2), dtype=np.float32)
-
-
-_FACELESS_SIGMAS_PX = (4.0, 6.0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

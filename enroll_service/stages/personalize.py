@@ -18,8 +18,8 @@ from facecloak.recognizers import RecognizerRuntime
 # What most platforms re-encode uploads to, or worse (method's condition "q85").
 _JPEG_QUALITY = 85
 
-# Left of the unmasked similarity in a surrogate's eyes, above which a mask is called weak: of the tuning people's masks,
-# those above it left most of their photos recognized.
+# Left of the unmasked similarity in a surrogate's eyes, above which a mask is called weak: of the tuning people's
+# masks, those above it left most of their photos recognized.
 _WEAK_SHARE = 0.6
 
 
@@ -44,8 +44,9 @@ def measure(
         held_out: (N, 3, 112, 112) variations that the mask was not learned on.
 
     Returns:
-        ``ssim`` and ``psnr_db`` of the enrolled crop, ``max_level``, ``chroma_share`` (share of the mask's energy that is
-        color), and ``similarities``: by surrogate the mean cosine to the person ``before`` and ``after``, both through JPEG 85.
+        ``ssim`` and ``psnr_db`` of the enrolled crop, ``max_level``, ``chroma_share`` (share of the mask's energy
+        that is color), and ``similarities``: by surrogate the mean cosine to the person ``before`` and ``after``,
+        both through JPEG 85.
     """
     mask = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     masked_crop = (torch.from_numpy(own_crop) + mask).clamp(0, 255).round()
@@ -61,7 +62,9 @@ def measure(
         "variations": len(held_out),
         "similarities": similarities,
         "ssim": round(float(structural_similarity(torch.from_numpy(own_crop), masked_crop)), 4),
-        "psnr_db": round(float(peak_signal_noise_ratio(own_crop, masked_crop.numpy(), data_range=255)), 2) if energy else None,
+        "psnr_db": round(float(peak_signal_noise_ratio(own_crop, masked_crop.numpy(), data_range=255)), 2)
+        if energy
+        else None,
         "max_level": int(np.abs(pixels.astype(np.int16)).max()),
         "chroma_share": round(color / energy, 4) if energy else 0.0,
     }

@@ -1,9 +1,9 @@
 """Stage two: the perturbation that takes every variation's embedding away from the person, at a given visibility.
 
-A universal perturbation by projected gradient descent with momentum (MI-FGSM, Dong et al. 2018), smoothed gradients (TI-FGSM,
-2019) and random misalignment, against an ensemble. What is ours is the geometry: steps and projection use the ellipsoid of
-equal structural similarity (see :func:`visibility.tolerance`) in place of a box of equal levels. At the same measured
-similarity that moves budget from flat skin to eyes, nose and mouth, where recognizers look too.
+A universal perturbation by projected gradient descent with momentum (MI-FGSM, Dong et al. 2018), smoothed gradients
+(TI-FGSM, 2019) and random misalignment, against an ensemble. What is ours is the geometry: steps and projection use
+the ellipsoid of equal structural similarity (see :func:`visibility.tolerance`) in place of a box of equal levels. At
+the same measured similarity that moves budget from flat skin to eyes, nose and mouth, where recognizers look too.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def perturb(
 def project(perturbation: Tensor, crops: Tensor, *, settings: PerturbSettings) -> Tensor:
     """The perturbation within its budget: levels clipped, then shrunk until the crops keep ``ssim_target``.
 
-    Lost similarity grows with the square of the amplitude while it is small, so each round's factor is a square root; where
-    it grows slower (strong masks, clipped levels) one round is not enough.
+    Lost similarity grows with the square of the amplitude while it is small, so each round's factor is a square root;
+    where it grows slower (strong masks, clipped levels) one round is not enough.
     """
     perturbation = perturbation.clamp(-settings.max_level, settings.max_level)
     for _ in range(8):

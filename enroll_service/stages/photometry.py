@@ -10,7 +10,8 @@ from enroll_service.stages.warping import uniform
 
 
 def vary_photometry(crops: Tensor, *, generator: torch.Generator) -> Tensor:
-    """The crops (N, 3, H, W), RGB 0..255, each under its own gamma, contrast, white balance, side light, blur and noise."""
+    """The crops (N, 3, H, W), RGB 0..255, each under its own gamma, contrast, white balance, side light, blur and
+    noise."""
     count, _, height, width = crops.shape
 
     def draw(low: float, high: float) -> Tensor:

@@ -1,4 +1,5 @@
-"""Stage two's view of the recognizers: what to move away from and towards, and the gradient as part of torch's graph."""
+"""Stage two's view of the recognizers: what to move away from and towards, and the gradient as part of torch's
+graph."""
 
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ class SurrogateEnsemble:
     def gradient(self, crops: Tensor) -> tuple[dict[str, float], Tensor]:
         """Mean loss by surrogate, and the mean over surrogates of the loss's gradient, (N, 3, 112, 112).
 
-        Each surrogate's gradient is scaled to a mean magnitude of 1: they differ by orders of magnitude, and unscaled the
-        steepest recognizer would decide alone.
+        Each surrogate's gradient is scaled to a mean magnitude of 1: they differ by orders of magnitude, and unscaled
+        the steepest recognizer would decide alone.
         """
         levels = as_crops(crops)
 
@@ -79,5 +80,6 @@ def mean_similarity(embeddings: np.ndarray, identity: np.ndarray) -> float:
 
 
 def names_and_digests(runtime: RecognizerRuntime, names: Sequence[str]) -> dict[str, str]:
-    """What identifies each recognizer's weights, for the mask's record and for the refusal of overlapping evaluators."""
+    """What identifies each recognizer's weights, for the mask's record and for the refusal of overlapping
+    evaluators."""
     return {name: runtime.spec(name).sha256 for name in names}

@@ -17,8 +17,8 @@ class IntakeSettings(_Frozen):
     """Which photos may be enrolled."""
 
     min_eye_distance_px: float = Field(default=16.0, gt=0)
-    """Distance between the eye centers below which the photo is refused. The aligned crop has 35 px between the eyes; from
-    less than half of that the recognizers' embeddings are no longer the person's."""
+    """Distance between the eye centers below which the photo is refused. The aligned crop has 35 px between the eyes;
+    from less than half of that the recognizers' embeddings are no longer the person's."""
 
     min_sharpness: float = Field(default=20.0, ge=0)
     """Variance of the Laplacian (levels squared) of the aligned crop's luma below which the face counts as blurred."""
@@ -30,9 +30,9 @@ class IntakeSettings(_Frozen):
     """A face is the photo's only one if its area is at least this many times that of every other; so a passer-by in the
     background does not stop an enrolment, and a second portrait does."""
 
-    same_person_margin: Share = 0.35
-    """Photos of one enrolment belong together when each one's similarity to the others, averaged over the surrogates and put
-    on a scale from another person (0) to another photo of this person (1), reaches this."""
+    same_person_score: Share = 0.4
+    """Several photos belong together when each one's similarity to the others reaches this, on a scale from another
+    person (0) to the same person (1). Of the tuning people's photos 1 in 100 lies below about 0.45."""
 
 
 class SynthesisSettings(_Frozen):
@@ -42,7 +42,8 @@ class SynthesisSettings(_Frozen):
     """Variations made of the enrolled photo(s)."""
 
     elastic_px: float = Field(default=3.4, ge=0, le=16)
-    """Standard deviation of the elastic warp's 4 x 4 control points, in px of the 112 crop (stands in for expression)."""
+    """Standard deviation of the elastic warp's 4 x 4 control points, in px of the 112 crop (stands in for
+    expression)."""
 
     pose_radians: float = Field(default=0.0, ge=0, le=0.6)
     """Largest yaw of the paraboloid head model; pitch is 0.6 of it."""
@@ -70,7 +71,8 @@ class PerturbSettings(_Frozen):
     """Largest change of a pixel, in levels of 0..255."""
 
     chroma: Share = 0.3
-    """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does not."""
+    """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does
+    not."""
 
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
@@ -98,7 +100,8 @@ class StageSettings(_Frozen):
     """Seed of every random choice; the same photos, settings and seed give the same mask."""
 
     anchors: str = ""
-    """Path of a pool written by `facecloak anchors build`; empty for anchors made from the enrolled photo itself."""
+    """Path of a pool written by `facecloak anchors build`; empty for the direction opposite to the enrolled
+    identity."""
 
     intake: IntakeSettings = IntakeSettings()
     synthesis: SynthesisSettings = SynthesisSettings()

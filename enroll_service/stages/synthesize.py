@@ -1,7 +1,7 @@
 """Stage one: varied pictures of the person, from the enrolled photo(s).
 
-A mask learned on one picture only fits that picture. The default synthesizer bends the face as expression and pose do and
-changes light, color, sharpness and noise as cameras do, on the CPU, in about a second.
+A mask learned on one picture only fits that picture. The default synthesizer bends the face as expression and pose do
+and changes light, color, sharpness and noise as cameras do, on the CPU, in about a second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Synthesizer(Protocol):
         """``count`` aligned crops, (count, 3, 112, 112) float32, RGB, 0..255.
 
         Args:
-            wide_crops: one or more (160, 160, 3) uint8 RGB crops of the person, aligned, with a margin of 24 px around the 112.
+            wide_crops: one or more (160, 160, 3) uint8 RGB crops of the person, aligned, with a margin of 24 px
+                around the 112.
             seed: same seed, same variations.
         """
         ...

@@ -1,13 +1,14 @@
-"""How visible a mask is, and where change is seen least. Differentiable, in torch, on crops (N, 3, H, W) of levels 0..255."""
+"""How visible a mask is, and where change is seen least. Differentiable, in torch, on crops (N, 3, H, W) of levels
+0..255."""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
+from torch.nn import functional
 
-# Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE TIP 2004.
+# Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
+# TIP 2004.
 _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2
 _WINDOW = 7
@@ -19,12 +20,12 @@ _LUMA = (0.299, 0.587, 0.114)
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     """SSIM of each pair of crops, (N,), the mean over pixels and channels.
 
-    The window is 7 x 7, flat, with sample covariances: the very figure that scikit-image's `structural_similarity` gives by
-    default and that the evaluation reports (kornia's is Gaussian, and differs).
+    The window is 7 x 7, flat, with sample covariances: the very figure that scikit-image's `structural_similarity`
+    gives by default and that the evaluation reports (kornia's is Gaussian, and differs).
     """
 
     def mean(levels: Tensor) -> Tensor:
-        return F.avg_pool2d(levels, _WINDOW, stride=1)
+        return functional.avg_pool2d(levels, _WINDOW, stride=1)
 
     unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
     mean_1, mean_2 = mean(first), mean(second)
@@ -50,11 +51,13 @@ def smooth(crops: Tensor, sigma_px: float) -> Tensor:
 
 
 def tolerance(crops: Tensor, *, texture_px: float) -> Tensor:
-    """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W), levels squared.
+    """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W), levels
+    squared.
 
-    For a small change d, independent of the picture, SSIM's structure term loses d^2 / (2 var + C2) in a window of variance
-    var: so the budget is an ellipsoid, wide where there is texture (eyes, brows, nose, mouth, hair: where identity is) and
-    narrow on flat skin. Averaged over the variations, since the mask must suit photos that nobody has seen.
+    For a small change d, independent of the picture, SSIM's structure term loses d^2 / (2 var + C2) in a window of
+    variance var: so the budget is an ellipsoid, wide where there is texture (eyes, brows, nose, mouth, hair: where
+    identity is) and narrow on flat skin. Averaged over the variations, since the mask must suit photos that nobody
+    has seen.
     """
     grey = luma(crops)
     variance = (smooth(grey * grey, texture_px) - smooth(grey, texture_px) ** 2).clamp_min(0)

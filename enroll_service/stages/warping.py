@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from enroll_service.stages.settings import SynthesisSettings
 from facecloak.faces import ALIGNED_SIZE
@@ -13,8 +13,8 @@ WIDE_MARGIN = 24
 """Px around the aligned crop that a warp may draw in."""
 WIDE_SIZE = ALIGNED_SIZE + 2 * WIDE_MARGIN
 
-# The head as a paraboloid in px of the crop: nose bridge nearest to the camera, about half a face width deep. Crude, and
-# enough for a parallax of a few px; a mesh does it properly.
+# The head as a paraboloid in px of the crop: nose bridge nearest to the camera, about half a face width deep. Crude,
+# and enough for a parallax of a few px; a mesh does it properly.
 _HEAD_CENTER = (56.0, 72.0)
 _HEAD_RADII = (60.0, 70.0)
 _HEAD_DEPTH = 28.0
@@ -36,7 +36,7 @@ def vary_geometry(wide: Tensor, *, settings: SynthesisSettings, generator: torch
     count = len(wide)
     rows, columns = torch.meshgrid(torch.arange(float(ALIGNED_SIZE)), torch.arange(float(ALIGNED_SIZE)), indexing="ij")
     control = torch.randn(count, 2, 4, 4, generator=generator) * settings.elastic_px
-    bend = F.interpolate(control, size=(ALIGNED_SIZE, ALIGNED_SIZE), mode="bicubic", align_corners=True)
+    bend = functional.interpolate(control, size=(ALIGNED_SIZE, ALIGNED_SIZE), mode="bicubic", align_corners=True)
     turn_x, turn_y = _turned_head(rows, columns, count, settings.pose_radians, generator)
     x, y = columns + bend[:, 0] + turn_x, rows + bend[:, 1] + turn_y
 
@@ -45,13 +45,17 @@ def vary_geometry(wide: Tensor, *, settings: SynthesisSettings, generator: torch
     center = (ALIGNED_SIZE - 1) / 2
     x, y = x - center, y - center
     x, y = (
-        (torch.cos(angle) * x - torch.sin(angle) * y) * scale + center + uniform(generator, count, -_SHIFT_PX, _SHIFT_PX),
-        (torch.sin(angle) * x + torch.cos(angle) * y) * scale + center + uniform(generator, count, -_SHIFT_PX, _SHIFT_PX),
+        (torch.cos(angle) * x - torch.sin(angle) * y) * scale
+        + center
+        + uniform(generator, count, -_SHIFT_PX, _SHIFT_PX),
+        (torch.sin(angle) * x + torch.cos(angle) * y) * scale
+        + center
+        + uniform(generator, count, -_SHIFT_PX, _SHIFT_PX),
     )
     mirrored = torch.rand(count, 1, 1, generator=generator) < settings.mirrored
     x = torch.where(mirrored, ALIGNED_SIZE - 1 - x, x)
     grid = torch.stack([x + WIDE_MARGIN, y + WIDE_MARGIN], dim=-1) * 2 / (WIDE_SIZE - 1) - 1
-    return F.grid_sample(wide, grid, align_corners=True, padding_mode="reflection")
+    return functional.grid_sample(wide, grid, align_corners=True, padding_mode="reflection")
 
 
 def misalign(crops: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:
@@ -62,19 +66,22 @@ def misalign(crops: Tensor, *, amount: float, generator: torch.Generator) -> Ten
     angle = uniform(generator, count, -_ROTATION * amount, _ROTATION * amount)[:, 0, 0]
     scale = 1 + uniform(generator, count, -_SCALE * amount, _SCALE * amount)[:, 0, 0]
     # affine_grid measures in half sides.
-    shift = [2 / ALIGNED_SIZE * uniform(generator, count, -_SHIFT_PX * amount, _SHIFT_PX * amount)[:, 0, 0] for _ in "xy"]
+    shift = [
+        2 / ALIGNED_SIZE * uniform(generator, count, -_SHIFT_PX * amount, _SHIFT_PX * amount)[:, 0, 0] for _ in "xy"
+    ]
     cosine, sine = scale * torch.cos(angle), scale * torch.sin(angle)
     matrices = torch.stack(
         [torch.stack([cosine, -sine, shift[0]], dim=1), torch.stack([sine, cosine, shift[1]], dim=1)], dim=1
     )
-    grid = F.affine_grid(matrices, list(crops.shape), align_corners=False)
-    return F.grid_sample(crops, grid, align_corners=False, padding_mode="border")
+    grid = functional.affine_grid(matrices, list(crops.shape), align_corners=False)
+    return functional.grid_sample(crops, grid, align_corners=False, padding_mode="border")
 
 
 def _turned_head(
     rows: Tensor, columns: Tensor, count: int, most_radians: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Where each pixel comes from, relative to itself, when the head turns by a random yaw and pitch: two (N, 112, 112)."""
+    """Where each pixel comes from, relative to itself, when the head turns by a random yaw and pitch: two (N, 112,
+    112)."""
     yaw = uniform(generator, count, -most_radians, most_radians)
     pitch = uniform(generator, count, -most_radians, most_radians) * 0.6
     across, down = columns - _HEAD_CENTER[0], rows - _HEAD_CENTER[1]

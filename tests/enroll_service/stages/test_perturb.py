@@ -1,0 +1,88 @@
+"""Stage two: the budget holds, the loss falls on a real recognizer, and a seed decides everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enroll_service.stages.perturb import damp_chroma, perturb, project
+from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
+from enroll_service.stages.settings import PerturbSettings
+from enroll_service.stages.visibility import smooth, structural_similarity
+from facecloak.recognizers.onnx_runtime import OnnxRuntime
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    amplitude=st.floats(0.1, 200),
+    target=st.floats(0.5, 0.99),
+    cap=st.floats(1, 60),
+)
+@settings(max_examples=40, deadline=None)
+def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: float, cap: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    crops = smooth(torch.rand(2, 3, 112, 112, generator=generator) * 255, 1.5)
+    rough = torch.randn(1, 3, 112, 112, generator=generator) * amplitude
+    budget = PerturbSettings(ssim_target=target, max_level=cap)
+    kept = project(rough, crops, settings=budget)
+    assert float(kept.abs().max()) <= cap + 1e-4
+    assert float(structural_similarity(crops, (crops + kept).clamp(0, 255)).mean()) >= target - 0.005
+    # The direction is the mask's own business: projection clips and shrinks, it never turns a pixel over.
+    assert bool((kept * rough >= 0).all())
+
+
+def test_projection_leaves_what_is_within_budget() -> None:
+    crops = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(1)) * 255
+    small = torch.full((1, 3, 112, 112), 0.25)
+    assert torch.equal(project(small, crops, settings=PerturbSettings()), small)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
+def test_damp_chroma_scales_color_and_keeps_grey(keep: float) -> None:
+    change = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    damped = damp_chroma(change, keep=keep)
+    assert torch.allclose(damped.mean(dim=1), change.mean(dim=1), atol=1e-6)
+    color = change - change.mean(dim=1, keepdim=True)
+    assert torch.allclose(damped - damped.mean(dim=1, keepdim=True), keep * color, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def runtime(model_repository: Path) -> OnnxRuntime:
+    return OnnxRuntime(model_repository, names=["dlib_resnet", "mobileface"], threads=1)
+
+
+def _learn(
+    runtime: OnnxRuntime, crops: torch.Tensor, *, iterations: int, seed: int
+) -> tuple[torch.Tensor, list[float]]:
+    targets = {}
+    for name in runtime.names():
+        near = own_identity(runtime, name, as_crops(crops))
+        targets[name] = Target(near=near, far=np.zeros_like(near))
+    steps: list[float] = []
+    with SurrogateEnsemble(runtime, targets) as ensemble:
+        budget = PerturbSettings(iterations=iterations, batch=2)
+        learned = perturb(crops, ensemble, settings=budget, seed=seed, checkpoint=steps.append)
+    return learned, steps
+
+
+def test_learning_lowers_similarity_within_the_budget_and_repeats(
+    runtime: OnnxRuntime, astronaut_srgb_u8: np.ndarray
+) -> None:
+    face = torch.from_numpy(astronaut_srgb_u8[60:172, 170:282].copy()).permute(2, 0, 1)[None].float()
+    crops = torch.cat([face, face.flip(3)])
+    learned, steps = _learn(runtime, crops, iterations=6, seed=5)
+    again, _ = _learn(runtime, crops, iterations=6, seed=5)
+    assert torch.equal(learned, again)
+    assert steps == [index / 6 for index in range(6)]
+    masked = (crops + learned).clamp(0, 255)
+    assert float(structural_similarity(crops, masked).mean()) >= PerturbSettings().ssim_target - 0.005
+    for name in runtime.names():
+        identity = own_identity(runtime, name, as_crops(crops))
+        before = float((runtime.embed(name, as_crops(crops)) @ identity[0]).mean())
+        after = float((runtime.embed(name, as_crops(masked)) @ identity[0]).mean())
+        assert after < before - 0.02

@@ -1,0 +1,153 @@
+"""Enrolment from a photo to a mask with the real recognizers, kept short by few iterations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from enroll_service.pipeline import Enroller, Progress
+from enroll_service.stages import (
+    EnrollmentCancelled,
+    FaceBlurred,
+    FaceCutOff,
+    FaceTooSmall,
+    NoFace,
+    NotSamePerson,
+    PerturbSettings,
+    SeveralFaces,
+    StageSettings,
+    SynthesisSettings,
+)
+from enroll_service.stages.intake import EnrollmentPhoto
+from facecloak.anchors import AnchorPool, AnchorPoolUnusable
+from facecloak.faces import Box, FaceFinder
+from facecloak.mask import Mask
+from facecloak.recognizers.errors import RecognizerUnknown
+from facecloak.recognizers.onnx_runtime import OnnxRuntime
+
+SURROGATES = ("dlib_resnet", "mobileface")
+QUICK = StageSettings(
+    surrogates=SURROGATES,
+    seed=11,
+    synthesis=SynthesisSettings(variations=4),
+    perturb=PerturbSettings(iterations=4, batch=2),
+)
+
+
+@pytest.fixture(scope="module")
+def runtime(model_repository: Path) -> OnnxRuntime:
+    return OnnxRuntime(model_repository, names=SURROGATES, threads=1)
+
+
+@pytest.fixture(scope="module")
+def finder(model_repository: Path) -> FaceFinder:
+    return FaceFinder.load(model_repository)
+
+
+@pytest.fixture(scope="module")
+def enroller(runtime: OnnxRuntime, finder: FaceFinder) -> Enroller:
+    return Enroller(runtime=runtime, finder=finder, settings=QUICK)
+
+
+def _run(enroller: Enroller, *photos: EnrollmentPhoto | bytes, seed: int | None = None) -> Mask:
+    return enroller.run(photos, progress=lambda _: None, cancelled=lambda: False, seed=seed)
+
+
+def _jpeg(srgb_u8: np.ndarray) -> bytes:
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(srgb_u8), quality=92, colorspace="RGB")
+
+
+def test_one_photo_gives_a_measured_mask_and_rising_progress(enroller: Enroller, astronaut_photo: bytes) -> None:
+    seen: list[Progress] = []
+    mask = enroller.run([astronaut_photo], progress=seen.append, cancelled=lambda: False)
+    assert [progress.fraction for progress in seen] == sorted(progress.fraction for progress in seen)
+    assert list(dict.fromkeys(progress.stage for progress in seen)) == [
+        "synthesize",
+        "perturb",
+        "personalize",
+    ]
+    assert seen[-1].fraction == 1.0
+    assert mask.seed == 11
+    assert np.abs(mask.pixels).max() > 0
+    assert mask.report["surrogates"] == list(SURROGATES)
+    assert QUICK.perturb.ssim_target - 0.06 < mask.report["ssim"] < 1
+    for name in SURROGATES:
+        assert mask.report["similarities"][name]["after"] < mask.report["similarities"][name]["before"]
+        assert mask.versions[f"recognizer.{name}"]
+    assert Mask.from_bytes(mask.to_bytes()) == mask
+
+
+def test_same_photo_settings_and_seed_give_the_same_mask(enroller: Enroller, astronaut_photo: bytes) -> None:
+    first, again, other = (_run(enroller, astronaut_photo, seed=seed) for seed in (3, 3, 4))
+    assert np.array_equal(first.pixels, again.pixels)
+    assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_cancelling_stops_within_one_iteration(enroller: Enroller, astronaut_photo: bytes) -> None:
+    asked: list[str] = []
+
+    def cancelled() -> bool:
+        return len(asked) >= 4
+
+    with pytest.raises(EnrollmentCancelled):
+        enroller.run([astronaut_photo], progress=lambda progress: asked.append(progress.stage), cancelled=cancelled)
+    assert len(asked) == 4
+
+
+def test_no_face_is_refused(enroller: Enroller) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    with pytest.raises(NoFace):
+        _run(enroller, _jpeg(noise))
+
+
+def test_two_faces_are_refused_unless_one_is_pointed_at(enroller: Enroller, astronaut_srgb_u8: np.ndarray) -> None:
+    half = astronaut_srgb_u8[:300, 100:350]
+    twice = _jpeg(np.hstack([half, half]))
+    with pytest.raises(SeveralFaces) as refused:
+        _run(enroller, twice)
+    assert refused.value.metadata["photo"] == "0"
+    assert _run(enroller, EnrollmentPhoto(twice, face=Box(60, 50, 120, 130))).report["photo_count"] == 1
+
+
+def test_small_blurred_and_cut_off_faces_are_refused(enroller: Enroller, astronaut_srgb_u8: np.ndarray) -> None:
+    import cv2
+
+    with pytest.raises(FaceTooSmall):
+        _run(enroller, _jpeg(cv2.resize(astronaut_srgb_u8, (128, 128), interpolation=cv2.INTER_AREA)))
+    with pytest.raises(FaceBlurred):
+        _run(enroller, _jpeg(cv2.GaussianBlur(astronaut_srgb_u8, (0, 0), 5)))
+    cut = _jpeg(astronaut_srgb_u8[:, 225:])
+    with pytest.raises((FaceCutOff, NoFace)):
+        _run(enroller, EnrollmentPhoto(cut, face=Box(-50, 60, 110, 140)))
+
+
+def test_several_photos_must_show_one_person(enroller: Enroller, astronaut_photo: bytes, shared_dir: Path) -> None:
+    people = sorted((shared_dir / "faces" / "people").iterdir())
+    other, second = ((people[4] / name).read_bytes() for name in ("enrol.jpg", "photo1.jpg"))
+    assert _run(enroller, other, second).report["photo_count"] == 2
+    with pytest.raises(NotSamePerson):
+        _run(enroller, other, second, astronaut_photo)
+
+
+def test_unknown_surrogates_are_named_at_once(runtime: OnnxRuntime, finder: FaceFinder) -> None:
+    with pytest.raises(RecognizerUnknown):
+        Enroller(runtime=runtime, finder=finder, settings=StageSettings(surrogates=("nobody",)))
+
+
+def test_a_pool_of_anchors_is_used_and_checked(
+    runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes, tmp_path: Path
+) -> None:
+    crops = np.random.default_rng(1).uniform(0, 255, (20, 3, 112, 112)).astype(np.float32)
+    path = tmp_path / "anchors.npz"
+    path.write_bytes(AnchorPool.build(crops, runtime=runtime).to_bytes())
+    with_pool = Enroller(runtime=runtime, finder=finder, settings=QUICK.model_copy(update={"anchors": str(path)}))
+    without = Enroller(runtime=runtime, finder=finder, settings=QUICK)
+    assert not np.array_equal(_run(with_pool, astronaut_photo).pixels, _run(without, astronaut_photo).pixels)
+    with pytest.raises(AnchorPoolUnusable, match="more portraits"):
+        AnchorPool.build(crops[:3], runtime=runtime)
+    path.write_bytes(b"not a pool")
+    with pytest.raises(AnchorPoolUnusable):
+        Enroller(runtime=runtime, finder=finder, settings=QUICK.model_copy(update={"anchors": str(path)}))
