@@ -97,7 +97,7 @@ def prepare(network: onnx.ModelProto, spec: RecognizerSpec) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # onnx raises its own classes and RuntimeError
-        raise ModelUnsupported(f"{spec.name!r} does not fit its spec: {error}", model=spec.name) from error
+        raise ModelUnsupported(f"{spec.name!r} does not fit its spec: {str(error)[:200]}", model=spec.name) from error
     return model
 
 
