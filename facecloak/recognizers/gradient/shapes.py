@@ -51,7 +51,7 @@ def infer_types(graph: Graph) -> TensorTypes:
 
     Raises:
         BatchNotDynamic: the output does not follow the batch size of the input.
-        UnknownShape: the shape of the output is not known.
+        UnknownShape: the shape of the output is not known; names the first tensor for which that is so.
     """
     first, second = (_infer_at(graph, batch) for batch in _BATCH_SIZES)
     shapes: dict[str, Shape] = {}
@@ -65,7 +65,10 @@ def infer_types(graph: Graph) -> TensorTypes:
         shapes[name] = value.shape
         element_types[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
     types = TensorTypes(shapes, element_types)
-    if types.shape(graph.output)[:1] != (None,):
+    if graph.output not in shapes:
+        # The first unknown shape is the cause of all that follow.
+        raise UnknownShape(next(name for node in graph.nodes for name in node.outputs if name and name not in shapes))
+    if shapes[graph.output][:1] != (None,):
         _raise_batch_not_dynamic(graph, types)
     return types
 
