@@ -28,6 +28,8 @@ from facecloak.photos.photo import Decoded, PhotoFormat
 MAGIC = b"\x89PNG\r\n\x1a\n"
 SIGNATURE = re.compile(re.escape(MAGIC))
 
+# zlib's level. Measured on a camera photo: 4 makes the same size as Pillow's default 6 in a third of the time.
+_COMPRESSION_LEVEL = 4
 _PALETTE = 3
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _DECODED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -201,7 +203,9 @@ def _encode(samples: np.ndarray) -> bytes:
     if samples.dtype == np.uint16:
         if samples.shape[2] >= 3:
             samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-        return cv2.imencode(".png", samples)[1].tobytes()
+        return cv2.imencode(".png", samples, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION_LEVEL])[1].tobytes()
     out = io.BytesIO()
-    Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples).save(out, "PNG")
+    Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples).save(
+        out, "PNG", compress_level=_COMPRESSION_LEVEL
+    )
     return out.getvalue()

@@ -22,6 +22,10 @@ from facecloak.photos.webp_quality import lossy_quality
 
 SIGNATURE = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
 
+# libwebp's effort for lossless files. Measured on a camera photo: 2 % larger than its default (4, 80) in an eighth of
+# the time; 12 megapixels take 1.5 s of one core.
+_LOSSLESS = {"lossless": True, "method": 1, "quality": 20}
+
 _HEADER_BYTES = 12
 _METADATA = {b"ICCP": "icc_profile", b"EXIF": "exif", b"XMP ": "xmp"}
 _ANIMATION_FRAME_HEADER_BYTES = 16
@@ -46,7 +50,7 @@ class WebpEncoding:
         """See :class:`facecloak.photos.photo.Encoding`."""
         pixels = stored_srgb_u8 if self.alpha is None else np.dstack([stored_srgb_u8, self.alpha])
         out = io.BytesIO()
-        options: dict[str, object] = {"lossless": True} if self.quality is None else {"quality": self.quality}
+        options: dict[str, object] = dict(_LOSSLESS) if self.quality is None else {"quality": self.quality}
         # exact: colours under full transparency are pixels too, and stay.
         Image.fromarray(pixels).save(out, "WEBP", exact=True, **options, **self.metadata)
         return out.getvalue()
