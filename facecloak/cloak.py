@@ -1,7 +1,6 @@
 """Cloaking: a user's mask, warped to the user's face, added to a photo at the photo's own size.
 
-:func:`add_mask` is the arithmetic on pixels; :class:`Cloaker` is the whole of apply's domain, from a photo's bytes to
-bytes.
+This is the whole of apply's domain, from a photo's bytes to bytes; the arithmetic on pixels is :mod:`facecloak.adding`.
 """
 
 from __future__ import annotations
@@ -11,14 +10,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-import cv2
 import numpy as np
 
+from facecloak.adding import add_mask, add_mask_in_place, square_side_px
 from facecloak.errors import InvalidInput
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, aligning_transform
-from facecloak.mask import MASK_SIZE, Mask
+from facecloak.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, Photo, PhotoLimits, decode_photo, encode_photo
 from facecloak.stores.errors import MaskNotFound
+
+__all__ = [
+    "CloakResult",
+    "Cloaker",
+    "Finder",
+    "InvalidFaceHint",
+    "MaskSource",
+    "Outcome",
+    "Subject",
+    "SubjectResult",
+    "TooManySubjects",
+    "add_mask",
+    "square_side_px",
+]
 
 SMALLEST_FACE_PX = 24.0
 """Smallest side of the aligned square in photo px that is cloaked: the smallest face that the finder finds."""
@@ -28,7 +41,6 @@ area."""
 MAX_SUBJECTS = 64
 """Most subjects a photo: as many faces as the finder returns."""
 
-_STRIP_ROWS = 128
 _SAME_FACE_DISTANCE = 0.3
 _HINT_MARGIN = 0.5
 # Measured over 310 faces found in LFW and group photos: 0.5-9.6 template px RMS after alignment, 16.5 and more with the
@@ -46,94 +58,6 @@ class TooManySubjects(InvalidInput):
     """No subject, or more subjects than a photo may have."""
 
     reason = "TOO_MANY_SUBJECTS"
-
-
-def add_mask(srgb_u8: np.ndarray, mask: Mask, face: Face, *, strength: float = 1.0) -> np.ndarray:
-    """Add a mask to one face; a changed copy.
-
-    The mask's square of the aligned crop is laid over the face by the inverse of the face's aligning transform:
-    bilinear where the face is larger than the crop, the mean over each photo pixel's area where it is smaller (so that
-    fine detail averages out and does not alias). The sum is rounded and clipped to 0..255. A photo pixel whose centre
-    is outside the square does not change, and no pixel changes by more than ``ceil(strength * max|mask|)`` levels.
-
-    Args:
-        srgb_u8: (H, W, 3) uint8 RGB, upright.
-        mask: the user's mask.
-        face: where; its landmarks count, in px of ``srgb_u8``.
-        strength: factor on the mask's levels, 0..; 1 is the mask as it was made.
-    """
-    cloaked = srgb_u8.copy()
-    _add_in_place(cloaked, mask, face, strength=strength)
-    return cloaked
-
-
-def _add_in_place(srgb_u8: np.ndarray, mask: Mask, face: Face, *, strength: float) -> None:
-    to_crop = aligning_transform(face.landmarks)
-    levels = mask.pixels.astype(np.float32) * np.float32(strength)
-    left, top, right, bottom = _bounds(to_crop, width=srgb_u8.shape[1], height=srgb_u8.shape[0])
-    if left == right:
-        return
-    # In strips, so that a face of 48 megapixels needs megabytes and not half a gigabyte of float.
-    for row in range(top, bottom, _STRIP_ROWS):
-        height = min(_STRIP_ROWS, bottom - row)
-        strip = srgb_u8[row : row + height, left:right]
-        change = _warp(levels, _shifted(to_crop, x=left, y=row), width=right - left, height=height)
-        strip[:] = cv2.add(strip, change, dtype=cv2.CV_8U)
-
-
-def _bounds(to_crop: np.ndarray, *, width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) px of a photo within which the crop's square lies; right and bottom exclusive."""
-    corners = np.array([[u, v] for u in (-0.5, MASK_SIZE - 0.5) for v in (-0.5, MASK_SIZE - 0.5)])
-    placed = np.linalg.solve(to_crop[:, :2], (corners - to_crop[:, 2]).T)
-    low, high = np.floor(placed.min(axis=1)).astype(int), np.ceil(placed.max(axis=1)).astype(int) + 1
-    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
-    return left, top, max(min(int(high[0]), width), left), max(min(int(high[1]), height), top)
-
-
-def _shifted(to_crop: np.ndarray, *, x: float, y: float) -> np.ndarray:
-    """The transform for a part of the photo whose corner is at ``x``, ``y``."""
-    shifted = to_crop.copy()
-    shifted[:, 2] += to_crop[:, :2] @ (x, y)
-    return shifted
-
-
-def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) float32 of the mask's levels as seen from a photo; zero outside the mask's square."""
-    # One sample a mask pixel and more in each direction; the mean over a photo pixel is then free of aliases.
-    samples = max(1, int(np.ceil(_scale(to_crop) - 1e-6)))
-    fine = to_crop.copy()
-    fine[:, :2] /= samples
-    # The samples of a photo pixel lie around its centre: fine pixel i is at photo (i + 1/2) / samples - 1/2.
-    fine[:, 2] += to_crop[:, :2] @ np.full(2, 0.5 / samples - 0.5)
-    change = cv2.warpAffine(
-        levels,
-        fine,
-        (width * samples, height * samples),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    if samples > 1:
-        change = cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)
-    inside = cv2.warpAffine(
-        np.ones((MASK_SIZE, MASK_SIZE), np.uint8),
-        to_crop,
-        (width, height),
-        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    change[inside == 0] = 0
-    return change
-
-
-def _scale(to_crop: np.ndarray) -> float:
-    """Crop px that one photo px becomes."""
-    return float(np.hypot(to_crop[0, 0], to_crop[1, 0]))
-
-
-def square_side_px(face: Face) -> float:
-    """Side of the aligned square in photo px: how large the mask lies on the photo."""
-    return MASK_SIZE / _scale(aligning_transform(face.landmarks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +175,7 @@ class Cloaker:
             result, mask = self._resolve(subjects[index], search)
             if mask is not None and result.face is not None:
                 cloaked = photo.srgb_u8.copy() if cloaked is None else cloaked
-                _add_in_place(cloaked, mask, result.face, strength=self._strength)
+                add_mask_in_place(cloaked, mask, result.face, strength=self._strength)
             results[index] = result
             check()
         return CloakResult(
