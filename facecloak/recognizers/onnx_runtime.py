@@ -23,7 +23,7 @@ recognizers), and on a CPU 16 at once take 15-30 % longer a crop: their activati
 
 
 def open_session(model: bytes, *, threads: int = 0) -> ort.InferenceSession:
-    """An ONNX Runtime session from checked bytes: denormals flushed, CUDA when this onnxruntime offers it.
+    """An ONNX Runtime session from checked bytes, on CUDA when this onnxruntime offers it.
 
     Args:
         threads: threads within one operator; 0 lets the engine take one a core.
@@ -37,8 +37,6 @@ def open_session(model: bytes, *, threads: int = 0) -> ort.InferenceSession:
     # Idle threads of one session would otherwise spin for their next call and take the cores from the others: four
     # recognizers in turn on two cores took 40 % less CPU time without.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Trained recognizers hold weights near 1e-40: without flushing one call takes up to ten times as long.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
     providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" in ort.get_available_providers():

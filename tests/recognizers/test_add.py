@@ -50,6 +50,28 @@ def test_a_template_of_its_own(repository: ModelRepository, make_network: Networ
     assert OnnxRuntime(repository.root).embed("small", crops).shape == (3, 16)
 
 
+def test_tiny_weights_are_dropped_and_change_nothing(
+    repository: ModelRepository, make_network: NetworkMaker, crops: np.ndarray
+) -> None:
+    network = make_network()
+    add_recognizer(repository, spec_toml=SPEC, onnx_file=network.SerializeToString())
+    matrix = next(tensor for tensor in network.graph.initializer if tensor.name == "matrix")
+    values = np.frombuffer(matrix.raw_data, np.float32).copy()
+    values[: len(values) // 2] *= np.float32(1e-39)
+    matrix.raw_data = values.tobytes()
+    add_recognizer(repository, spec_toml=SPEC.replace(b"mine", b"tiny"), onnx_file=network.SerializeToString())
+    stored = onnx.load_model_from_string(repository.read_model("tiny"))
+    for tensor in stored.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and "net/" in tensor.name:
+            kept = np.abs(onnx.numpy_helper.to_array(tensor))
+            assert not ((kept > 0) & (kept < 1e-20)).any()
+    embedding = OnnxRuntime(repository.root).embed("tiny", crops)
+    values[: len(values) // 2] = 0
+    matrix.raw_data = values.tobytes()
+    add_recognizer(repository, spec_toml=SPEC.replace(b"mine", b"zero"), onnx_file=network.SerializeToString())
+    np.testing.assert_array_equal(embedding, OnnxRuntime(repository.root).embed("zero", crops))
+
+
 def test_a_taken_name_is_kept_unless_told(repository: ModelRepository, make_network: NetworkMaker) -> None:
     first = add_recognizer(repository, spec_toml=SPEC, onnx_file=make_network().SerializeToString())
     second = make_network(seed=1).SerializeToString()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -175,6 +177,17 @@ def test_threads_share_it(runtime: OnnxRuntime, crops: np.ndarray) -> None:
         jobs = [pool.submit(fresh.gradient, "first", crops, far=anchors(1), near=anchors(2)) for _ in range(32)]
         for job in jobs:
             np.testing.assert_array_equal(job.result().gradient, expected)
+
+
+def test_it_leaves_the_floating_point_mode_alone(repository: ModelRepository) -> None:
+    """session.set_denormal_as_zero would change how the whole process calculates."""
+    code = (
+        "import sys, numpy as np; from facecloak.recognizers import OnnxRuntime;"
+        "OnnxRuntime(sys.argv[1], threads=1).embed('first', np.zeros((1, 3, 112, 112), np.float32));"
+        "print(np.float32(1e-38) * np.float32(0.01) > 0)"
+    )
+    out = subprocess.run([sys.executable, "-c", code, repository.root], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "True"
 
 
 def test_a_closed_runtime_says_so(runtime: OnnxRuntime, crops: np.ndarray) -> None:

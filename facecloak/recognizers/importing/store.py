@@ -25,7 +25,9 @@ def store_recognizer(
         GradientError: it cannot be differentiated, or its gradient is wrong (see facecloak.recognizers.gradient).
     """
     from facecloak.recognizers.importing.prepare import prepare
+    from facecloak.recognizers.importing.tiny import drop_tiny_weights
 
+    drop_tiny_weights(network)
     prepared = prepare(network, spec)
     model = prepared.SerializeToString(deterministic=True)
     verify_recognizer(model, spec)
@@ -34,6 +36,9 @@ def store_recognizer(
 
 def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec) -> RecognizerSpec:
     """Bring a detector or landmark network into the repository as it is."""
+    from facecloak.recognizers.importing.tiny import drop_tiny_weights
+
+    drop_tiny_weights(network)
     model = network.SerializeToString(deterministic=True)
     verify_network(model, spec)
     return repository.write(spec, model=model)
