@@ -52,7 +52,7 @@ types: venv
 	$(BIN)/mypy
 
 imports: venv
-	$(BIN)/lint-imports --no-timings
+	$(BIN)/lint-imports
 
 # buf would look for google/rpc/status.proto in a registry of its own; protoc finds it in the installed package.
 proto-lint: venv

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -12,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import facecloak.cli as cli
-from facecloak.errors import InvalidInput
+from facecloak.errors import FaceCloakError, InvalidInput
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "onnx", "diffusers", "tritonclient", "skimage", "kornia")
@@ -150,3 +152,37 @@ def test_notice_names_every_package_that_models_come_from() -> None:
     notice = (ROOT / "NOTICE").read_text()
     for entry in (*catalog.RECOGNIZERS, *catalog.FINDERS):
         assert f"{entry.package.name} {entry.package.version}" in notice
+
+
+def _documented_reasons() -> dict[str, str]:
+    """Reason -> status code, from the list at the top of common.proto."""
+    code, found = "", {}
+    for line in (ROOT / "protos/facecloak/v1/common.proto").read_text().splitlines():
+        if heading := re.match(r"//   ([A-Z_]+): ", line):
+            code = heading[1]
+        elif code and (reason := re.match(r"//     ([A-Z_]+)( |$)", line)):
+            found[reason[1]] = code
+    return found
+
+
+def _errors(base: type[FaceCloakError] = FaceCloakError) -> set[type[FaceCloakError]]:
+    return {base}.union(*(_errors(error) for error in base.__subclasses__()))
+
+
+def test_documented_reasons_are_those_of_the_code() -> None:
+    for name in ("enroll_service.errors", "enroll_service.stages.errors", "facecloak.cloak", "facecloak_rpc.errors"):
+        importlib.import_module(name)
+    defined = {error.reason: error.code.value for error in _errors()}
+    documented = _documented_reasons()
+    assert len(documented) >= 20
+    assert documented == {reason: defined.get(reason) for reason in documented}
+
+
+def test_refusals_of_photos_and_of_enrollment_are_documented() -> None:
+    from enroll_service.stages.errors import EnrollmentRefused
+    from facecloak.photos.errors import PhotoRefused
+
+    # The bases are never raised; pixels come from our own code.
+    internal = {"ENROLLMENT_REFUSED", "PHOTO_REFUSED", "PIXELS_MISMATCH"}
+    reasons = {error.reason for error in _errors(EnrollmentRefused) | _errors(PhotoRefused)} - internal
+    assert reasons <= set(_documented_reasons())
