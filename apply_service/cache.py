@@ -47,7 +47,7 @@ class MaskCache:
         self._stale_seconds = stale_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries: LRUCache[str, _Entry] = LRUCache(bytes_limit, getsizeof=_size)
+        self._entries: LRUCache[str, _Entry] = LRUCache(max(bytes_limit, _MASK_BYTES), getsizeof=_size)
         self._loading: dict[str, Future[_Entry]] = {}
         self._lookups = Counter("facecloak_mask_lookups", "Masks asked for.", ["outcome"], registry=registry)
 

@@ -58,11 +58,6 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         """Cloaks many photos; one that is refused does not end the stream."""
         check = call_checker(context)
 
-        def check_stream() -> None:
-            check()
-            if self._draining.is_set():
-                raise ShuttingDown("the service is about to stop; send what has no answer yet to another one")
-
         def answer(message: apply_pb2.ApplyCloakStreamRequest) -> apply_pb2.ApplyCloakStreamResponse:
             try:
                 with self._photos.place(wait_seconds=_STREAM_WAIT_SECONDS):
@@ -75,8 +70,15 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
 
         with self._streams.place():
             yield from answer_each(
-                request_iterator, answer, depth=self._stream_depth, executor=self._executor, check=check_stream
+                request_iterator,
+                answer,
+                depth=self._stream_depth,
+                executor=self._executor,
+                check=check,
+                draining=self._draining,
             )
+        if self._draining.is_set():
+            raise ShuttingDown("the service is about to stop; send what has no answer yet to another one")
 
     def _cloak(
         self, request: apply_pb2.ApplyCloakRequest, *, check: Callable[[], None]

@@ -7,17 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-
-
-class _End:
-    """Marks the end of the requests, and why they ended."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
 
 
 def answer_each(
@@ -27,7 +20,8 @@ def answer_each(
     depth: int,
     executor: ThreadPoolExecutor,
     check: Callable[[], None],
-    check_seconds: float = 0.2,
+    draining: threading.Event,
+    poll_seconds: float = 0.2,
 ) -> Iterator[Response]:
     """Yields ``answer(request)`` of every request as it gets ready, in any order.
 
@@ -36,48 +30,84 @@ def answer_each(
 
     Args:
         answer: must not raise; a failure is an answer too.
-        check: called between answers and while waiting; may raise to end the stream.
+        check: called at least every ``poll_seconds``; raises to end the stream at once.
+        draining: once set, no more requests are taken, and the iteration ends after the answers to those that were.
     """
-    ready: queue.Queue[Response | _End] = queue.Queue()
-    places = threading.Semaphore(depth)
-    closed = threading.Event()
-
-    def work(request: Request) -> None:
-        ready.put(answer(request))
-
-    def read() -> None:
-        error: Exception | None = None
-        count = 0
-        try:
-            for request in requests:
-                places.acquire()
-                if closed.is_set():
-                    return
-                executor.submit(copy_context().run, work, request)
-                count += 1
-        except Exception as caught:  # noqa: BLE001 - it is raised again in the stream's own thread
-            error = caught
-        # All places back means that every answer was yielded.
-        for _ in range(depth):
-            places.acquire()
-        ready.put(_End(error))
-
-    reader = threading.Thread(target=copy_context().run, args=(read,), name="stream-reader", daemon=True)
+    pump = _Pump(answer, depth=depth, executor=executor)
+    reader = threading.Thread(target=copy_context().run, args=(pump.read, requests), name="stream-reader", daemon=True)
     reader.start()
     try:
         while True:
             check()
+            if draining.is_set():
+                pump.close()
+            if pump.finished():
+                break
             try:
-                item = ready.get(timeout=check_seconds)
+                response = pump.ready.get(timeout=poll_seconds)
             except queue.Empty:
                 continue
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
-            places.release()
+            if response is not None:
+                yield response
+                pump.yielded()
+        if pump.error is not None:
+            raise pump.error
     finally:
-        closed.set()
-        # Whatever the reader waits for, it may now go on and see that the stream is closed.
-        places.release(depth + 1)
+        pump.close()
+
+
+class _Pump(Generic[Request, Response]):
+    """Reads requests in a thread of its own and has them answered by an executor."""
+
+    def __init__(self, answer: Callable[[Request], Response], *, depth: int, executor: ThreadPoolExecutor) -> None:
+        self._answer = answer
+        self._executor = executor
+        self._places = threading.Semaphore(depth)
+        self._lock = threading.Lock()
+        self._unanswered = 0
+        self._closed = False
+        self.error: Exception | None = None
+        # None only wakes the waiting side up.
+        self.ready: queue.Queue[Response | None] = queue.Queue()
+
+    def read(self, requests: Iterable[Request]) -> None:
+        """Takes requests until they end or the pump is closed."""
+        try:
+            for request in requests:
+                self._places.acquire()
+                if not self._take(request):
+                    return
+        except Exception as error:  # noqa: BLE001 - it is raised again in the stream's own thread
+            self.error = error
+        finally:
+            self.close()
+
+    def yielded(self) -> None:
+        """One answer has gone out: there is room for one more request."""
+        with self._lock:
+            self._unanswered -= 1
+        self._places.release()
+
+    def finished(self) -> bool:
+        """Whether no answer is to come any more."""
+        with self._lock:
+            return self._closed and not self._unanswered
+
+    def close(self) -> None:
+        """Takes no more requests."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        # The reader may wait for a place: it gets one, and sees that the pump is closed.
+        self._places.release()
+        self.ready.put(None)
+
+    def _take(self, request: Request) -> bool:
+        with self._lock:
+            if self._closed:
+                return False
+            self._unanswered += 1
+        context = copy_context()
+        self._executor.submit(lambda: self.ready.put(context.run(self._answer, request)))
+        return True

@@ -18,6 +18,7 @@ from facecloak.mask import Mask
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import open_channel
+from facecloak_rpc.logging import configure_logging
 from facecloak_rpc.server import RpcServer
 from facecloak_rpc.storage import StoreSettings, open_configured_store
 
@@ -90,6 +91,12 @@ class Service:
         self.gate.open()
         self.channel.close()
         self.server.stop(grace_seconds=0)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_a_service_does() -> None:
+    # structlog's own default is standard output, which belongs to the commands' results.
+    configure_logging(log_format="json", level="info")
 
 
 @pytest.fixture

@@ -1,0 +1,163 @@
+"""The mask cache: freshness, one read for many callers, bounds, and a store that is away."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from apply_service.cache import MaskCache
+from facecloak.mask import Mask
+from facecloak.stores import MaskNotFound, StoreUnavailable
+
+
+class CountingStore:
+    """A store in memory that counts reads and can be away or slow."""
+
+    def __init__(self) -> None:
+        self.masks: dict[str, Mask] = {}
+        self.gets: list[str] = []
+        self.versions = 0
+        self.away = False
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def put(self, user_id: str, mask: Mask) -> None:
+        self.masks[user_id] = mask
+
+    def get(self, user_id: str) -> Mask:
+        self.gets.append(user_id)
+        assert self.go_on.wait(10)
+        try:
+            return self.masks[user_id]
+        except KeyError:
+            raise MaskNotFound("none") from None
+
+    def delete(self, user_id: str) -> bool:
+        return self.masks.pop(user_id, None) is not None
+
+    def version(self, user_id: str) -> str | None:
+        self.versions += 1
+        if self.away:
+            raise StoreUnavailable("away")
+        return self.masks[user_id].mask_id if user_id in self.masks else None
+
+    def probe(self) -> None: ...
+
+
+class Setup:
+    def __init__(self, *, bytes_limit: int = 2**20) -> None:
+        self.now = 0.0
+        self.store = CountingStore()
+        self.cache = MaskCache(
+            self.store,
+            bytes_limit=bytes_limit,
+            ttl_seconds=30,
+            negative_ttl_seconds=5,
+            stale_seconds=300,
+            registry=CollectorRegistry(),
+            clock=lambda: self.now,
+        )
+
+
+def new_mask() -> Mask:
+    return Mask.new(np.zeros((112, 112, 3), np.int8), seed=0)
+
+
+@pytest.fixture
+def setup() -> Setup:
+    made = Setup()
+    made.store.put("alice", new_mask())
+    return made
+
+
+def test_within_its_time_a_mask_is_read_once(setup: Setup) -> None:
+    first = setup.cache.get("alice")
+    setup.now = 29.9
+    assert setup.cache.get("alice") is first
+    assert (setup.store.gets, setup.store.versions) == (["alice"], 1)
+
+
+def test_after_its_time_only_the_version_is_asked_for(setup: Setup) -> None:
+    first = setup.cache.get("alice")
+    setup.now = 31
+    assert setup.cache.get("alice") is first
+    assert (len(setup.store.gets), setup.store.versions) == (1, 2)
+    setup.now = 60
+    assert setup.cache.get("alice") is first
+    assert setup.store.versions == 2
+
+
+def test_a_new_mask_replaces_the_old_one_after_its_time(setup: Setup) -> None:
+    setup.cache.get("alice")
+    replacement = new_mask()
+    setup.store.put("alice", replacement)
+    setup.now = 31
+    assert setup.cache.get("alice") is replacement
+
+
+def test_a_deleted_mask_is_gone_after_its_time(setup: Setup) -> None:
+    setup.cache.get("alice")
+    setup.store.delete("alice")
+    setup.now = 31
+    with pytest.raises(MaskNotFound):
+        setup.cache.get("alice")
+
+
+def test_that_there_is_none_is_remembered_shortly(setup: Setup) -> None:
+    for _ in range(3):
+        with pytest.raises(MaskNotFound):
+            setup.cache.get("bob")
+    assert setup.store.versions == 1
+    setup.store.put("bob", new_mask())
+    setup.now = 5.1
+    assert setup.cache.get("bob") is setup.store.masks["bob"]
+
+
+def test_many_callers_share_one_read(setup: Setup) -> None:
+    setup.store.go_on.clear()
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(setup.cache.get, "alice") for _ in range(8)]
+        setup.store.go_on.set()
+        assert len({id(future.result()) for future in futures}) == 1
+    assert setup.store.gets == ["alice"]
+
+
+def test_many_callers_share_one_failure_and_the_next_tries_again(setup: Setup) -> None:
+    setup.store.away = True
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            setup.cache.get("alice")
+    assert setup.store.versions == 2
+    setup.store.away = False
+    assert setup.cache.get("alice") is setup.store.masks["alice"]
+
+
+def test_a_known_mask_outlives_a_store_that_is_away_but_not_for_ever(setup: Setup) -> None:
+    first = setup.cache.get("alice")
+    setup.store.away = True
+    setup.now = 299
+    assert setup.cache.get("alice") is first
+    setup.now = 301
+    with pytest.raises(StoreUnavailable):
+        setup.cache.get("alice")
+
+
+def test_memory_is_bounded() -> None:
+    setup = Setup(bytes_limit=3 * 40 * 1024)
+    for number in range(10):
+        setup.store.put(f"user-{number}", new_mask())
+        setup.cache.get(f"user-{number}")
+    setup.cache.get("user-9")
+    assert len(setup.store.gets) == 10
+    setup.cache.get("user-0")
+    assert len(setup.store.gets) == 11
+
+
+def test_a_cache_too_small_for_one_mask_still_serves(setup: Setup) -> None:
+    tiny = Setup(bytes_limit=100)
+    tiny.store.put("alice", new_mask())
+    assert tiny.cache.get("alice") is tiny.cache.get("alice")

@@ -1,0 +1,359 @@
+"""ApplyService through a real server on a real photo."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import simplejpeg
+from google.rpc import error_details_pb2
+from PIL import Image
+
+from apply_service.servicer import call_checker
+from facecloak.errors import ErrorCode
+from facecloak.v1 import apply_pb2, common_pb2
+from facecloak_rpc.client import RemoteError, remote_errors
+from facecloak_rpc.errors import CallCancelled, DeadlineExceeded
+
+FACE = common_pb2.FaceBox(x=160, y=50, width=130, height=160)
+
+
+def request(photo: bytes, *users: str, **hints: common_pb2.FaceHint) -> apply_pb2.ApplyCloakRequest:
+    subjects = [apply_pb2.Subject(user_id=user, face=hints.get(user)) for user in users]
+    return apply_pb2.ApplyCloakRequest(photo=photo, subjects=subjects)
+
+
+def apply(service: Any, photo: bytes, *users: str, **hints: common_pb2.FaceHint) -> apply_pb2.ApplyCloakResponse:
+    with remote_errors():
+        return service.stub.ApplyCloak(request(photo, *users, **hints), timeout=30)
+
+
+def outcomes(response: apply_pb2.ApplyCloakResponse) -> list[str]:
+    return [apply_pb2.CloakOutcome.Name(s.outcome).removeprefix("CLOAK_OUTCOME_") for s in response.subjects]
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    return simplejpeg.decode_jpeg(jpeg).astype(int)
+
+
+def reference(hints: apply_pb2.SubjectResult) -> common_pb2.FaceHint:
+    return common_pb2.FaceHint(landmarks=hints.face.landmarks)
+
+
+def test_a_photo_is_cloaked_at_the_face_and_nowhere_else(service: Any, astronaut_photo: bytes) -> None:
+    response = apply(service, astronaut_photo, "alice")
+    assert outcomes(response) == ["CLOAKED"]
+    assert response.subjects[0].mask_id == service.masks["alice"].mask_id
+    box = response.subjects[0].face.box
+    change = np.abs(pixels(response.photo) - pixels(astronaut_photo)).max(axis=2)
+    assert change.shape == (512, 512)
+    left, top = int(box.x), int(box.y)
+    inside = change[top : top + int(box.height), left : left + int(box.width)]
+    assert inside.mean() > 2
+    # Far from the face only what encoding again does.
+    assert change[300:].mean() < 0.5
+
+
+def test_without_loss_nothing_changes_outside_the_face(service: Any, astronaut_srgb_u8: np.ndarray) -> None:
+    out = io.BytesIO()
+    Image.fromarray(astronaut_srgb_u8).save(out, "PNG")
+    response = apply(service, out.getvalue(), "alice")
+    cloaked = np.asarray(Image.open(io.BytesIO(response.photo))).astype(int)
+    change = np.abs(cloaked - astronaut_srgb_u8).max(axis=2)
+    box = response.subjects[0].face.box
+    margin = int(box.height / 2)
+    left, top, right, bottom = int(box.x), int(box.y), int(box.x + box.width), int(box.y + box.height)
+    outside = np.ones_like(change, bool)
+    outside[max(top - margin, 0) : bottom + margin, left - margin : right + margin] = False
+    assert change[outside].max() == 0
+    assert change.max() == 12
+
+
+@pytest.mark.parametrize("kind", ["box", "landmarks"])
+def test_hints_place_the_mask_where_searching_does(service: Any, astronaut_photo: bytes, kind: str) -> None:
+    found = apply(service, astronaut_photo, "alice").subjects[0].face
+    hint = common_pb2.FaceHint(**{kind: getattr(found, kind)})
+    hinted = apply(service, astronaut_photo, "alice", alice=hint)
+    assert outcomes(hinted) == ["CLOAKED"]
+    for name in ("left_eye", "right_eye", "nose"):
+        one, other = getattr(found.landmarks, name), getattr(hinted.subjects[0].face.landmarks, name)
+        assert abs(one.x - other.x) < 4
+        assert abs(one.y - other.y) < 4
+
+
+def test_a_user_without_a_mask_gets_the_very_photo_back(service: Any, astronaut_photo: bytes) -> None:
+    response = apply(service, astronaut_photo, "nobody")
+    assert outcomes(response) == ["NO_MASK"]
+    assert response.photo == astronaut_photo
+    assert not response.subjects[0].mask_id
+
+
+def test_no_face_is_no_error_and_no_success(service: Any) -> None:
+    photo = simplejpeg.encode_jpeg(np.full((200, 300, 3), 120, np.uint8), colorspace="RGB")
+    response = apply(service, photo, "alice")
+    assert outcomes(response) == ["NO_FACE"]
+    assert response.photo == photo
+
+
+def test_two_alike_faces_need_hints(service: Any, astronaut_srgb_u8: np.ndarray) -> None:
+    twins = np.ascontiguousarray(np.hstack([astronaut_srgb_u8, astronaut_srgb_u8]))
+    photo = simplejpeg.encode_jpeg(twins, quality=92, colorspace="RGB")
+    assert outcomes(apply(service, photo, "alice")) == ["AMBIGUOUS_FACE"]
+    left = common_pb2.FaceHint(box=FACE)
+    right = common_pb2.FaceHint(box=common_pb2.FaceBox(x=FACE.x + 512, y=FACE.y, width=FACE.width, height=FACE.height))
+    both = apply(service, photo, "alice", "bob", "nobody", alice=right, bob=left)
+    assert outcomes(both) == ["CLOAKED", "CLOAKED", "NO_MASK"]
+    assert both.subjects[0].face.box.x > 512 > both.subjects[1].face.box.x
+    assert outcomes(apply(service, photo, "alice", "bob", alice=left, bob=left)) == ["CLOAKED", "FACE_ALREADY_TAKEN"]
+
+
+def test_a_new_mask_is_used_and_a_deleted_one_is_not(service: Any, astronaut_photo: bytes) -> None:
+    service.store.put("carol", service.masks["alice"])
+    assert outcomes(apply(service, astronaut_photo, "carol")) == ["CLOAKED"]
+    service.store.put("carol", service.masks["bob"])
+    assert apply(service, astronaut_photo, "carol").subjects[0].mask_id == service.masks["bob"].mask_id
+    service.store.delete("carol")
+    assert outcomes(apply(service, astronaut_photo, "carol")) == ["NO_MASK"]
+
+
+def bad(**face: Any) -> dict[str, common_pb2.FaceHint]:
+    return {"alice": common_pb2.FaceHint(**face)}
+
+
+POINT = common_pb2.Point(x=1, y=1)
+
+
+@pytest.mark.parametrize(
+    ("users", "hints", "reason"),
+    [
+        ([], {}, "INVALID_INPUT"),
+        (["u"] * 33, {}, "INVALID_INPUT"),
+        (["alice", "alice"], {}, "INVALID_INPUT"),
+        ([""], {}, "INVALID_INPUT"),
+        (["x" * 257], {}, "INVALID_INPUT"),
+        (["alice"], bad(box=common_pb2.FaceBox(x=1, y=1, width=0, height=5)), "INVALID_INPUT"),
+        (["alice"], bad(box=common_pb2.FaceBox(x=float("nan"), y=1, width=5, height=5)), "INVALID_INPUT"),
+        (["alice"], bad(box=common_pb2.FaceBox(x=float("inf"), y=1, width=5, height=5)), "INVALID_INPUT"),
+        (["alice"], bad(box=common_pb2.FaceBox(x=9000, y=9000, width=50, height=50)), "INVALID_FACE_HINT"),
+        (["alice"], bad(landmarks=common_pb2.FaceLandmarks(left_eye=POINT)), "INVALID_INPUT"),
+        (
+            ["alice"],
+            bad(
+                landmarks=common_pb2.FaceLandmarks(
+                    left_eye=POINT, right_eye=POINT, nose=POINT, left_mouth=POINT, right_mouth=POINT
+                )
+            ),
+            "INVALID_FACE_HINT",
+        ),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    service: Any, astronaut_photo: bytes, users: list[str], hints: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(RemoteError) as refused:
+        apply(service, astronaut_photo, *users, **hints)
+    assert (refused.value.code, refused.value.reason) == (ErrorCode.INVALID_ARGUMENT, reason)
+
+
+def test_the_request_id_comes_back_or_is_refused(service: Any, astronaut_photo: bytes) -> None:
+    message = request(astronaut_photo, "nobody")
+    message.request_id = "my-1"
+    assert service.stub.ApplyCloak(message, timeout=30).request_id == "my-1"
+    message.request_id = "not allowed"
+    with pytest.raises(grpc.RpcError):
+        service.stub.ApplyCloak(message, timeout=30)
+
+
+def stream(service: Any, messages: Iterator[apply_pb2.ApplyCloakStreamRequest]) -> Any:
+    return service.stub.ApplyCloakStream(messages, timeout=60)
+
+
+def numbered(requests: list[apply_pb2.ApplyCloakRequest]) -> Iterator[apply_pb2.ApplyCloakStreamRequest]:
+    for number, each in enumerate(requests):
+        yield apply_pb2.ApplyCloakStreamRequest(sequence=number, request=each)
+
+
+def test_a_bad_photo_among_good_ones_does_not_end_the_stream(service: Any, astronaut_photo: bytes) -> None:
+    good, broken = request(astronaut_photo, "alice"), request(b"not a photo", "alice")
+    messages = numbered([good, broken, good, request(astronaut_photo), good])
+    answers = {answer.sequence: answer for answer in stream(service, messages)}
+    assert sorted(answers) == [0, 1, 2, 3, 4]
+    for number in (0, 2, 4):
+        assert outcomes(answers[number].response) == ["CLOAKED"]
+    for number, reason in ((1, "UNSUPPORTED_PHOTO"), (3, "INVALID_INPUT")):
+        info = error_details_pb2.ErrorInfo()
+        assert answers[number].error.details[0].Unpack(info)
+        assert (info.domain, info.reason) == ("facecloak", reason)
+        assert info.metadata["request_id"]
+
+
+def test_each_photo_of_a_stream_is_answered_before_the_next_is_sent(service: Any, astronaut_photo: bytes) -> None:
+    answered = threading.Semaphore(1)
+
+    def one_by_one() -> Iterator[apply_pb2.ApplyCloakStreamRequest]:
+        for message in numbered([request(astronaut_photo, "nobody")] * 4):
+            assert answered.acquire(timeout=10)
+            yield message
+
+    sequences = []
+    for answer in stream(service, one_by_one()):
+        sequences.append(answer.sequence)
+        answered.release()
+    assert sequences == [0, 1, 2, 3]
+
+
+def test_a_stream_of_many_is_answered_wholly(service: Any, astronaut_photo: bytes) -> None:
+    count = 40
+    answers = stream(service, numbered([request(astronaut_photo, "nobody")] * count))
+    assert sorted(answer.sequence for answer in answers) == list(range(count))
+
+
+def test_an_empty_stream_ends(service: Any) -> None:
+    assert list(stream(service, iter(()))) == []
+
+
+def test_a_stream_whose_client_vanishes_ends(service: Any, astronaut_photo: bytes) -> None:
+    more = threading.Event()
+
+    def endless() -> Iterator[apply_pb2.ApplyCloakStreamRequest]:
+        yield from numbered([request(astronaut_photo, "nobody")])
+        more.wait(20)
+
+    call = stream(service, endless())
+    next(call)
+    call.cancel()
+    assert service.server.interceptor.wait_idle(5)
+    more.set()
+
+
+def test_too_many_photos_at_once_are_told_to_come_back(make_service: Callable[..., Any]) -> None:
+    service = make_service(in_flight_limit=1)
+    entered, go_on = threading.Event(), threading.Event()
+    photo = simplejpeg.encode_jpeg(np.full((64, 64, 3), 120, np.uint8), colorspace="RGB")
+
+    class Slow:
+        def cloak(self, data: bytes, subjects: Any, *, check: Any) -> Any:
+            entered.set()
+            assert go_on.wait(10)
+            return real.cloak(data, subjects, check=check)
+
+    servicer = _servicer(service)
+    real = servicer._cloaker
+    servicer._cloaker = Slow()
+    first = service.stub.ApplyCloak.future(request(photo, "alice"), timeout=30)
+    assert entered.wait(5)
+    with pytest.raises(RemoteError) as refused:
+        apply(service, photo, "alice")
+    assert (refused.value.code, refused.value.reason) == (ErrorCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert refused.value.retry_seconds == 0.5
+    # A stream waits for its turn instead.
+    answers = stream(service, numbered([request(photo, "alice")]))
+    time.sleep(0.2)
+    go_on.set()
+    assert outcomes(first.result()) == ["NO_FACE"]
+    assert outcomes(next(answers).response) == ["NO_FACE"]
+
+
+def _servicer(service: Any) -> Any:
+    """The servicer behind a server: the drain hook is its own method."""
+    return service.server.begin_drain.__self__
+
+
+def test_too_many_streams_are_refused(make_service: Callable[..., Any]) -> None:
+    service = make_service(streams_limit=1)
+    release = threading.Event()
+
+    def waiting() -> Iterator[apply_pb2.ApplyCloakStreamRequest]:
+        yield from numbered([request(b"", "u")])
+        release.wait(20)
+
+    first = stream(service, waiting())
+    next(first)
+    with pytest.raises(RemoteError) as refused, remote_errors():
+        next(stream(service, numbered([request(b"", "u")])))
+    assert refused.value.reason == "OVERLOADED"
+    release.set()
+    list(first)
+
+
+def test_a_drain_waits_for_the_photos_in_work(make_service: Callable[..., Any]) -> None:
+    service = make_service()
+    entered, go_on, release = threading.Event(), threading.Event(), threading.Event()
+    photo = simplejpeg.encode_jpeg(np.full((64, 64, 3), 120, np.uint8), colorspace="RGB")
+    servicer = _servicer(service)
+    real = servicer._cloaker
+
+    class Slow:
+        def cloak(self, data: bytes, subjects: Any, *, check: Any) -> Any:
+            entered.set()
+            assert go_on.wait(10)
+            return real.cloak(data, subjects, check=check)
+
+    servicer._cloaker = Slow()
+
+    def waiting() -> Iterator[apply_pb2.ApplyCloakStreamRequest]:
+        yield from numbered([request(photo, "alice"), request(photo, "alice")])
+        release.wait(20)
+
+    call = stream(service, waiting())
+    assert entered.wait(5)
+    time.sleep(0.2)
+    stopper = threading.Thread(target=service.server.stop)
+    stopper.start()
+    time.sleep(0.5)
+    go_on.set()
+    assert sorted([next(call).sequence, next(call).sequence]) == [0, 1]
+    with pytest.raises(RemoteError, match="about to stop"), remote_errors():
+        next(call)
+    stopper.join(10)
+    assert not stopper.is_alive()
+    release.set()
+
+
+def test_a_drain_ends_open_streams_and_loses_no_answer(make_service: Callable[..., Any]) -> None:
+    service = make_service()
+    release = threading.Event()
+
+    def waiting() -> Iterator[apply_pb2.ApplyCloakStreamRequest]:
+        yield from numbered([request(b"", "u")])
+        release.wait(20)
+
+    call = stream(service, waiting())
+    assert next(call).sequence == 0
+    started = time.monotonic()
+    service.server.stop(grace_seconds=20)
+    assert time.monotonic() - started < 5
+    with pytest.raises(RemoteError) as ended, remote_errors():
+        next(call)
+    assert (ended.value.code, ended.value.reason) == (ErrorCode.UNAVAILABLE, "SHUTTING_DOWN")
+    release.set()
+
+
+class FakeCall:
+    def __init__(self, *, remaining: float | None, active: bool) -> None:
+        self.time_remaining = lambda: remaining
+        self.is_active = lambda: active
+
+
+def test_work_stops_when_nobody_waits() -> None:
+    call_checker(FakeCall(remaining=1.0, active=True))()  # type: ignore[arg-type]
+    call_checker(FakeCall(remaining=None, active=True))()  # type: ignore[arg-type]
+    with pytest.raises(DeadlineExceeded):
+        call_checker(FakeCall(remaining=0.0, active=True))()  # type: ignore[arg-type]
+    with pytest.raises(CallCancelled):
+        call_checker(FakeCall(remaining=1.0, active=False))()  # type: ignore[arg-type]
+
+
+def test_the_service_loads_nothing_heavy() -> None:
+    heavy = ["torch", "onnx", "diffusers", "tritonclient", "skimage", "kornia", "enroll_service"]
+    code = f"import sys, apply_service.server, apply_service.commands; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,112 @@
+"""enroll, delete, anchors: in process and through a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import simplejpeg
+from click.testing import CliRunner, Result
+
+from enroll_service.commands import register
+from facecloak.anchors import AnchorPool
+from facecloak.cli import RootGroup
+from facecloak_rpc.storage import StoreSettings, open_configured_store
+
+
+@pytest.fixture
+def run(model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("FACECLOAK_MODEL_REPOSITORY", str(model_repository))
+    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SURROGATES", '["mobileface"]')
+    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SYNTHESIS", '{"variations": 4}')
+    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__PERTURB", '{"iterations": 2, "batch": 2}')
+    monkeypatch.setenv("FACECLOAK_ENROLL_STORE__DATA", str(tmp_path / "data"))
+    root = RootGroup("facecloak")
+    root.add_command(click.Group("serve"))
+    register(root)
+
+    def invoke(*arguments: object) -> Result:
+        return CliRunner().invoke(root, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def photo(tmp_path: Path, astronaut_photo: bytes) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(astronaut_photo)
+    return path
+
+
+def test_enroll_and_delete_in_process(run: Any, photo: Path, tmp_path: Path) -> None:
+    data = tmp_path / "elsewhere"
+    done = run("enroll", "--user", "alice", photo, "--data", data, "--seed", 3, "--json")
+    assert done.exit_code == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["seed"] == 3
+    assert printed["report"]["surrogates"] == ["mobileface"]
+    assert open_configured_store(StoreSettings(data=data)).get("alice").mask_id == printed["mask_id"]
+    assert json.loads(run("delete", "--user", "alice", "--data", data, "--json").stdout) == {"deleted": True}
+    assert run("delete", "--user", "alice", "--data", data).stdout == "there was no mask\n"
+
+
+def test_enroll_and_delete_through_a_server(run: Any, photo: Path, service: Any) -> None:
+    service.gate.open()
+    target = service.server.target
+    done = run("enroll", "--user", "alice", photo, photo, "--target", target, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["report"]["photo_count"] == 2
+    assert service.store.get("alice").mask_id == json.loads(done.stdout)["mask_id"]
+    assert run("delete", "--user", "alice", "--target", target).stdout == "deleted\n"
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(run: Any, tmp_path: Path) -> None:
+    blank = tmp_path / "blank.jpg"
+    blank.write_bytes(simplejpeg.encode_jpeg(np.full((300, 400, 3), 120, np.uint8), colorspace="RGB"))
+    for arguments in (["enroll", "--user", "a", blank], ["enroll", "--user", "", blank], ["delete", "--user", "\n"]):
+        done = run(*arguments)
+        assert done.exit_code == 1
+        assert done.stderr.strip().splitlines()[-1].startswith("facecloak: ")
+    assert "NO_FACE" in run("enroll", "--user", "a", blank).stderr
+
+
+def test_a_server_that_is_not_there_is_exit_code_1(run: Any, photo: Path) -> None:
+    done = run("enroll", "--user", "a", photo, "--target", "127.0.0.1:1", "--timeout", "5")
+    assert done.exit_code == 1
+    assert "UNAVAILABLE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["enroll", "--user", "a"],
+        ["enroll", "photo.jpg"],
+        ["enroll", "--user", "a", "no-such-file.jpg"],
+        ["delete", "--user", "a", "--target", "h:1", "--data", "d"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(run: Any, arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_anchors_are_built_from_portraits(
+    run: Any, tmp_path: Path, astronaut_srgb_u8: np.ndarray, astronaut_photo: bytes
+) -> None:
+    folder, pool = tmp_path / "portraits", tmp_path / "pool.npz"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("not a photo")
+    (folder / "one.jpg").write_bytes(astronaut_photo)
+    few = run("anchors", "build", folder, "-o", pool)
+    assert few.exit_code == 1
+    assert "ANCHOR_POOL_UNUSABLE" in few.stderr
+    for number in range(20):
+        varied = np.clip(astronaut_srgb_u8.astype(int) + number, 0, 255).astype(np.uint8)
+        (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(varied, colorspace="RGB"))
+    done = run("anchors", "build", folder, "-o", pool, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == {"portraits": 21, "skipped": 1, "output": str(pool)}
+    assert list(AnchorPool.load(pool).centers) == ["mobileface"]

@@ -1,0 +1,105 @@
+"""Enrollment through the RPC with the real pipeline on real models, kept short by few iterations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from facecloak.errors import ErrorCode
+from facecloak.v1 import enroll_pb2
+from facecloak_rpc.client import RemoteError, remote_errors
+
+
+def jpeg(srgb_u8: np.ndarray) -> bytes:
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(srgb_u8), quality=92, colorspace="RGB")
+
+
+def refused(service: Any, *photos: bytes) -> RemoteError:
+    with pytest.raises(RemoteError) as caught, remote_errors():
+        list(service.enroll("refused", photos=photos))
+    return caught.value
+
+
+def test_a_real_photo_becomes_a_stored_mask(real_service: Any, astronaut_photo: bytes) -> None:
+    messages = list(real_service.enroll("astronaut", photos=[astronaut_photo]))
+    stages = [message.progress.stage for message in messages[:-1]]
+    assert stages == sorted(stages)
+    assert set(stages) == {
+        enroll_pb2.ENROLL_STAGE_QUEUED,
+        enroll_pb2.ENROLL_STAGE_SYNTHESIZE,
+        enroll_pb2.ENROLL_STAGE_PERTURB,
+        enroll_pb2.ENROLL_STAGE_PERSONALIZE,
+    }
+    result = messages[-1].result
+    assert list(result.surrogates) == ["dlib_resnet", "mobileface"]
+    assert [pair.recognizer for pair in result.report.similarities] == list(result.surrogates)
+    assert all(pair.after < pair.before for pair in result.report.similarities)
+    assert 0.5 < result.report.ssim < 1
+    assert result.photo_count == 1
+    assert "recognizer.mobileface" in result.versions
+    assert result.created_at.seconds > 1_700_000_000
+    assert np.abs(real_service.store.get("astronaut").pixels).max() > 0
+    stored = real_service.stub.GetEnrollment(enroll_pb2.GetEnrollmentRequest(user_id="astronaut"), timeout=10)
+    assert stored.enrollment == result
+
+
+def test_the_seed_decides_the_mask(real_service: Any, astronaut_photo: bytes) -> None:
+    pixels = []
+    for user_id, seed in (("a", 5), ("b", 5), ("c", 6)):
+        request = enroll_pb2.EnrollUserRequest(
+            user_id=user_id,
+            photos=[enroll_pb2.EnrollmentPhoto(data=astronaut_photo)],
+            options=enroll_pb2.EnrollOptions(seed=seed),
+        )
+        assert list(real_service.stub.EnrollUser(request, timeout=120))[-1].result.seed == seed
+        pixels.append(real_service.store.get(user_id).pixels)
+    assert np.array_equal(pixels[0], pixels[1])
+    assert not np.array_equal(pixels[0], pixels[2])
+
+
+def test_two_faces_are_refused(real_service: Any, astronaut_srgb_u8: np.ndarray) -> None:
+    error = refused(real_service, jpeg(np.hstack([astronaut_srgb_u8, astronaut_srgb_u8])))
+    assert (error.code, error.reason) == (ErrorCode.FAILED_PRECONDITION, "SEVERAL_FACES")
+
+
+def test_no_face_is_refused(real_service: Any, astronaut_photo: bytes) -> None:
+    landscape = jpeg(np.full((300, 400, 3), 120, np.uint8))
+    error = refused(real_service, landscape)
+    assert (error.code, error.reason, error.metadata["photo"]) == (ErrorCode.FAILED_PRECONDITION, "NO_FACE", "0")
+    # Among several photos the one at fault is named.
+    assert refused(real_service, astronaut_photo, landscape).metadata["photo"] == "1"
+
+
+def test_cancelling_stops_the_real_pipeline(real_service: Any, astronaut_photo: bytes) -> None:
+    call = real_service.enroll("cancelled", photos=[astronaut_photo])
+    for message in call:
+        if message.progress.stage == enroll_pb2.ENROLL_STAGE_PERTURB:
+            break
+    call.cancel()
+    assert real_service.server.interceptor.wait_idle(10)
+    assert real_service.store.version("cancelled") is None
+
+
+def test_health_needs_the_recognizers(real_service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the engine is gone")
+
+    assert real_service.server.readiness.check()
+    monkeypatch.setattr(real_service.domain.learner, "_runtime", type("Gone", (), {"embed": fail, "gradient": fail})())
+    assert not real_service.server.readiness.check()
+    monkeypatch.undo()
+    assert real_service.server.readiness.check()
+
+
+def test_a_missing_model_folder_is_a_typed_error(tmp_path: Path) -> None:
+    from enroll_service.server import build_domain
+    from enroll_service.settings import EnrollSettings
+    from facecloak.errors import FaceCloakError
+    from facecloak_rpc.storage import StoreSettings
+
+    with pytest.raises(FaceCloakError):
+        build_domain(EnrollSettings(model_repository=tmp_path / "none", store=StoreSettings(data=tmp_path)))
