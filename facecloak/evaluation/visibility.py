@@ -7,6 +7,7 @@ uint8 at the size stated; nothing is rescaled, shifted or wrapped.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def visibility(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> Vis
     )
     return Visibility(
         ssim=float(ssim),
-        psnr_db=min(PSNR_CEILING_DB, 10 * np.log10(255.0**2 / mean_square)) if mean_square > 0 else PSNR_CEILING_DB,
+        psnr_db=min(PSNR_CEILING_DB, 10 * math.log10(255.0**2 / mean_square)) if mean_square > 0 else PSNR_CEILING_DB,
         largest_change_levels=int(np.abs(change).max()),
         rms_change_levels=mean_square**0.5,
         chroma_rms_levels=chroma**0.5,

@@ -1,0 +1,184 @@
+"""What people read: report, README block, ledger."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facecloak.evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
+from facecloak.evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
+from facecloak.evaluation.measurement import assemble, describe_data
+from facecloak.evaluation.people import Person
+from facecloak.evaluation.readme import BEGIN, END, results_block, with_results
+from facecloak.evaluation.report import as_html, as_markdown
+
+from .small_world import COLORS, PROTOCOL, STRANGERS, Painter, experiment_of
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = '"><script>alert(1)</script>&'
+
+
+@pytest.fixture
+def document(people: tuple[Person, ...], others: tuple[Path, ...]) -> dict[str, Any]:
+    experiment = experiment_of(people, others)
+    painter = Painter({**COLORS, "ann": STRANGERS["x"]}, refuse=frozenset({"cem"}))
+    rounds = [
+        experiment.run_round(painter, evaluators=["judge"]),
+        experiment.run_round(painter, evaluators=["judge_too"]),
+    ]
+    return assemble(
+        experiment=experiment,
+        rounds=rounds,
+        protocol=PROTOCOL,
+        data=describe_data(people, others, protocol=PROTOCOL, selection="1:3"),
+        finder={"identity": "middle", "independent": True},
+        repeat="facecloak evaluate --people PEOPLE",
+        seconds=1.0,
+        jobs=1,
+    )
+
+
+class Page(HTMLParser):
+    """Collects tags and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_document_says_how_to_repeat_it(document: dict[str, Any]) -> None:
+    document = json.loads(json.dumps(document, allow_nan=False))
+    assert document["schema"] == SCHEMA
+    assert document["headline"]["psr"]["value"] == 0.5
+    assert document["headline"]["gain"]["value"] == 0.5
+    assert document["headline"]["people_refused"] == ["cem"]
+    assert document["data"]["people"] == ["ann", "bob", "cem"]
+    assert document["protocol"]["seed"] == 1
+    assert {"date", "git", "machine", "versions", "repeat", "seconds"} <= document.keys()
+    judged = [round_["evaluators"][0]["weights_sha256"] for round_ in document["rounds"]]
+    assert judged == ["1" * 64, "2" * 64]
+
+
+def test_no_path_or_host_of_the_machine_is_in_it(document: dict[str, Any], tmp_path: Path) -> None:
+    import socket
+
+    text = json.dumps(document)
+    assert str(tmp_path) not in text
+    assert str(Path.home()) not in text
+    assert socket.gethostname() not in text
+
+
+def test_the_page_is_whole_and_needs_nothing_else(document: dict[str, Any]) -> None:
+    page = Page(as_html(document))
+    assert {"table", "svg", "style"} <= set(page.tags)
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert not [value for name, value in page.attributes if name in ("src", "href")]
+    assert "judge_too" in page.text
+    assert "0.50 [" in page.text
+
+
+def test_names_cannot_inject_markup(document: dict[str, Any]) -> None:
+    hostile = json.loads(
+        json.dumps(document).replace('"ann"', json.dumps(HOSTILE)).replace('"judge"', json.dumps(HOSTILE))
+    )
+    hostile["repeat"] = hostile["date"] = hostile["git"]["commit"] = HOSTILE
+    hostile["rounds"][0]["visibility"][HOSTILE] = hostile["rounds"][0]["visibility"].pop("face")
+    page = Page(as_html(hostile))
+    assert "script" not in page.tags
+    assert page.text.count(HOSTILE) >= 5
+
+
+def test_markdown_has_a_row_for_each_judge_and_the_mean(document: dict[str, Any]) -> None:
+    text = as_markdown(document)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 3
+    assert len({row.count("|") for row in rows}) == 1
+    assert "refused the photo of 1" in text
+
+
+def test_a_result_that_cloaked_nothing_can_still_be_reported(document: dict[str, Any]) -> None:
+    empty = copy.deepcopy(document)
+    empty["headline"] |= {"ssim_face": None, "ssim_crop112": None}
+    for round_ in empty["rounds"]:
+        round_["visibility"] = {"photos": 0}
+    assert "No photo was cloaked" in as_html(empty)
+
+
+def test_the_ledger_reads_what_was_written(document: dict[str, Any], tmp_path: Path) -> None:
+    write_json(tmp_path / "one.json", document)
+    write_json(tmp_path / "bench.json", {"schema": "facecloak-bench-x/1"})
+    assert read_result(tmp_path / "one.json") == json.loads(json.dumps(document))
+    assert [name for name, _ in read_ledger(tmp_path)] == ["one.json"]
+    assert sorted(path.name for path in tmp_path.glob("*.json*")) == ["bench.json", "one.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": "other"}', "{"])
+def test_other_files_are_no_results(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(LedgerUnreadable):
+        read_result(tmp_path / "x.json")
+
+
+def test_numbers_that_are_none_never_reach_the_ledger(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"value": float("nan")})
+
+
+def test_the_machine_is_told_without_its_name() -> None:
+    told = machine()
+    assert told["cores"] >= 1
+    assert set(told) == {"processor", "cores", "memory_gib", "system"}
+    assert git_state(Path("/")) == {}
+
+
+def test_the_readme_block_is_replaced_and_nothing_else(document: dict[str, Any], tmp_path: Path) -> None:
+    write_json(tmp_path / "first.json", document)
+    block = results_block(tmp_path)
+    text = f"# Title\n\n{BEGIN}\nold\n{END}\n\nrest\n"
+    once = with_results(text, block)
+    assert once.startswith(f"# Title\n\n{BEGIN}\n")
+    assert once.endswith(f"{END}\n\nrest\n")
+    assert "old" not in once
+    assert "docs/results/first.json" in once
+    assert with_results(once, block) == once
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_a_readme_without_its_comments_is_refused(text: str) -> None:
+    with pytest.raises(EvaluationInputInvalid):
+        with_results(text, "block")
+
+
+def test_benchmarks_are_told_too(tmp_path: Path) -> None:
+    common = {"date": "2026-01-02T03:04:05+00:00", "machine": {"cores": 2, "processor": "P"}}
+    timing = {"median_ms": 12.34}
+    sizes = [{"width": 40, "height": 30, "timings": {"decode only": timing}}]
+    write_json(tmp_path / "apply.json", {"schema": "facecloak-bench-apply/1", **common, "sizes": sizes})
+    seconds = {"seconds_by_stage": {"perturb": 50.04}, "seconds_median": 51.2}
+    write_json(tmp_path / "enrollment.json", {"schema": "facecloak-bench-enrollment/1", **common, **seconds})
+    block = results_block(tmp_path)
+    assert "| decode only | 12.3 |" in block
+    assert "51 s (perturb 50.0 s)" in block
+
+
+def test_the_readme_shows_the_committed_results() -> None:
+    command = [sys.executable, "-m", "facecloak.evaluation.readme", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
