@@ -1,6 +1,7 @@
 """Finding faces, their five landmarks, and the aligned crop that recognizers see."""
 
 from facecloak.faces.align import ALIGNED_SIZE, ARCFACE_TEMPLATE, aligned_crop, aligning_transform, inverse_transform
+from facecloak.faces.alternate import AlternateFaceFinder
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks, InvalidPixels
 from facecloak.faces.face import Box, Face
 from facecloak.faces.finder import FaceFinder
@@ -8,6 +9,7 @@ from facecloak.faces.finder import FaceFinder
 __all__ = [
     "ALIGNED_SIZE",
     "ARCFACE_TEMPLATE",
+    "AlternateFaceFinder",
     "Box",
     "Face",
     "FaceFinder",

@@ -16,9 +16,10 @@ from facecloak.faces.pixels import checked_photo
 ALIGNED_SIZE = 112
 """Side of the aligned crop in px."""
 
-# insightface `arcface_dst` (Deng et al., "ArcFace", CVPR 2019): the 112x112 template that ArcFace-type recognizers are trained on.
+# insightface `arcface_dst` (Deng et al., "ArcFace", CVPR 2019): what ArcFace-type recognizers are trained on.
 ARCFACE_TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], dtype=np.float32
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
+    dtype=np.float32,
 )
 ARCFACE_TEMPLATE.setflags(write=False)
 
@@ -71,8 +72,8 @@ def scale_of(transform: np.ndarray) -> float:
 def warp_crop(srgb_u8: np.ndarray, transform: np.ndarray, *, width: int, height: int, fill: int = 0) -> np.ndarray:
     """The (height, width, ...) crop of a photo under a (2, 3) similarity from photo px to crop px, bilinear.
 
-    Where the photo shrinks, each crop pixel is the mean of a grid of samples about one photo px apart, so that fine texture
-    does not alias. Outside the photo the crop has the level ``fill``.
+    Where the photo shrinks, each crop pixel is the mean of a grid of samples about one photo px apart, so that fine
+    texture does not alias. Outside the photo the crop has the level ``fill``.
     """
     oversampling = int(np.clip(np.round(1 / max(scale_of(transform), 1e-6)), 1, _MAX_OVERSAMPLING))
     # Pixel centres lie at whole numbers: crop pixel u becomes fine pixels around (u + 1/2) * oversampling - 1/2.
@@ -88,6 +89,7 @@ def warp_crop(srgb_u8: np.ndarray, transform: np.ndarray, *, width: int, height:
 def aligned_crop(srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """The (112, 112, 3) uint8 RGB crop that recognizers see, black outside the photo (as insightface's `norm_crop`).
 
-    ``srgb_u8`` is (H, W, 3) uint8 RGB; ``landmarks`` (5, 2) in its px. Raises :class:`InvalidPixels`, :class:`InvalidLandmarks`.
+    ``srgb_u8`` is (H, W, 3) uint8 RGB; ``landmarks`` (5, 2) in its px. Raises :class:`InvalidPixels`,
+    :class:`InvalidLandmarks`.
     """
     return warp_crop(checked_photo(srgb_u8), aligning_transform(landmarks), width=ALIGNED_SIZE, height=ALIGNED_SIZE)

@@ -1,56 +1,126 @@
-"""Face boxes from faceplugin's `fr_detect` (an RFB-320 SSD detector: 320x240 in, 4420 scored boxes out)."""
+"""What a detector is, and the search over a photo that every detector shares."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from dataclasses import dataclass
+from typing import Protocol
 
-import cv2
 import numpy as np
 
-from facecloak.faces.model import FaceModel
+from facecloak.faces.align import inverse_transform, transform_points, warp_crop
+from facecloak.faces.views import View, WorkingCopy, tile_views, whole_view, working_copy
 
-_WIDTH, _HEIGHT = 320, 240
-_MIN_SCORE = 0.65  # faceplugin-face-recognition-js 0.0.1, lib/fr_detect.js
-_MAX_IOU = 0.4  # same
+MAX_FACES = 64
+"""Bound on the faces of one photo, and so on the time that a crowd costs."""
+
+_GRAY = 127
+_MAX_IOU = 0.3  # mediapipe, face_detection: min_suppression_threshold; boxes of neighbors overlap little
+# A face whose long side exceeds the overlap of two tiles may be cut in both; the whole view shows it well.
+_LARGEST_IN_TILE = 0.33
+_EDGE_PX = 3.0
+_PADDED_ZOOM = 1 / 1.6
+
+log = logging.getLogger(__name__)
 
 
-def best_boxes(boxes: np.ndarray, scores: np.ndarray, *, max_iou: float, limit: int) -> np.ndarray:
-    """Greedy non-maximum suppression: indices of at most ``limit`` boxes (N, 4; x1 y1 x2 y2), best score first."""
+@dataclass(frozen=True)
+class CanvasDetections:
+    """What a detector saw: ``boxes`` (N, 4) x1 y1 x2 y2, ``scores`` (N,), ``angles`` (N,) in radians clockwise."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    angles: np.ndarray
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A place where a face seems to be, in photo px: the center and side of a square, the head's tilt, a score 0..1."""
+
+    center: tuple[float, float]
+    side: float
+    angle: float
+    score: float
+
+
+class BoxDetector(Protocol):
+    """A network that finds face boxes on a canvas of fixed size."""
+
+    canvas: tuple[int, int]
+    """Width and height of the input in px."""
+    identity: str
+
+    def detect(self, canvas_srgb_u8: np.ndarray) -> CanvasDetections: ...
+
+
+def search(srgb_u8: np.ndarray, detector: BoxDetector) -> list[Detection]:
+    """At most 64 places of faces in a photo, best score first.
+
+    Faces from 24 px (or 1/53 of the photo's long side, where that is more) up to the whole photo. A photo larger than
+    three canvases is looked at again in overlapping tiles; one where nothing was found, again with a wide margin, for a
+    face that fills it.
+    """
+    copy = working_copy(srgb_u8)
+    height, width = copy.srgb_u8.shape[:2]
+    photo_height, photo_width = srgb_u8.shape[:2]
+    views = [
+        whole_view(width=width, height=height, canvas=detector.canvas),
+        *tile_views(
+            width=width, height=height, photo_width=photo_width, photo_height=photo_height, canvas=detector.canvas
+        ),
+    ]
+    found = _merge([_look(copy, view, detector) for view in views])
+    if not found:
+        padded = whole_view(width=width, height=height, canvas=detector.canvas, zoom=_PADDED_ZOOM)
+        found = _merge([_look(copy, padded, detector)])
+    return found
+
+
+def _look(copy: WorkingCopy, view: View, detector: BoxDetector) -> CanvasDetections:
+    """The detections of one view, in photo px."""
+    width, height = detector.canvas
+    canvas = warp_crop(copy.srgb_u8, view.transform, width=width, height=height, fill=_GRAY)
+    seen = detector.detect(canvas)
+    keep = np.isfinite(seen.boxes).all(axis=1) & (seen.boxes[:, 2:] > seen.boxes[:, :2]).all(axis=1)
+    if any(view.cuts):
+        keep &= (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(axis=1, initial=0) <= _LARGEST_IN_TILE * max(width, height)
+        limits = (0, 0, width, height)
+        for edge, cut in enumerate(view.cuts):
+            if cut:
+                inside = seen.boxes[:, edge] - limits[edge]
+                keep &= (inside if edge < 2 else -inside) > _EDGE_PX
+    boxes, scores, angles = seen.boxes[keep], seen.scores[keep], seen.angles[keep]
+    corners = transform_points(inverse_transform(view.transform), boxes.reshape(-1, 2) - 0.5)
+    return CanvasDetections(transform_points(copy.to_photo, corners).reshape(-1, 4), scores, angles)
+
+
+def _merge(parts: list[CanvasDetections]) -> list[Detection]:
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    angles = np.concatenate([part.angles for part in parts])
+    detections = []
+    for index in best_boxes(boxes, scores, max_iou=_MAX_IOU, limit=MAX_FACES):
+        x1, y1, x2, y2 = boxes[index].tolist()
+        side = ((x2 - x1) * (y2 - y1)) ** 0.5
+        detections.append(Detection(((x1 + x2) / 2, (y1 + y2) / 2), side, float(angles[index]), float(scores[index])))
+    if len(detections) == MAX_FACES:
+        log.info("a photo shows at least as many faces as are looked at")
+    return detections
+
+
+def best_boxes(boxes: np.ndarray, scores: np.ndarray, *, max_iou: float, limit: int) -> list[int]:
+    """Greedy non-maximum suppression: indices of at most ``limit`` boxes (N, 4; x1 y1 x2 y2), best score first.
+
+    Takes at most ``limit`` x N steps, whatever the boxes.
+    """
     remaining = np.argsort(-scores, kind="stable")
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
     kept: list[int] = []
     while remaining.size and len(kept) < limit:
         best, remaining = int(remaining[0]), remaining[1:]
         kept.append(best)
-        shared = np.prod(
-            np.maximum(np.minimum(boxes[best, 2:], boxes[remaining, 2:]) - np.maximum(boxes[best, :2], boxes[remaining, :2]), 0),
-            axis=1,
-        )
-        union = areas[best] + areas[remaining] - shared
-        remaining = remaining[shared <= max_iou * union]
-    return np.array(kept, dtype=np.intp)
-
-
-class FrDetector:
-    """Finds face boxes in one view of a photo."""
-
-    MODEL = "fr_detect"
-
-    def __init__(self, model_repository: Path, *, threads: int = 1) -> None:
-        self._model = FaceModel(model_repository, self.MODEL, threads=threads)
-        self.identity = self._model.identity
-
-    def detect(self, srgb_u8: np.ndarray, *, limit: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4) as x1 y1 x2 y2 in photo px and scores (N,), best first."""
-        height, width = srgb_u8.shape[:2]
-        scale = min(_WIDTH / width, _HEIGHT / height)
-        inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
-        canvas = np.full((_HEIGHT, _WIDTH, 3), 127, dtype=np.uint8)
-        canvas[:inner_height, :inner_width] = cv2.resize(srgb_u8, (inner_width, inner_height), interpolation=cv2.INTER_AREA)
-        tensor = (canvas.astype(np.float32) - 127) / 128
-        scores, boxes = self._model(tensor.transpose(2, 0, 1)[None])
-        scores, boxes = scores[0, :, 1], boxes[0] * np.array([_WIDTH, _HEIGHT] * 2, np.float32)
-        sure = np.flatnonzero(scores >= _MIN_SCORE)
-        scores, boxes = scores[sure], boxes[sure] / np.array([inner_width / width, inner_height / height] * 2)
-        kept = best_boxes(boxes, scores, max_iou=_MAX_IOU, limit=limit)
-        return boxes[kept], scores[kept]
+        upper = np.maximum(boxes[best, :2], boxes[remaining, :2])
+        lower = np.minimum(boxes[best, 2:], boxes[remaining, 2:])
+        shared = np.prod(np.maximum(lower - upper, 0), axis=1)
+        remaining = remaining[shared <= max_iou * (areas[best] + areas[remaining] - shared)]
+    return kept

