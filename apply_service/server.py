@@ -18,9 +18,6 @@ from facecloak.v1 import apply_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 
-# Calls beyond the limit need a thread to be told so, and health checks must get one at any time.
-_SPARE_WORKERS = 16
-
 
 @dataclass(frozen=True)
 class Domain:
@@ -59,6 +56,7 @@ def build_apply_server(settings: ApplySettings) -> RpcServer:
         domain.cloaker,
         photos=Admission(settings.in_flight_limit, what="photos"),
         streams=Admission(settings.streams_limit, what="streams"),
+        wait_seconds=settings.admission_seconds,
         stream_depth=settings.stream_depth,
         executor=executor,
     )
@@ -68,7 +66,6 @@ def build_apply_server(settings: ApplySettings) -> RpcServer:
         add_servicer=lambda server: apply_pb2_grpc.add_ApplyServiceServicer_to_server(servicer, server),
         probe=domain.probe,
         registry=registry,
-        workers=settings.in_flight_limit + settings.streams_limit + _SPARE_WORKERS,
         begin_drain=servicer.begin_drain,
         close=lambda: executor.shutdown(wait=False, cancel_futures=True),
     )

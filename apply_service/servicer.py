@@ -31,12 +31,14 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         *,
         photos: Admission,
         streams: Admission,
+        wait_seconds: float,
         stream_depth: int,
         executor: ThreadPoolExecutor,
     ) -> None:
         self._cloaker = cloaker
         self._photos = photos
         self._streams = streams
+        self._wait_seconds = wait_seconds
         self._stream_depth = stream_depth
         self._executor = executor
         self._draining = threading.Event()
@@ -49,8 +51,10 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         self, request: apply_pb2.ApplyCloakRequest, context: grpc.ServicerContext
     ) -> apply_pb2.ApplyCloakResponse:
         """Cloaks one photo."""
-        with self._photos.place():
-            return self._cloak(request, check=call_checker(context))
+        check = call_checker(context)
+        with self._photos.place(wait_seconds=self._wait_seconds):
+            check()
+            return self._cloak(request, check=check)
 
     def ApplyCloakStream(  # noqa: N802
         self, request_iterator: Iterator[apply_pb2.ApplyCloakStreamRequest], context: grpc.ServicerContext

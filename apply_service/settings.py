@@ -39,6 +39,10 @@ class ApplySettings(RpcSettings):
     """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy. Memory: each
     takes about 12 bytes a pixel, 0.6 GB at 50 megapixels."""
 
+    admission_seconds: float = Field(default=1.0, ge=0, le=30)
+    """How long a call waits for its place before it is refused, seconds: evens out bursts, far below the time that
+    an uploading user waits."""
+
     streams_limit: int = Field(default=16, ge=1, le=1024)
     """ApplyCloakStream calls open at once; each holds a thread."""
 

@@ -18,9 +18,6 @@ from facecloak.v1 import enroll_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 
-# Callers who joined a running enrollment hold a thread each too, and so do the short calls.
-_SPARE_WORKERS = 24
-
 
 @dataclass(frozen=True)
 class Domain:
@@ -85,7 +82,6 @@ def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = Non
         add_servicer=lambda server: enroll_pb2_grpc.add_EnrollServiceServicer_to_server(servicer, server),
         probe=domain.probe,
         registry=registry,
-        workers=settings.queue_limit + settings.workers + _SPARE_WORKERS,
         close=domain.close,
     )
 

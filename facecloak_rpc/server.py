@@ -122,7 +122,6 @@ def build_server(
     add_servicer: Callable[[grpc.Server], None],
     probe: Callable[[], None],
     registry: CollectorRegistry,
-    workers: int,
     begin_drain: Callable[[], None] = lambda: None,
     close: Callable[[], None] = lambda: None,
 ) -> RpcServer:
@@ -131,14 +130,14 @@ def build_server(
     Args:
         service: full name of the service, such as ``facecloak.v1.ApplyService``.
         probe: raises unless everything that the service depends on answers.
-        workers: threads that serve calls; a streaming call holds one for as long as it lasts.
 
     Raises:
         AddressInUse: the port is taken or the host is not this machine's.
     """
     interceptor = CallInterceptor(RpcMetrics(registry))
     grpc_server = grpc.server(
-        ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rpc"),
+        # A thread for every call that is let in: one that waits for another's thread could not even be refused.
+        ThreadPoolExecutor(max_workers=settings.concurrent_calls_limit, thread_name_prefix="rpc"),
         interceptors=[interceptor],
         maximum_concurrent_rpcs=settings.concurrent_calls_limit,
         options=_server_options(settings),

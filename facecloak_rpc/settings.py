@@ -28,7 +28,8 @@ class RpcSettings(BaseSettings):
     """Largest message in either direction, MiB. 64 holds a 48-megapixel photo; gRPC's own default of 4 rejects 12."""
 
     concurrent_calls_limit: int = Field(default=128, ge=1)
-    """Most calls open at once, health watchers included; gRPC itself rejects more with RESOURCE_EXHAUSTED."""
+    """Most calls open at once, waiting ones and health watchers included, each with a thread; gRPC itself rejects more
+    with RESOURCE_EXHAUSTED. Keep it well above the service's own limits, which answer with a reason."""
 
     keepalive_seconds: float = Field(default=30.0, gt=0)
     """Pings an idle connection this often, seconds, to notice a client that vanished without closing."""

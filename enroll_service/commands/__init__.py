@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 import click
 
+from enroll_service.commands import evaluate
 from enroll_service.commands.anchors import anchors
 from enroll_service.commands.delete import delete
 from enroll_service.commands.enroll import enroll
@@ -17,8 +15,7 @@ def register(root: click.Group) -> None:
     """Adds enroll, delete, anchors, evaluate and `serve enroll`."""
     for command in (enroll, delete, anchors):
         root.add_command(command)
-    if importlib.util.find_spec("enroll_service.commands.evaluate") is not None:
-        importlib.import_module("enroll_service.commands.evaluate").register(root)
+    evaluate.register(root)
     serve = root.commands.get("serve")
     if isinstance(serve, click.Group):
         serve.add_command(serve_enroll)

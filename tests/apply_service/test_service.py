@@ -235,7 +235,7 @@ def test_a_stream_whose_client_vanishes_ends(service: Any, astronaut_photo: byte
 
 
 def test_too_many_photos_at_once_are_told_to_come_back(make_service: Callable[..., Any]) -> None:
-    service = make_service(in_flight_limit=1)
+    service = make_service(in_flight_limit=1, admission_seconds=0.2)
     entered, go_on = threading.Event(), threading.Event()
     photo = simplejpeg.encode_jpeg(np.full((64, 64, 3), 120, np.uint8), colorspace="RGB")
 
@@ -265,6 +265,13 @@ def test_too_many_photos_at_once_are_told_to_come_back(make_service: Callable[..
 def _servicer(service: Any) -> Any:
     """The servicer behind a server: the drain hook is its own method."""
     return service.server.begin_drain.__self__
+
+
+def test_a_burst_is_evened_out(make_service: Callable[..., Any], astronaut_photo: bytes) -> None:
+    service = make_service(in_flight_limit=2, admission_seconds=10)
+    calls = [service.stub.ApplyCloak.future(request(astronaut_photo, "alice"), timeout=30) for _ in range(30)]
+    photos = {call.result().photo for call in calls}
+    assert len(photos) == 1
 
 
 def test_too_many_streams_are_refused(make_service: Callable[..., Any]) -> None:

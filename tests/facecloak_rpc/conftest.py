@@ -34,7 +34,6 @@ class Echo:
             add_servicer=self._add,
             probe=self._probe,
             registry=CollectorRegistry(),
-            workers=8,
         )
         self.server.start()
         assert self.server.readiness.wait_ready(5)
