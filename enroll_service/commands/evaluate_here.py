@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -16,6 +17,7 @@ import enroll_service
 import facecloak
 from enroll_service.stages import StageSettings
 from facecloak.cloak import Cloaker, Subject
+from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.evaluation.guard import RecognizerIdentity
 from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
 from facecloak.faces import Box, FaceFinder
@@ -58,6 +60,10 @@ class InProcessProtector:
     ) -> None:
         repository = ModelRepository(model_repository)
         self._settings = settings
+        # The gradient graph shapes the mask, the embedding graph the target.
+        self._graphs = [
+            (repository.spec(name).model_sha256, repository.spec(name).gradient_sha256) for name in settings.surrogates
+        ]
         self._surrogates = tuple(RecognizerIdentity.of(repository.spec(name)) for name in settings.surrogates)
         self._temporary = None if work else tempfile.TemporaryDirectory(prefix="facecloak-evaluation-")
         root = Path(self._temporary.name) if self._temporary else Path(str(work))
@@ -125,7 +131,7 @@ class InProcessProtector:
     def _key(self, photo: bytes) -> str:
         parts = {
             "settings": self.describe()["settings"],
-            "surrogates": [identity.model_sha256 for identity in self._surrogates],
+            "graphs": self._graphs,
             "finder": self._finder.identity,
             "code": self._code,
             "photo": hashlib.sha256(photo).hexdigest(),
@@ -133,6 +139,14 @@ class InProcessProtector:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+class CodeChanged(FaceCloakError):
+    """Masks of one measurement must come from one state of the code."""
+
+    code = ErrorCode.ABORTED
+    reason = "CODE_CHANGED"
+
+
+@functools.cache  # so that all rounds of a measurement are held to the code that the first one found
 def _code_digest() -> str:
     roots = {name: Path(str(package.__file__)).parent.parent for name, package in _PACKAGES.items()}
     total = hashlib.sha256()
@@ -145,7 +159,7 @@ def _code_digest() -> str:
 
 _PACKAGES = {"enroll_service": enroll_service, "facecloak": facecloak}
 
-# One enroller a worker process; set by _start_worker.
+# One enroller a worker process; set by _start_worker, and left empty where the code is not the measurement's any more.
 _enroller: Enroller | None = None
 
 
@@ -153,7 +167,7 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     """Runs once in every worker process."""
     global _enroller
     if _code_digest() != code:
-        raise RuntimeError("the code changed while the measurement ran: measure from a checkout that stays as it is")
+        return
     os.environ.setdefault("OMP_NUM_THREADS", str(THREADS_PER_ENROLLMENT))
     import cv2
     import torch
@@ -173,5 +187,5 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
 def _enroll(photo: bytes) -> bytes:
     """In a worker: the mask's bytes."""
     if _enroller is None:
-        raise RuntimeError("the worker was not started")
+        raise CodeChanged("The code changed while the measurement ran: measure from a checkout that stays as it is.")
     return _enroller.run([photo], progress=lambda progress: None, cancelled=lambda: False).to_bytes()

@@ -1,0 +1,210 @@
+"""`facecloak evaluate`: usage, the guard at the door, and whole tiny measurements on real faces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from enroll_service.commands import evaluate as command
+from facecloak.cli import RootGroup
+from facecloak.evaluation.protocol import Pairing
+
+OTHERS = 40
+QUICK = ["--set", "perturb.iterations=3", "--set", "synthesis.variations=8"]
+
+
+def run(*arguments: str | Path) -> Result:
+    root = RootGroup(name="facecloak")
+    command.register(root)
+    return CliRunner().invoke(root, ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "people" / "ann").mkdir(parents=True)
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+def usage_error(folder: Path, *arguments: str) -> str:
+    where = ("--people", folder / "people", "--repository", folder / "models", "--json", folder / "out.json")
+    result = run(*where, *arguments)
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "--recognizer"),
+        (("--leave-one-out", "--surrogate", "fr_feature"), "two surrogates"),
+        (("--leave-one-out", "--recognizer", "stranger"), "leaves out only"),
+        (("--recognizer", "a", "--enroll-target", "h:1"), "go together"),
+        (("--leave-one-out", "--enroll-target", "h:1", "--apply-target", "h:2"), "own surrogates"),
+        (("--recognizer", "a", "--set", "perturb.nonsense=1"), "no such setting"),
+        (("--recognizer", "a", "--set", "perturb.iterations"), "FIELD=VALUE"),
+        (("--recognizer", "a", "--set", "seed.x=1"), "no such setting"),
+        (("--recognizer", "a", "--set", "perturb.iterations=-4"), "perturb.iterations"),
+        (("--recognizer", "a", "--probe-photos", "4;5"), "photo numbers"),
+    ],
+)
+def test_wrong_usage_is_explained(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+    assert says in usage_error(folder, *arguments)
+
+
+def test_leaving_one_out_plans_a_round_each() -> None:
+    plans = command._plan(recognizers=(), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
+    assert [(plan.surrogates, plan.evaluators) for plan in plans] == [
+        (("b", "c"), ("a",)),
+        (("a", "c"), ("b",)),
+        (("a", "b"), ("c",)),
+    ]
+    (only,) = command._plan(recognizers=("b",), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
+    assert (only.surrogates, only.evaluators) == (("a", "c"), ("b",))
+
+
+def test_the_services_own_surrogates_are_the_default() -> None:
+    settings = command._stage_settings(())
+    (plan,) = command._plan(recognizers=("x", "x"), surrogates=(), settings=settings, leave_one_out=False)
+    assert plan.surrogates == settings.surrogates
+    assert plan.evaluators == ("x",)
+
+
+def test_settings_can_be_set() -> None:
+    settings = command._stage_settings(("perturb.iterations=7", "seed=3"))
+    assert (settings.perturb.iterations, settings.seed) == (7, 3)
+    with pytest.raises(click.UsageError):
+        command._stage_settings(("perturb=7",))
+
+
+@pytest.mark.slow
+def test_a_surrogate_is_refused_at_the_door(shared_dir: Path, model_repository: Path, tmp_path: Path) -> None:
+    where = ("--people", shared_dir / "faces/people", "--repository", model_repository, "--json", tmp_path / "out.json")
+    result = run(*where, "--recognizer", "dlib_resnet")
+    assert result.exit_code == 1
+    assert "EVALUATOR_WAS_SURROGATE" in result.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def measure(shared_dir: Path, model_repository: Path, out: Path, *more: str | Path) -> dict[str, Any]:
+    others = out.parent / "others"
+    others.mkdir(exist_ok=True)
+    for photo in sorted((shared_dir / "faces/others").iterdir())[:OTHERS]:
+        if not (others / photo.name).exists():
+            (others / photo.name).symlink_to(photo)
+    where = (
+        "--people",
+        shared_dir / "faces/people",
+        "--others",
+        others,
+        "--repository",
+        model_repository,
+        "--json",
+        out,
+    )
+    result = run(*where, "--people-slice", "21:22", *QUICK, *more)
+    assert result.exit_code == 0, result.output
+    return json.loads(out.read_text())  # type: ignore[no-any-return]
+
+
+def without_times(document: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(json.dumps(document))
+    for key in ("date", "seconds", "jobs"):
+        kept.pop(key)
+    kept["headline"].pop("enrollment_seconds_median")
+    for round_ in kept["rounds"]:
+        round_.pop("enrollment")
+    return kept
+
+
+@pytest.mark.slow
+def test_a_tiny_measurement_is_whole_repeatable_and_goes_on(
+    shared_dir: Path, model_repository: Path, tmp_path: Path
+) -> None:
+    who = ["--leave-one-out", "--surrogate", "dlib_resnet", "--surrogate", "mobileface"]
+    work = tmp_path / "work"
+    page = tmp_path / "page.html"
+    first = measure(
+        shared_dir, model_repository, tmp_path / "1.json", *who, "--work", work, "--jobs", "2", "--html", page
+    )
+    assert page.read_text().startswith("<!doctype html>")
+    assert [round_["evaluators"][0]["name"] for round_ in first["rounds"]] == ["dlib_resnet", "mobileface"]
+    for round_ in first["rounds"]:
+        assert round_["outcomes"] == {"CLOAKED": 14}
+        assert round_["enrollment"]["masks_reused"] == 0
+        assert 0.5 < round_["visibility"]["face"]["ssim_mean"] < 1
+        (result,) = round_["results"]
+        assert result["gallery_photos"] == 2 * 3 + OTHERS
+        for pairing in Pairing:
+            figures = result["pairings"][str(pairing)]
+            assert figures["psr_at_5"]["value"] <= figures["psr_at_1"]["value"]
+            for name, figure in figures.items():
+                assert figure["low"] <= figure["value"] <= figure["high"], name
+        assert result["similarity_to_own_gallery"]["cloaked"] < result["similarity_to_own_gallery"]["clean"]
+    assert str(shared_dir) not in json.dumps(first)
+
+    # Interrupted and started again: nobody is enrolled twice, and the figures are the same.
+    again = measure(shared_dir, model_repository, tmp_path / "2.json", *who, "--work", work)
+    assert [round_["enrollment"]["masks_reused"] for round_ in again["rounds"]] == [2, 2]
+    assert without_times(again) == without_times(first)
+
+    # What lies in the work folder is sealed: no mask, photo or name can be read in it.
+    files = [path for path in work.rglob("*") if path.is_file()]
+    assert len(files) == 4 + 1
+    for path in files:
+        content = path.read_bytes()
+        assert b"pixels" not in content
+        assert b"\xff\xd8\xff" not in content
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_one_worker_gives_what_two_give(shared_dir: Path, model_repository: Path, tmp_path: Path) -> None:
+    who = ["--surrogate", "mobileface", "--recognizer", "dlib_resnet", "--platform", "jpeg85", "--platform", "blur1"]
+    one, two = (
+        measure(shared_dir, model_repository, tmp_path / f"{jobs}.json", *who, "--jobs", str(jobs)) for jobs in (1, 2)
+    )
+    assert without_times(one) == without_times(two)
+    assert list(one["mean"]) == ["jpeg85", "blur1"]
+
+
+def test_masks_of_other_code_or_settings_are_not_used_again(
+    model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from enroll_service.commands import evaluate_here
+    from enroll_service.stages import StageSettings
+
+    def key_of(settings: StageSettings) -> str:
+        protector = evaluate_here.InProcessProtector(
+            model_repository=model_repository, settings=settings, work=tmp_path / "work"
+        )
+        try:
+            return protector._key(b"photo")
+        finally:
+            protector.close()
+
+    settings = StageSettings()
+    first = key_of(settings)
+    assert key_of(settings) == first
+    assert key_of(settings.model_copy(update={"seed": 5})) != first
+    assert key_of(settings.model_copy(update={"surrogates": settings.surrogates[:2]})) != first
+    monkeypatch.setattr(evaluate_here, "_code_digest", lambda: "other code")
+    assert key_of(settings) != first
+
+
+def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path, astronaut_photo: bytes) -> None:
+    from enroll_service.commands import evaluate_here
+    from enroll_service.stages import StageSettings
+
+    protector = evaluate_here.InProcessProtector(model_repository=model_repository, settings=StageSettings())
+    protector._pool._initargs = (*protector._pool._initargs[:2], "the digest of what the code was")
+    try:
+        with pytest.raises(evaluate_here.CodeChanged):
+            protector.enroll("ann", astronaut_photo)
+    finally:
+        protector.close()
