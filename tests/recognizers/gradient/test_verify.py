@@ -56,10 +56,9 @@ def backward(model: onnx.ModelProto, op: str) -> onnx.NodeProto:
     return next(node for node in model.graph.node if node.op_type == op and node.name.split("/")[1] == "backward")
 
 
-def swap_branches(model: onnx.ModelProto) -> None:
+def open_the_wrong_way(model: onnx.ModelProto) -> None:
     """Pass the gradient where a ReLU was closed."""
-    node = backward(model, "Where")
-    node.input[1], node.input[2] = node.input[2], node.input[1]
+    backward(model, "Greater").op_type = "Less"
 
 
 def forget_a_branch(model: onnx.ModelProto) -> None:
@@ -70,11 +69,11 @@ def forget_a_branch(model: onnx.ModelProto) -> None:
 
 
 def forget_the_slope(model: onnx.ModelProto) -> None:
-    """Let PReLU pass nothing where it was closed."""
-    slope = next(node for node in model.graph.node if node.op_type == "PRelu").input[1]
-    node = next(node for node in model.graph.node if node.op_type == "Mul" and slope in node.input)
-    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
-    node.input[1] = "nothing"
+    """Take the gradient past PReLU as if its slope were 1."""
+    slopes = {node.output[0] for node in model.graph.node if node.op_type == "Max" and "forward" not in node.name}
+    node = next(node for node in model.graph.node if "backward" in node.name and slopes.intersection(node.input))
+    node.op_type = "Identity"
+    del node.input[1:]
 
 
 def forget_to_turn(model: onnx.ModelProto) -> None:
@@ -114,7 +113,7 @@ def mix_the_batch(model: onnx.ModelProto) -> None:
 
 
 WRONG = [
-    swap_branches,
+    open_the_wrong_way,
     forget_a_branch,
     forget_the_slope,
     forget_to_turn,

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from facecloak.recognizers.gradient.builder import GradientBuilder
 from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import constant, unary_rule
+from facecloak.recognizers.gradient.rules.registry import unary_rule
 
 
 @unary_rule("Relu")
@@ -26,26 +24,19 @@ def leaky_relu(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = x or alpha x: dx = dy where x > 0, alpha dy elsewhere."""
     alpha = node.attribute("alpha", 0.01)
     sign_source = node.outputs[0] if alpha > 0 else node.inputs[0]
-    return builder.where(builder.is_positive(sign_source), gradient, builder.scale(gradient, alpha))
-
-
-@unary_rule("PRelu")
-def prelu(builder: GradientBuilder, node: Node, gradient: str) -> str:
-    """y = x or slope x: dx = dy where x > 0, slope dy elsewhere."""
-    slope = constant(builder, node, 1)
-    sign_source = node.outputs[0] if bool(np.all(slope > 0)) else node.inputs[0]
-    return builder.where(builder.is_positive(sign_source), gradient, builder.mul(gradient, node.inputs[1]))
+    slope = builder.choose(builder.is_positive(sign_source), builder.floats(1), builder.floats(alpha))
+    return builder.mul(gradient, slope)
 
 
 @unary_rule("Clip")
 def clip(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = min(max(x, low), high): dx = dy where low < y < high."""
     output = node.outputs[0]
-    if node.input(1):
-        gradient = builder.pass_where(builder.op("Greater", output, node.input(1)), gradient)
-    if node.input(2):
-        gradient = builder.pass_where(builder.op("Less", output, node.input(2)), gradient)
-    return gradient
+    inside = [builder.op("Greater", output, node.input(1))] if node.input(1) else []
+    inside += [builder.op("Less", output, node.input(2))] if node.input(2) else []
+    if not inside:
+        return gradient
+    return builder.pass_where(builder.op("And", *inside) if len(inside) == 2 else inside[0], gradient)
 
 
 @unary_rule("Sigmoid")
@@ -74,10 +65,10 @@ def hard_sigmoid(builder: GradientBuilder, node: Node, gradient: str) -> str:
 def hard_swish(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = x clip(x / 6 + 1/2, 0, 1): slope x / 3 + 1/2 where |x| < 3, else 0 below and 1 above."""
     image = node.inputs[0]
-    inside = builder.op("Less", builder.op("Abs", image), builder.floats(3))
+    inside = builder.mask(builder.op("Less", builder.op("Abs", image), builder.floats(3)))
+    above = builder.mask(builder.op("Greater", image, builder.floats(3)))
     between = builder.add(builder.scale(image, 1 / 3), builder.floats(0.5))
-    outside = builder.op("Cast", builder.is_positive(image), to=1)
-    return builder.mul(gradient, builder.where(inside, between, outside))
+    return builder.mul(gradient, builder.add(builder.mul(inside, between), above))
 
 
 @unary_rule("Elu")
@@ -85,8 +76,8 @@ def elu(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = x or alpha (exp(x) - 1): dx = dy where x > 0, (y + alpha) dy elsewhere."""
     output = node.outputs[0]
     alpha = node.attribute("alpha", 1.0)
-    slope = builder.add(output, builder.floats(alpha))
-    return builder.where(builder.is_positive(node.inputs[0]), gradient, builder.mul(gradient, slope))
+    below = builder.add(output, builder.floats(alpha))
+    return builder.mul(gradient, builder.choose(builder.is_positive(node.inputs[0]), builder.floats(1), below))
 
 
 @unary_rule("Selu")
@@ -94,9 +85,8 @@ def selu(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = gamma x or gamma alpha (exp(x) - 1): dx = gamma dy where x > 0, (y + gamma alpha) dy elsewhere."""
     gamma = node.attribute("gamma", 1.0507009873554805)
     alpha = node.attribute("alpha", 1.6732632423543772)
-    slope = builder.add(node.outputs[0], builder.floats(gamma * alpha))
-    slope = builder.where(builder.is_positive(node.inputs[0]), builder.floats(gamma), slope)
-    return builder.mul(gradient, slope)
+    below = builder.add(node.outputs[0], builder.floats(gamma * alpha))
+    return builder.mul(gradient, builder.choose(builder.is_positive(node.inputs[0]), builder.floats(gamma), below))
 
 
 @unary_rule("Softplus")

@@ -88,7 +88,7 @@ def power(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
 @rule("Max", "Min")
 def extremum(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = max(a, b, ...): dy goes to the operand that equals y, in equal parts where several do."""
-    hits = [builder.op("Cast", builder.op("Equal", name, node.outputs[0]), to=1) for name in node.inputs]
+    hits = [builder.mask(builder.op("Equal", name, node.outputs[0])) for name in node.inputs]
     share = builder.div(gradient, builder.op("Sum", *hits))
 
     def to_operand(hit: str) -> OperandRule:
@@ -100,15 +100,14 @@ def extremum(builder: GradientBuilder, node: Node, gradient: str) -> Contributio
 @rule("Where")
 def where(builder: GradientBuilder, node: Node, gradient: str) -> Contributions:
     """y = a where c, else b: each operand gets dy where it was chosen."""
-    zero = builder.floats(0)
     return _per_operand(
         builder,
         node,
         gradient,
         [
             _passed,
-            lambda builder, node, gradient: builder.where(node.inputs[0], gradient, zero),
-            lambda builder, node, gradient: builder.where(node.inputs[0], zero, gradient),
+            lambda builder, node, gradient: builder.pass_where(node.inputs[0], gradient),
+            lambda builder, node, gradient: builder.pass_where(builder.op("Not", node.inputs[0]), gradient),
         ],
     )
 

@@ -25,7 +25,7 @@ def global_average_pool(builder: GradientBuilder, node: Node, gradient: str) -> 
 def global_max_pool(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = maximum of each channel: dy goes to the elements that equal y, in equal parts."""
     axes = list(range(2, len(builder.shape(node.inputs[0]))))
-    hits = builder.op("Cast", builder.op("Equal", node.inputs[0], node.outputs[0]), to=1)
+    hits = builder.mask(builder.op("Equal", node.inputs[0], node.outputs[0]))
     return builder.mul(hits, builder.div(gradient, builder.sum(hits, axes)))
 
 

@@ -86,6 +86,6 @@ def reduce_log_sum_exp(builder: GradientBuilder, node: Node, gradient: str) -> s
 def reduce_extremum(builder: GradientBuilder, node: Node, gradient: str) -> str:
     """y = max(x): dy goes to the elements that equal y, in equal parts."""
     output = _with_reduced_axes(builder, node, node.outputs[0])
-    hits = builder.op("Cast", builder.op("Equal", node.inputs[0], output), to=1)
+    hits = builder.mask(builder.op("Equal", node.inputs[0], output))
     share = builder.div(_with_reduced_axes(builder, node, gradient), builder.sum(hits, _axes(builder, node)))
     return builder.mul(hits, share)
