@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from enroll_service.stages import StageSettings
     from facecloak.evaluation.protocol import Protector
+    from facecloak.evaluation.reading import Reader
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -204,22 +205,19 @@ def _stage_settings(overrides: Sequence[str]) -> StageSettings:
         raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _open_finders(repository: Path) -> tuple[Any, dict[str, Any]]:
+def _open_finders(repository: Path) -> tuple[Reader, dict[str, Any]]:
     """The evaluation's reader, and what the ledger says about its finders."""
-    import facecloak.faces
     from facecloak.evaluation.reading import Reader
-    from facecloak.faces import FaceFinder
+    from facecloak.faces import AlternateFaceFinder, FaceFinder
 
     services = FaceFinder.load(repository, threads=1)
-    alternate = getattr(facecloak.faces, "AlternateFaceFinder", None)
-    if alternate is None:
-        note = "the services' own finder: no independent one is installed"
-        return Reader(services), {"identity": services.identity, "independent": False, "note": note}
-    finder = alternate.load(repository, threads=1)
+    finder = AlternateFaceFinder.load(repository, threads=1)
+    own, theirs = (dict.fromkeys(item.identity.split("+")) for item in (finder, services))
     return Reader(finder, second=services), {
         "identity": finder.identity,
-        "independent": True,
-        "second_for_clean_photos": services.identity,
+        "services_identity": services.identity,
+        "shared_models": [model for model in own if model in theirs],
+        "second_for_clean_photos": "the services' finder, where this one sees nobody",
     }
 
 

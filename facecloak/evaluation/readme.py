@@ -59,13 +59,15 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
         rows.append(_row([_label("**mean**", platform, many=many), ""], mean, ranks))
     probes = len(protocol["probe_photos"])
     refused = len(headline["people_refused"])
-    finder = document["evaluation_finder"]
-    eye = "an independent finder" if finder.get("independent") else "the services' own finder (no independent one yet)"
+    models = list(
+        dict.fromkeys(part.partition(":")[0] for part in document["evaluation_finder"]["identity"].split("+"))
+    )
     sentences = [
         f"[{name}](docs/results/{name}), {document['date'][:10]}: {len(data['people'])} people"
         + (f" ({refused} refused at enrollment)" if refused else "")
         + f", one enrolled photo and {probes} probes each, gallery of {data['gallery_photos']} photos; each probe "
-        f"{' / '.join(protocol['platforms'].values())}, its face found afresh by {eye}.",
+        f"{' / '.join(protocol['platforms'].values())}, its face found afresh by other means than the services' "
+        f"({', '.join(models)}).",
         f"SSIM of the face as delivered **{headline['ssim_face']:.3f}** at the photo's own size and "
         f"{headline['ssim_crop112']:.3f} on the 112 crop. PSR@1 is **{headline['gain']['value']:.2f}** "
         f"[{headline['gain']['low']:.2f}, {headline['gain']['high']:.2f}] above uncloaked photos.",

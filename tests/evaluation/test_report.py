@@ -38,7 +38,7 @@ def document(people: tuple[Person, ...], others: tuple[Path, ...]) -> dict[str, 
         rounds=rounds,
         protocol=PROTOCOL,
         data=describe_data(people, others, protocol=PROTOCOL, selection="1:3"),
-        finder={"identity": "middle", "independent": True},
+        finder={"identity": "middle:1+mesh:2+mesh:2"},
         repeat="facecloak evaluate --people PEOPLE",
         seconds=1.0,
         jobs=1,
@@ -157,6 +157,7 @@ def test_the_readme_block_is_replaced_and_nothing_else(document: dict[str, Any],
     assert once.endswith(f"{END}\n\nrest\n")
     assert "old" not in once
     assert "docs/results/first.json" in once
+    assert "(middle, mesh)" in once
     assert with_results(once, block) == once
 
 
