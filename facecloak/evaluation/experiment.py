@@ -121,17 +121,18 @@ class Experiment:
             EvaluationInputInvalid: every enrollment was refused.
         """
         identities = tuple(RecognizerIdentity.of(self._runtime.spec(name)) for name in evaluators)
-        surrogates = protector.surrogates()
-        refuse_surrogates(evaluators=identities, surrogates=surrogates)
-        reports, refused = self._enroll(protector)
+
+        def guard() -> None:
+            refuse_surrogates(evaluators=identities, surrogates=protector.surrogates())
+
+        guard()
+        # A running service tells its surrogates with its first answer only, so the guard looks again after each.
+        reports, refused = self._enroll(protector, guard=guard)
         if not reports:
             raise EvaluationInputInvalid("every enrollment was refused", reasons=dict(Counter(refused.values())))
         enrolled = frozenset(reports)
         cloaked_probes = self._cloak(protector, [photo for photo in self._probes if photo.owner in enrolled])
         cloaked_gallery = self._cloak(protector, [photo for photo in self._gallery if photo.owner in enrolled])
-        # A service may know its surrogates only after an enrollment: the guard looks again.
-        surrogates = protector.surrogates()
-        refuse_surrogates(evaluators=identities, surrogates=surrogates)
         judgements = []
         for platform in self._protocol.platforms:
             evidence = self._evidence(platform, enrolled, cloaked_probes, cloaked_gallery)
@@ -139,7 +140,7 @@ class Experiment:
                 judgements.append(self.judge.judge(evidence, evaluator=evaluator, platform=platform))
                 self._advance("judge", evaluator)
         document = {
-            "surrogates": [asdict(identity) for identity in surrogates],
+            "surrogates": [asdict(identity) for identity in protector.surrogates()],
             "evaluators": [asdict(identity) for identity in identities],
             "service": dict(protector.describe()),
             "enrollment": _enrollment_summary(reports) | {"refused": refused},
@@ -180,7 +181,9 @@ class Experiment:
         usable = tuple(item for item in seen if item is not None)
         return Photos(usable, (OTHER,) * len(usable))
 
-    def _enroll(self, protector: Protector) -> tuple[dict[str, EnrollmentReport], dict[str, str]]:
+    def _enroll(
+        self, protector: Protector, *, guard: Callable[[], None]
+    ) -> tuple[dict[str, EnrollmentReport], dict[str, str]]:
         def enroll(person: Person) -> EnrollmentReport | str:
             try:
                 outcome: EnrollmentReport | str = protector.enroll(person.name, person.enroll_photo.read_bytes())
@@ -188,6 +191,7 @@ class Experiment:
                 if error.code not in REFUSALS:
                     raise
                 outcome = error.reason
+            guard()
             self._advance("enroll", person.name)
             return outcome
 
