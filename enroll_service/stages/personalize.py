@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
+import simplejpeg
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
@@ -86,7 +86,7 @@ def _through_jpeg(crops: Tensor) -> np.ndarray:
     """Crops (N, 3, 112, 112) after JPEG 85 with 4:2:0 chroma, as float32."""
     decoded = []
     for crop in as_crops(crops):
-        bgr_u8 = crop.round().astype(np.uint8).transpose(1, 2, 0)[:, :, ::-1]
-        encoded = cv2.imencode(".jpg", bgr_u8, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-        decoded.append(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1].transpose(2, 0, 1))
+        srgb_u8 = np.ascontiguousarray(crop.round().astype(np.uint8).transpose(1, 2, 0))
+        encoded = simplejpeg.encode_jpeg(srgb_u8, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
+        decoded.append(simplejpeg.decode_jpeg(encoded, colorspace="RGB").transpose(2, 0, 1))
     return np.ascontiguousarray(np.stack(decoded), dtype=np.float32)

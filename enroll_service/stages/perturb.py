@@ -18,6 +18,9 @@ from enroll_service.stages.settings import PerturbSettings
 from enroll_service.stages.visibility import smooth, structural_similarity, tolerance
 from enroll_service.stages.warping import misalign
 
+# A bound, not a need: usual masks take one or two.
+_PROJECTION_ROUNDS = 60
+
 
 def perturb(
     variations: Tensor,
@@ -52,15 +55,16 @@ def perturb(
 def project(perturbation: Tensor, crops: Tensor, *, settings: PerturbSettings) -> Tensor:
     """The perturbation within its budget: levels clipped, then shrunk until the crops keep ``ssim_target``.
 
-    Lost similarity grows with the square of the amplitude while it is small, so each round's factor is a square root;
-    where it grows slower (strong masks, clipped levels) one round is not enough.
+    Lost similarity grows with the square of the amplitude while it is small, hence the square root; where it grows
+    slower (strong masks, clipped levels) one round is not enough. Each round takes off 0.1 % at least, and usual
+    masks need one.
     """
     perturbation = perturbation.clamp(-settings.max_level, settings.max_level)
-    for _ in range(8):
+    for _ in range(_PROJECTION_ROUNDS):
         similarity = structural_similarity(crops, (crops + perturbation).clamp(0, 255)).mean().item()
         if similarity >= settings.ssim_target:
             return perturbation
-        perturbation = perturbation * ((1 - settings.ssim_target) / (1 - similarity)) ** 0.5 * 0.999
+        perturbation = perturbation * (((1 - settings.ssim_target) / (1 - similarity)) ** 0.5 * 0.999)
     return perturbation
 
 

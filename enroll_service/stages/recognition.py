@@ -3,7 +3,7 @@ graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -77,9 +77,3 @@ def own_identity(runtime: RecognizerRuntime, name: str, crops: np.ndarray) -> np
 def mean_similarity(embeddings: np.ndarray, identity: np.ndarray) -> float:
     """Mean cosine of (N, D) unit embeddings to a (1, D) unit identity."""
     return float((embeddings @ identity[0]).mean())
-
-
-def names_and_digests(runtime: RecognizerRuntime, names: Sequence[str]) -> dict[str, str]:
-    """What identifies each recognizer's weights, for the mask's record and for the refusal of overlapping
-    evaluators."""
-    return {name: runtime.spec(name).sha256 for name in names}

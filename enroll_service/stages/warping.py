@@ -13,12 +13,6 @@ WIDE_MARGIN = 24
 """Px around the aligned crop that a warp may draw in."""
 WIDE_SIZE = ALIGNED_SIZE + 2 * WIDE_MARGIN
 
-# The head as a paraboloid in px of the crop: nose bridge nearest to the camera, about half a face width deep. Crude,
-# and enough for a parallax of a few px; a mesh does it properly.
-_HEAD_CENTER = (56.0, 72.0)
-_HEAD_RADII = (60.0, 70.0)
-_HEAD_DEPTH = 28.0
-
 # What a second detector's five points differ by from ours, measured as the median shift, scale and rotation between two
 # independent finders on the tuning people, doubled.
 _SHIFT_PX = 2.0
@@ -37,8 +31,7 @@ def vary_geometry(wide: Tensor, *, settings: SynthesisSettings, generator: torch
     rows, columns = torch.meshgrid(torch.arange(float(ALIGNED_SIZE)), torch.arange(float(ALIGNED_SIZE)), indexing="ij")
     control = torch.randn(count, 2, 4, 4, generator=generator) * settings.elastic_px
     bend = functional.interpolate(control, size=(ALIGNED_SIZE, ALIGNED_SIZE), mode="bicubic", align_corners=True)
-    turn_x, turn_y = _turned_head(rows, columns, count, settings.pose_radians, generator)
-    x, y = columns + bend[:, 0] + turn_x, rows + bend[:, 1] + turn_y
+    x, y = columns + bend[:, 0], rows + bend[:, 1]
 
     angle = uniform(generator, count, -settings.rotation_radians, settings.rotation_radians)
     scale = 1 + uniform(generator, count, -0.05, 0.05)
@@ -75,21 +68,3 @@ def misalign(crops: Tensor, *, amount: float, generator: torch.Generator) -> Ten
     )
     grid = functional.affine_grid(matrices, list(crops.shape), align_corners=False)
     return functional.grid_sample(crops, grid, align_corners=False, padding_mode="border")
-
-
-def _turned_head(
-    rows: Tensor, columns: Tensor, count: int, most_radians: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Where each pixel comes from, relative to itself, when the head turns by a random yaw and pitch: two (N, 112,
-    112)."""
-    yaw = uniform(generator, count, -most_radians, most_radians)
-    pitch = uniform(generator, count, -most_radians, most_radians) * 0.6
-    across, down = columns - _HEAD_CENTER[0], rows - _HEAD_CENTER[1]
-    depth = _HEAD_DEPTH * (1 - (across / _HEAD_RADII[0]) ** 2 - (down / _HEAD_RADII[1]) ** 2).clamp(-0.5, 1)
-    x = across * (1 / torch.cos(yaw) - 1) - depth * torch.sin(yaw)
-    y = down * (1 / torch.cos(pitch) - 1) - depth * torch.sin(pitch)
-    # Alignment follows the landmarks, which lie on the near half of the head: their mean shift is taken out again.
-    near = (depth > _HEAD_DEPTH / 2).float()
-    x = x - (x * near).sum(dim=(1, 2), keepdim=True) / near.sum()
-    y = y - (y * near).sum(dim=(1, 2), keepdim=True) / near.sum()
-    return x, y

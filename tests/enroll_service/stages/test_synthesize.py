@@ -28,7 +28,7 @@ def test_variations_have_shape_range_and_variety(wide_crop: np.ndarray) -> None:
 
 
 def test_same_seed_same_variations_other_seed_others(wide_crop: np.ndarray) -> None:
-    synthesizer = ElasticSynthesizer(SynthesisSettings(pose_radians=0.2, mirrored=0.5))
+    synthesizer = ElasticSynthesizer(SynthesisSettings())
     first, again, other = (synthesizer.synthesize([wide_crop], count=3, seed=seed) for seed in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -42,8 +42,8 @@ def test_every_photo_is_used(wide_crop: np.ndarray) -> None:
     assert float(means[2]) > 40 > float(means[3])
 
 
-def test_without_elastic_and_pose_only_the_alignment_varies(wide_crop: np.ndarray) -> None:
-    settings = SynthesisSettings(elastic_px=0, pose_radians=0, rotation_radians=0)
+def test_without_elastic_warps_only_the_alignment_varies(wide_crop: np.ndarray) -> None:
+    settings = SynthesisSettings(elastic_px=0, rotation_radians=0, mirrored=0)
     wide = torch.from_numpy(wide_crop).permute(2, 0, 1)[None].float()
     crop = vary_geometry(wide, settings=settings, generator=torch.Generator().manual_seed(0))
     inner = wide[:, :, WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
@@ -59,7 +59,7 @@ def test_wrong_size_is_refused() -> None:
 def test_misalignment_is_small_differentiable_and_can_be_switched_off() -> None:
     ramp = torch.linspace(0, 255, 112).expand(2, 3, 112, 112).clone().requires_grad_(True)
     moved = misalign(ramp, amount=1.0, generator=torch.Generator().manual_seed(3))
-    assert 0.1 < float((moved - ramp).abs().mean()) < 12
+    assert 0.1 < float((moved - ramp).detach().abs().mean()) < 12
     (gradient,) = torch.autograd.grad(moved.sum(), ramp)
     assert float(gradient.abs().sum()) > 0
     assert misalign(ramp, amount=0, generator=torch.Generator()) is ramp
