@@ -15,6 +15,7 @@ from facecloak.recognizers.gradient.errors import (
     UnknownShape,
     UnsupportedOperator,
 )
+from facecloak.recognizers.gradient.forward import simplify_recognizer
 from facecloak.recognizers.gradient.verify import GradientReport, check_gradient
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "UnsupportedOperator",
     "check_gradient",
     "compile_gradient",
+    "simplify_recognizer",
 ]

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx
-import onnx.checker
 from onnx import TensorProto, helper
 
 from facecloak.recognizers.gradient.builder import GradientBuilder
 from facecloak.recognizers.gradient.errors import InvalidRecognizerGraph, UnsupportedOperator
-from facecloak.recognizers.gradient.graph import BATCH, Graph, Node, tensor_protos
+from facecloak.recognizers.gradient.graph import BATCH, Graph, Node, write_model
 from facecloak.recognizers.gradient.rules import RULES
 from facecloak.recognizers.gradient.shapes import TensorTypes, infer_types
 from facecloak.recognizers.gradient.simplify import simplify
 
 CROPS, FAR, NEAR = "crops", "far", "near"
 LOSS, EMBEDDING, GRADIENT = "loss", "embedding", "gradient"
-
-_IR_VERSION = 10
-"""Oldest runtime generation asked for; opset 18 itself needs 8."""
 
 _FLAT = {"Ceil", "Floor", "Round", "Sign"}
 """Operators whose derivative is zero wherever it exists."""
@@ -155,14 +151,11 @@ def _assemble(
         floats(GRADIENT, BATCH, *graph.input_shape),
     ]
     named = [Node.make("Identity", [tensor], [name]) for name, tensor in results.items()]
-    nodes = [node.to_proto() for node in (*graph.nodes, *builder.nodes, *named)]
-    constants = tensor_protos({**graph.constants, **builder.constants})
-    proto = helper.make_graph(nodes, "recognizer_gradient", inputs, outputs, constants)
-    model = helper.make_model(
-        proto,
-        opset_imports=[helper.make_opsetid("", graph.opset)],
-        ir_version=_IR_VERSION,
-        producer_name="facecloak",
+    return write_model(
+        [*graph.nodes, *builder.nodes, *named],
+        {**graph.constants, **builder.constants},
+        inputs=inputs,
+        outputs=outputs,
+        opset=graph.opset,
+        name="recognizer_gradient",
     )
-    onnx.checker.check_model(model, full_check=True)
-    return model

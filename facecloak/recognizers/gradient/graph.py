@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.inliner
 import onnx.version_converter
-from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from facecloak.recognizers.gradient.errors import InvalidRecognizerGraph, UnsupportedOperator
 
 MINIMAL_OPSET = 18
 """First opset whose reductions take their axes as an input, the form that the rules write."""
+
+_IR_VERSION = 10
+"""Oldest runtime generation asked for; opset 18 itself needs 8."""
 
 BATCH = "N"
 """Name of the batch dimension in every model written here."""
@@ -152,6 +156,24 @@ class Graph:
             number += 1
             name = f"{wish}_{number}"
         return name
+
+
+def write_model(
+    nodes: Iterable[Node],
+    constants: dict[str, np.ndarray],
+    *,
+    inputs: Sequence[ValueInfoProto],
+    outputs: Sequence[ValueInfoProto],
+    opset: int,
+    name: str,
+) -> onnx.ModelProto:
+    """Write a model for the standard operator set and have it checked, shapes included."""
+    protos = [node.to_proto() for node in nodes]
+    graph = helper.make_graph(protos, name, inputs, outputs, tensor_protos(constants))
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="facecloak")
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def tensor_protos(constants: dict[str, np.ndarray]) -> list[TensorProto]:

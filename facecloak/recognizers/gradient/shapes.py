@@ -98,16 +98,13 @@ def _infer_at(graph: Graph, batch: int) -> dict[str, tuple[int, tuple[int, ...] 
 
 
 def _raise_batch_not_dynamic(graph: Graph, types: TensorTypes) -> None:
-    def follows_batch(name: str) -> bool:
-        return None in types.shapes.get(name, (None,))
-
-    def is_data(name: str) -> bool:
+    def leads_with_batch(name: str) -> bool:
         # Shapes are integers and of fixed size themselves; only image data must keep its batch dimension.
-        return types.element_types.get(name) == TensorProto.FLOAT
+        is_data = types.element_types.get(name) == TensorProto.FLOAT
+        return is_data and types.shapes.get(name, ())[:1] == (None,)
 
-    for node in graph.nodes:
-        followed = any(is_data(name) and follows_batch(name) for name in node.inputs)
-        lost = [name for name in node.outputs if is_data(name) and not follows_batch(name)]
-        if followed and lost:
-            raise BatchNotDynamic(lost[0], node.op)
+    # A transposition may move the batch and another one move it back: the last loss is the one that counts.
+    for node in reversed(graph.nodes):
+        if any(map(leads_with_batch, node.inputs)) and not any(map(leads_with_batch, node.outputs)):
+            raise BatchNotDynamic(node.outputs[0], node.op)
     raise BatchNotDynamic(graph.output, "output")

@@ -83,7 +83,7 @@ def _bounds(graph: Graph, node: Node) -> tuple[str, float, float] | None:
         low, high = (graph.constants.get(name) if name else None for name in (node.input(1), node.input(2)))
         if (node.input(1) and low is None) or (node.input(2) and high is None):
             return None
-        return node.inputs[0], float(-np.inf if low is None else low), float(np.inf if high is None else high)
+        return node.inputs[0], _number(low, default=-np.inf), _number(high, default=np.inf)
     if node.op in ("Min", "Max") and len(node.inputs) == 2:
         for bound, tensor in (node.inputs, node.inputs[::-1]):
             value = graph.constants.get(bound)
@@ -91,6 +91,10 @@ def _bounds(graph: Graph, node: Node) -> tuple[str, float, float] | None:
                 number = float(value.reshape(()))
                 return (tensor, -np.inf, number) if node.op == "Min" else (tensor, number, np.inf)
     return None
+
+
+def _number(value: np.ndarray | None, *, default: float) -> float:
+    return default if value is None else float(value.reshape(()))
 
 
 def _write_clip(graph: Graph, node: Node, source: str, low: float, high: float) -> None:

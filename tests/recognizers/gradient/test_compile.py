@@ -215,12 +215,12 @@ def test_unknown_shape_names_the_tensor() -> None:
     assert caught.value.tensor == "Reshape_4_0"
 
 
-def test_baked_batch_is_named() -> None:
+@pytest.mark.parametrize("shape", [(1, 960), (1, -1)])
+def test_baked_batch_is_named(shape: tuple[int, int]) -> None:
     g = GraphMaker()
-    x = g.op("Reshape", g.op("Relu", g.conv("crops", 3, 8)), g.integers(1, 960))
-    model = g.model(g.project(x, 960), shape=SHAPE)
+    x = g.op("Reshape", g.op("Relu", g.conv("crops", 3, 8)), g.integers(*shape))
     with pytest.raises(BatchNotDynamic) as caught:
-        compile_gradient(model)
+        compile_gradient(g.model(g.op("LpNormalization", x), shape=SHAPE))
     assert caught.value.tensor == "Reshape_2_0"
 
 
