@@ -2,7 +2,7 @@
 
 The input gradient of a convolution is a transposed convolution. ONNX Runtime's ConvTranspose is a matrix product and a
 scatter, slower on a CPU than its Conv; so for stride 1 the gradient is written as the Conv it equals, with the weights
-turned by 180 degrees and their channel axes swapped. On a CPU whole nets get 1.1 to 1.2 times faster. For larger strides
+turned by 180 degrees and their channel axes swapped. Whole nets get 1.1 to 1.2 times faster. For larger strides
 ConvTranspose is the faster one (1.8 to 10 times).
 
 The turned weights are computed in the graph from the shared ones. A runtime folds that once at load.
