@@ -10,7 +10,7 @@ import numpy as np
 
 from demo.photos import DemoFailed, NamedPhoto
 from facecloak.evaluation.visibility import Visibility, crop_to_box, visibility
-from facecloak.faces import Box, Face, FaceFinder, aligned_crop
+from facecloak.faces import AlternateFaceFinder, Box, Face, aligned_crop
 from facecloak.photos import decode_photo
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
@@ -57,7 +57,8 @@ class Observer:
     """Reads photos with all recognizers of a model repository."""
 
     def __init__(self, model_repository: Path) -> None:
-        self._finder = FaceFinder.load(model_repository, threads=2)
+        # Not the finder that the services place masks by: others will not use it either.
+        self._finder = AlternateFaceFinder.load(model_repository, threads=2)
         self._runtime = OnnxRuntime(model_repository)
         self.recognizers: tuple[str, ...] = tuple(self._runtime.names())
 
