@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -100,15 +101,17 @@ class InProcessProtector:
     def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
         """Learns the mask, or takes the one that an earlier run of the same settings, code and photo left."""
         key = self._key(photo)
+        cpu_seconds = None
         try:
             mask, reused = self._store.get(key), True
         except MaskNotFound:
-            mask, reused = Mask.from_bytes(self._pool.submit(_enroll, photo).result()), False
+            data, cpu_seconds = self._pool.submit(_enroll, photo).result()
+            mask, reused = Mask.from_bytes(data), False
             self._store.put(key, mask)
         self._masks[user] = mask
         # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
         stages = dict(mask.report["seconds"])
-        return EnrollmentReport(seconds=sum(stages.values()), stages=stages, reused=reused)
+        return EnrollmentReport(seconds=sum(stages.values()), cpu_seconds=cpu_seconds, stages=stages, reused=reused)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         """As ApplyCloak does for one subject with a box hint."""
@@ -184,8 +187,10 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
 
 
-def _enroll(photo: bytes) -> bytes:
-    """In a worker: the mask's bytes."""
+def _enroll(photo: bytes) -> tuple[bytes, float]:
+    """In a worker: the mask's bytes and the processor time that it took, seconds."""
     if _enroller is None:
         raise CodeChanged("The code changed while the measurement ran: measure from a checkout that stays as it is.")
-    return _enroller.run([photo], progress=lambda progress: None, cancelled=lambda: False).to_bytes()
+    began = time.process_time()
+    mask = _enroller.run([photo], progress=lambda progress: None, cancelled=lambda: False)
+    return mask.to_bytes(), time.process_time() - began

@@ -314,12 +314,14 @@ def _visibility_summary(values: Sequence[Visibility]) -> dict[str, float | int]:
 
 def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
     seconds = [report.seconds for report in reports.values()]
+    cpu_seconds = [report.cpu_seconds for report in reports.values() if report.cpu_seconds is not None]
     stages = sorted({stage for report in reports.values() for stage in report.stages})
     return {
         "people": len(reports),
         "masks_reused": sum(report.reused for report in reports.values()),
         "seconds_median": round(median(seconds), 2),
         "seconds_largest": round(max(seconds), 2),
+        "cpu_seconds_median": round(median(cpu_seconds), 2) if cpu_seconds else None,
         "seconds_median_by_stage": {
             stage: round(median(report.stages.get(stage, 0.0) for report in reports.values()), 2) for stage in stages
         },

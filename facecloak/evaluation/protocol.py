@@ -77,11 +77,13 @@ class EnrollmentReport:
 
     Attributes:
         seconds: wall time of learning the mask; for a mask that was reused, what it took when it was made.
-        stages: the same by stage, where the service tells.
+        cpu_seconds: processor time of the same, which a busy machine changes little; None where it is not known.
+        stages: wall time by stage, where the service tells.
         reused: the mask was already in the evaluation's own sealed work folder.
     """
 
     seconds: float
+    cpu_seconds: float | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     reused: bool = False
 

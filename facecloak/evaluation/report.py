@@ -52,7 +52,7 @@ def as_html(document: Mapping[str, Any]) -> str:
     facts = {
         "Measured": document["date"],
         "Code": git.get("commit", "unknown") + (" and uncommitted changes" if git.get("changed") else ""),
-        "Machine": ", ".join(str(value) for value in document["machine"].values() if value is not None),
+        "Machine": ", ".join(f"{name} {value}" for name, value in document["machine"].items() if value is not None),
         "People": f"{len(data['people'])} ({data['selection']}), gallery of {data['gallery_photos']} photos",
         "Platforms": "; ".join(f"{name}: {what}" for name, what in protocol["platforms"].items()),
         "Faces found by": document["evaluation_finder"]["identity"],

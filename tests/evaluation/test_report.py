@@ -144,7 +144,7 @@ def test_numbers_that_are_none_never_reach_the_ledger(tmp_path: Path) -> None:
 def test_the_machine_is_told_without_its_name() -> None:
     told = machine()
     assert told["cores"] >= 1
-    assert set(told) == {"processor", "cores", "memory_gib", "system"}
+    assert set(told) == {"processor", "cores", "memory_gib", "system", "load_average"}
     assert git_state(Path("/")) == {}
 
 
