@@ -82,7 +82,7 @@ class Painter:
     def describe(self) -> Mapping[str, Any]:
         return {"path": "paint"}
 
-    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         if user in self.refuse:
             raise Blurred("The face is blurred.")
         with self.lock:

@@ -86,7 +86,7 @@ def test_a_fault_of_the_service_is_no_refusal(people: People, others: Others) ->
         code = ErrorCode.UNAVAILABLE
 
     class Broken(Painter):
-        def enroll(self, user: str, photo: bytes) -> Any:
+        def enroll(self, user: str, photo: bytes, box: Any) -> Any:
             raise Down("The store does not answer.")
 
     with pytest.raises(Down):
