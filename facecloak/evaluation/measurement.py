@@ -85,7 +85,7 @@ def assemble(
         "protocol": protocol.as_json(),
         "data": data | {"gallery_photos": experiment.gallery_size, "left_out": sorted(experiment.left_out)},
         "evaluation_finder": finder,
-        "face_hint": "the box that the evaluation's finder gives on the clean photo",
+        "face_hint": "at enrollment and at cloaking: the box that the evaluation's finder gives on the clean photo",
         "ssim": SSIM_DESCRIPTION,
         "visibility_places": {
             "face": "bounding rectangle of the aligned 112 square in the photo, at the photo's own size: the "
