@@ -10,27 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from facecloak_rpc.box_option import BoxType
 from facecloak_rpc.command import serve_command
 
 if TYPE_CHECKING:
     from facecloak.cloak import Subject
     from facecloak_rpc.settings import RpcSettings
-
-
-class BoxType(click.ParamType):
-    """X,Y,W,H in pixels."""
-
-    name = "X,Y,W,H"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Returns four floats."""
-        try:
-            numbers = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) != 4:
-            self.fail("give four numbers: X,Y,W,H", param, ctx)
-        return numbers
 
 
 @click.command()

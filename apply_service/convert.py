@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 import numpy as np
 
 from facecloak.cloak import CloakResult, Subject, SubjectResult
 from facecloak.errors import InvalidInput
-from facecloak.faces import Box, Face
+from facecloak.faces import Face
 from facecloak.v1 import apply_pb2, common_pb2
+from facecloak_rpc.boxes import box_from, box_to, is_coordinate
 
 SUBJECTS_LIMIT = 32
 USER_ID_BYTES_LIMIT = 256
-# Far beyond any photo's side, and small enough that no arithmetic on it overflows.
-_COORDINATE_LIMIT = 1e6
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -40,7 +38,7 @@ def request_to(photo: bytes, subjects: tuple[Subject, ...]) -> apply_pb2.ApplyCl
         if subject.landmarks is not None:
             message.face.landmarks.CopyFrom(_landmarks_to(subject.landmarks))
         elif subject.box is not None:
-            message.face.box.CopyFrom(_box_to(subject.box))
+            message.face.box.CopyFrom(box_to(subject.box))
         messages.append(message)
     return apply_pb2.ApplyCloakRequest(photo=photo, subjects=messages)
 
@@ -63,30 +61,19 @@ def _subject_from(message: apply_pb2.Subject) -> Subject:
         raise InvalidInput("a user id has 1 to 256 bytes", field="subjects.user_id", max_bytes=USER_ID_BYTES_LIMIT)
     hint = message.face.WhichOneof("hint")
     if hint == "box":
-        return Subject(user_id=message.user_id, box=_box_from(message.face.box))
+        return Subject(user_id=message.user_id, box=box_from(message.face.box, field="subjects.face.box"))
     if hint == "landmarks":
         return Subject(user_id=message.user_id, landmarks=_landmarks_from(message.face.landmarks))
     return Subject(user_id=message.user_id)
-
-
-def _box_from(message: common_pb2.FaceBox) -> Box:
-    values = (message.x, message.y, message.width, message.height)
-    if not all(map(_in_range, values)) or message.width <= 0 or message.height <= 0:
-        raise InvalidInput("a face box needs finite coordinates and a positive size", field="subjects.face.box")
-    return Box(*values)
 
 
 def _landmarks_from(message: common_pb2.FaceLandmarks) -> np.ndarray:
     if not all(message.HasField(name) for name in _POINTS):
         raise InvalidInput("all five landmarks are needed", field="subjects.face.landmarks")
     points = [(getattr(message, name).x, getattr(message, name).y) for name in _POINTS]
-    if not all(_in_range(value) for point in points for value in point):
+    if not all(is_coordinate(value) for point in points for value in point):
         raise InvalidInput("landmarks need finite coordinates", field="subjects.face.landmarks")
     return np.array(points, np.float32)
-
-
-def _in_range(value: float) -> bool:
-    return math.isfinite(value) and abs(value) <= _COORDINATE_LIMIT
 
 
 def _subject_to(result: SubjectResult) -> apply_pb2.SubjectResult:
@@ -100,11 +87,7 @@ def _subject_to(result: SubjectResult) -> apply_pb2.SubjectResult:
 
 
 def _face_to(face: Face) -> apply_pb2.Face:
-    return apply_pb2.Face(box=_box_to(face.box), landmarks=_landmarks_to(face.landmarks))
-
-
-def _box_to(box: Box) -> common_pb2.FaceBox:
-    return common_pb2.FaceBox(x=box.x, y=box.y, width=box.width, height=box.height)
+    return apply_pb2.Face(box=box_to(face.box), landmarks=_landmarks_to(face.landmarks))
 
 
 def _landmarks_to(landmarks: np.ndarray) -> common_pb2.FaceLandmarks:

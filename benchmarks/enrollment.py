@@ -11,6 +11,7 @@ from benchmarks.pictures import astronaut, jpeg
 
 def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     """Enroll one photo `runs` times; the first run also opens the recognizers' sessions."""
+    from enroll_service.photo import EnrollmentPhoto
     from enroll_service.pipeline import Enroller
     from enroll_service.stages import StageSettings
     from facecloak.faces import FaceFinder
@@ -21,7 +22,10 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     enroller = Enroller(runtime=runtime, finder=FaceFinder.load(model_repository), settings=settings)
     photo = jpeg(astronaut(), quality=95)
     try:
-        masks = [enroller.run([photo], progress=lambda progress: None, cancelled=lambda: False) for _ in range(runs)]
+        masks = [
+            enroller.run([EnrollmentPhoto(photo)], progress=lambda progress: None, cancelled=lambda: False)
+            for _ in range(runs)
+        ]
     finally:
         runtime.close()
     stages = [dict(mask.report["seconds"]) for mask in masks]

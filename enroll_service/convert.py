@@ -10,8 +10,10 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from enroll_service.jobs import Enrollment, Order, ProgressEvent, Stage
+from enroll_service.photo import EnrollmentPhoto
 from facecloak.errors import InvalidInput
 from facecloak.v1 import enroll_pb2
+from facecloak_rpc.boxes import box_from, box_to
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _STAGES = {
@@ -28,13 +30,21 @@ def order_from(request: enroll_pb2.EnrollUserRequest) -> Order:
     if not _REQUEST_ID.fullmatch(request.request_id):
         raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
     seed = request.options.seed if request.options.HasField("seed") else None
-    photos = tuple(photo.data for photo in request.photos)
+    photos = tuple(_photo_from(photo) for photo in request.photos)
     return Order(user_id=request.user_id, photos=photos, seed=seed, request_id=request.request_id)
+
+
+def _photo_from(message: enroll_pb2.EnrollmentPhoto) -> EnrollmentPhoto:
+    face = box_from(message.face, field="photos.face") if message.HasField("face") else None
+    return EnrollmentPhoto(data=message.data, face=face)
 
 
 def order_to(order: Order) -> enroll_pb2.EnrollUserRequest:
     """The client's side of :func:`order_from`."""
-    photos = [enroll_pb2.EnrollmentPhoto(data=data) for data in order.photos]
+    photos = [
+        enroll_pb2.EnrollmentPhoto(data=photo.data, face=box_to(photo.face) if photo.face is not None else None)
+        for photo in order.photos
+    ]
     return enroll_pb2.EnrollUserRequest(
         request_id=order.request_id,
         user_id=order.user_id,

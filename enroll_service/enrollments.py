@@ -30,7 +30,7 @@ class Enrollments:
             Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
         """
         check_user_id(order.user_id)
-        count, size = len(order.photos), sum(map(len, order.photos))
+        count, size = len(order.photos), sum(len(photo.data) for photo in order.photos)
         if not 1 <= count <= PHOTOS_LIMIT:
             raise InvalidInput("give 1 to 16 photos", field="photos", limit=PHOTOS_LIMIT, count=count)
         if size > self._photo_bytes_limit:

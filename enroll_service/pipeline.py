@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 import facecloak
+from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages.errors import EnrollmentCancelled
-from enroll_service.stages.intake import EnrollmentPhoto, Portrait, admit, require_same_person
+from enroll_service.stages.intake import Portrait, admit, require_same_person
 from enroll_service.stages.personalize import measure, quantize, warnings_for
 from enroll_service.stages.perturb import perturb
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
@@ -75,7 +76,7 @@ class Enroller:
 
     def run(
         self,
-        photos: Sequence[EnrollmentPhoto | bytes],
+        photos: Sequence[EnrollmentPhoto],
         *,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
@@ -84,7 +85,6 @@ class Enroller:
         """Learn one mask from 1 to 16 photos of one person.
 
         Args:
-            photos: bytes stand for a photo without a hint at the face.
             progress: told the state, from this thread, at least once an iteration.
             cancelled: asked at least once an iteration.
             seed: in place of the settings' seed.
@@ -137,11 +137,10 @@ class Enroller:
         tell("personalize", 1.0, "done")
         return Mask.new(pixels, seed=seed, versions=self._versions(), report=report)
 
-    def _admit(self, photos: Sequence[EnrollmentPhoto | bytes]) -> list[Portrait]:
+    def _admit(self, photos: Sequence[EnrollmentPhoto]) -> list[Portrait]:
         settings = self._settings.intake
-        hinted = [EnrollmentPhoto(photo) if isinstance(photo, bytes) else photo for photo in photos]
         portraits = [
-            admit(photo, index=index, finder=self._finder, settings=settings) for index, photo in enumerate(hinted)
+            admit(photo, index=index, finder=self._finder, settings=settings) for index, photo in enumerate(photos)
         ]
         require_same_person(portraits, runtime=self._runtime, surrogates=self._settings.surrogates, settings=settings)
         return portraits

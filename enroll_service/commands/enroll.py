@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facecloak_rpc.box_option import BoxType
+
 if TYPE_CHECKING:
     from enroll_service.jobs import Enrollment, Order, ProgressEvent
 
@@ -24,23 +26,30 @@ Show = Callable[["ProgressEvent"], None]
 @click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for masks and their key; here only."
 )
+@click.option("--face", type=BoxType(), help="Which face it is, in pixels of the upright photo; for one PHOTO only.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the random choices.")
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
 def enroll(
-    *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, seed: int | None,
-    timeout_seconds: float, as_json: bool,
+    *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
+    seed: int | None, timeout_seconds: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other.
+    """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
+    (or, with --face, says which one it is).
 
     Replaces the user's earlier mask. Exit code 1, and one line why, when the photos do not qualify.
     """
     if target and data:
         raise click.UsageError("--data is for work done here: leave it out with --target")
+    if face and len(photos) > 1:
+        raise click.UsageError("--face is for one photo")
     from enroll_service.jobs import Order
+    from enroll_service.photo import EnrollmentPhoto
+    from facecloak.faces import Box
 
-    contents = tuple(path.read_bytes() for path in photos)
+    box = Box(*face) if face else None
+    contents = tuple(EnrollmentPhoto(path.read_bytes(), face=box) for path in photos)
     order = Order(user_id=user_id, photos=contents, seed=seed, request_id=uuid.uuid4().hex)
     with _progress_bar() as show:
         if target:

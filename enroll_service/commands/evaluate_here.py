@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import enroll_service
 import facecloak
+from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages import StageSettings
 from facecloak.cloak import Cloaker, Subject
 from facecloak.errors import ErrorCode, FaceCloakError
@@ -98,14 +99,14 @@ class InProcessProtector:
             "threads_per_enrollment": THREADS_PER_ENROLLMENT,
         }
 
-    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         """Learns the mask, or takes the one that an earlier run of the same settings, code and photo left."""
-        key = self._key(photo)
+        key = self._key(photo, box)
         cpu_seconds = None
         try:
             mask, reused = self._store.get(key), True
         except MaskNotFound:
-            data, cpu_seconds = self._pool.submit(_enroll, photo).result()
+            data, cpu_seconds = self._pool.submit(_enroll, photo, box).result()
             mask, reused = Mask.from_bytes(data), False
             self._store.put(key, mask)
         self._masks[user] = mask
@@ -131,13 +132,14 @@ class InProcessProtector:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _key(self, photo: bytes) -> str:
+    def _key(self, photo: bytes, box: Box | None) -> str:
         parts = {
             "settings": self.describe()["settings"],
             "graphs": self._graphs,
             "finder": self._finder.identity,
             "code": self._code,
             "photo": hashlib.sha256(photo).hexdigest(),
+            "face": repr(box),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -187,10 +189,10 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
 
 
-def _enroll(photo: bytes) -> tuple[bytes, float]:
+def _enroll(photo: bytes, box: Box | None) -> tuple[bytes, float]:
     """In a worker: the mask's bytes and the processor time that it took, seconds."""
     if _enroller is None:
         raise CodeChanged("The code changed while the measurement ran: measure from a checkout that stays as it is.")
     began = time.process_time()
-    mask = _enroller.run([photo], progress=lambda progress: None, cancelled=lambda: False)
+    mask = _enroller.run([EnrollmentPhoto(photo, face=box)], progress=lambda progress: None, cancelled=lambda: False)
     return mask.to_bytes(), time.process_time() - began

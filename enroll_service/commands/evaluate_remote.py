@@ -8,10 +8,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from enroll_service.convert import order_to
+from enroll_service.jobs import Order
+from enroll_service.photo import EnrollmentPhoto
 from facecloak.evaluation.guard import RecognizerIdentity
 from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
 from facecloak.faces import Box
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2, enroll_pb2, enroll_pb2_grpc
+from facecloak_rpc.boxes import box_to
 from facecloak_rpc.client import open_channel, remote_errors
 
 ENROLL_SECONDS_LIMIT = 900.0
@@ -48,24 +52,22 @@ class RemoteProtector:
         """The versions that the service answered with."""
         return {"path": "EnrollUser and ApplyCloak over gRPC", "versions": dict(sorted(self._versions.items()))}
 
-    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         """Raises RemoteError."""
         user_id = f"evaluation-{secrets.token_hex(16)}"
-        request = enroll_pb2.EnrollUserRequest(
-            request_id=secrets.token_hex(16), user_id=user_id, photos=[enroll_pb2.EnrollmentPhoto(data=photo)]
-        )
+        order = Order(user_id=user_id, photos=(EnrollmentPhoto(photo, face=box),), request_id=secrets.token_hex(16))
         began = time.perf_counter()
         with self._lock:
             self._users[user] = user_id
         with remote_errors():
-            for message in self._enroll.EnrollUser(request, timeout=ENROLL_SECONDS_LIMIT):
+            for message in self._enroll.EnrollUser(order_to(order), timeout=ENROLL_SECONDS_LIMIT):
                 if message.WhichOneof("event") == "result":
                     self._learn(message.result)
         return EnrollmentReport(seconds=time.perf_counter() - began)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         """Raises RemoteError."""
-        hint = common_pb2.FaceHint(box=common_pb2.FaceBox(x=box.x, y=box.y, width=box.width, height=box.height))
+        hint = common_pb2.FaceHint(box=box_to(box))
         subject = apply_pb2.Subject(user_id=self._users[user], face=hint)
         with remote_errors():
             response = self._apply.ApplyCloak(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages.errors import (
     FaceBlurred,
     FaceCutOff,
@@ -22,15 +23,6 @@ from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
 from facecloak.photos import decode_photo
 from facecloak.recognizers import RecognizerRuntime
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class EnrollmentPhoto:
-    """A photo file to learn from; ``face`` says which face it is, in px of the upright photo, where there are
-    several."""
-
-    data: bytes
-    face: Box | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

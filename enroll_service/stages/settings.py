@@ -42,7 +42,7 @@ class SynthesisSettings(_Frozen):
     variations: int = Field(default=48, ge=1, le=512)
     """Variations made of the enrolled photo(s)."""
 
-    elastic_px: float = Field(default=3.4, ge=0, le=16)
+    elastic_px: float = Field(default=2.5, ge=0, le=16)
     """Standard deviation of the elastic warp's 4 x 4 control points, in px of the 112 crop (stands in for
     expression)."""
 
@@ -62,7 +62,7 @@ class PerturbSettings(_Frozen):
     batch: int = Field(default=8, ge=1, le=64)
     """Variations a step; one call a recognizer and step."""
 
-    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] = 0.86
+    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] = 0.85
     """Structural similarity of the masked to the plain crop that every step is projected to (Wang et al. 2004)."""
 
     max_level: float = Field(default=24.0, gt=0, le=64)

@@ -185,8 +185,11 @@ class Experiment:
         self, protector: Protector, *, guard: Callable[[], None]
     ) -> tuple[dict[str, EnrollmentReport], dict[str, str]]:
         def enroll(person: Person) -> EnrollmentReport | str:
+            data = person.enroll_photo.read_bytes()
+            # As an uploader would point at themselves: news photos show others too.
+            face = self._reader.person_in(_decode(data))
             try:
-                outcome: EnrollmentReport | str = protector.enroll(person.name, person.enroll_photo.read_bytes())
+                outcome: EnrollmentReport | str = protector.enroll(person.name, data, face.box if face else None)
             except FaceCloakError as error:
                 if error.code not in REFUSALS:
                     raise

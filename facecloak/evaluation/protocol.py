@@ -116,8 +116,11 @@ class Protector(Protocol):
         """JSON-able: settings, finder, versions: what a stranger needs to repeat the measurement."""
         ...
 
-    def enroll(self, user: str, photo: bytes) -> EnrollmentReport:
-        """Learn and keep the user's mask; raises FaceCloakError where the photo is refused."""
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+        """Learn and keep the user's mask from the face in `box` (px, upright) or the photo's only one.
+
+        Raises FaceCloakError where the photo is refused.
+        """
         ...
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from enroll_service.photo import EnrollmentPhoto
 from enroll_service.pipeline import Enroller, Progress
 from enroll_service.stages import (
     EnrollmentCancelled,
@@ -21,7 +22,6 @@ from enroll_service.stages import (
     StageSettings,
     SynthesisSettings,
 )
-from enroll_service.stages.intake import EnrollmentPhoto
 from facecloak.anchors import AnchorPool, AnchorPoolUnusable
 from facecloak.faces import Box, FaceFinder
 from facecloak.mask import Mask
@@ -53,7 +53,8 @@ def enroller(runtime: OnnxRuntime, finder: FaceFinder) -> Enroller:
 
 
 def _run(enroller: Enroller, *photos: EnrollmentPhoto | bytes, seed: int | None = None) -> Mask:
-    return enroller.run(photos, progress=lambda _: None, cancelled=lambda: False, seed=seed)
+    given = [EnrollmentPhoto(photo) if isinstance(photo, bytes) else photo for photo in photos]
+    return enroller.run(given, progress=lambda _: None, cancelled=lambda: False, seed=seed)
 
 
 def _jpeg(srgb_u8: np.ndarray) -> bytes:
@@ -62,7 +63,7 @@ def _jpeg(srgb_u8: np.ndarray) -> bytes:
 
 def test_one_photo_gives_a_measured_mask_and_rising_progress(enroller: Enroller, astronaut_photo: bytes) -> None:
     seen: list[Progress] = []
-    mask = enroller.run([astronaut_photo], progress=seen.append, cancelled=lambda: False)
+    mask = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=seen.append, cancelled=lambda: False)
     assert [progress.fraction for progress in seen] == sorted(progress.fraction for progress in seen)
     assert list(dict.fromkeys(progress.stage for progress in seen)) == [
         "synthesize",
@@ -93,7 +94,11 @@ def test_cancelling_stops_within_one_iteration(enroller: Enroller, astronaut_pho
         return len(asked) >= 4
 
     with pytest.raises(EnrollmentCancelled):
-        enroller.run([astronaut_photo], progress=lambda progress: asked.append(progress.stage), cancelled=cancelled)
+        enroller.run(
+            [EnrollmentPhoto(astronaut_photo)],
+            progress=lambda progress: asked.append(progress.stage),
+            cancelled=cancelled,
+        )
     assert len(asked) == 4
 
 
