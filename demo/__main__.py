@@ -122,14 +122,14 @@ def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path
 
 
 def _environment(repository: Path, surrogates: list[str]) -> dict[str, str]:
-    store = (OUT / "masks").resolve().as_uri()
+    data = str((OUT / "data").resolve())
     quoted = ", ".join(f'"{name}"' for name in surrogates)
     return {
         "FACECLOAK_MODEL_REPOSITORY": str(repository),
         "FACECLOAK_ENROLL_PORT": "0",
         "FACECLOAK_APPLY_PORT": "0",
-        "FACECLOAK_ENROLL_STORE__URL": store,
-        "FACECLOAK_APPLY_STORE__URL": store,
+        "FACECLOAK_ENROLL_STORE__DATA": data,
+        "FACECLOAK_APPLY_STORE__DATA": data,
         "FACECLOAK_ENROLL_STAGES__SURROGATES": f"[{quoted}]",
     }
 
