@@ -29,6 +29,10 @@ def store_recognizer(
 
     drop_tiny_weights(network)
     prepared = prepare(network, spec)
+    if with_gradient:
+        from facecloak.recognizers.gradient import simplify_recognizer
+
+        prepared = simplify_recognizer(prepared)
     model = prepared.SerializeToString(deterministic=True)
     verify_recognizer(model, spec)
     return repository.write(spec, model=model, gradient=_gradient(prepared) if with_gradient else None)
