@@ -17,12 +17,15 @@ class FrLandmark:
     """Places landmarks within 0.1 px of the aligned crop from one JPEG quality to another; 0.7 ms a look."""
 
     MODEL = "fr_landmark"
-    # Median repeatability (px of the aligned crop) by looks after the first: none 0.24, one 0.09, two 0.06 (JPEG 75).
-    passes = 2
+    # Median repeatability (px of the aligned crop, JPEG 75) by looks after the first: none 0.24, one 0.09, two 0.06.
+    settled_px = 0.2
     # Of sides 105 to 120 and centers 60 to 68 px down, the most repeatable.
     aligned_center = (56.0, 68.0)
     aligned_side = 112.0
-    bias = np.zeros((5, 2))
+    # Median difference from MTCNN's points on 180 LFW photos (20 people) in the aligned crop, with its left-right
+    # part taken out: that MTCNN disagrees with itself by 0.9 px on mirrored photos. On 40 other people it moves
+    # MobileFace's rank-1 from 0.867 to 0.882, dlib's from 0.982 to 0.984, and it brings the two finders together.
+    bias = np.array([[0.19, -0.31], [-0.19, -0.31], [0.0, -2.04], [-0.19, -0.81], [0.19, -0.81]])
 
     def __init__(self, model_repository: Path, *, threads: int = 1) -> None:
         self._model = FaceModel(model_repository, self.MODEL, outputs=("output",), threads=threads)

@@ -25,14 +25,16 @@ from facecloak.faces.errors import InvalidLandmarks
 # square. Beyond, it is another face, or none.
 _SIZE_RATIO = (0.35, 2.8)
 _MAX_SHIFT = 0.6
+# An upright face settles in three looks, one tilted by 45 degrees in five.
+_MAX_LOOKS = 6
 
 
 class FivePoints(Protocol):
     """A network that places five landmarks in a square look at a photo."""
 
     identity: str
-    passes: int
-    """Looks after the first."""
+    settled_px: float
+    """Looks end when the landmarks move less than this, in px of the aligned 112 crop."""
     aligned_center: tuple[float, float]
     """Center of the square that it wants, in px of the aligned 112 crop."""
     aligned_side: float
@@ -54,31 +56,47 @@ def square_transform(center: tuple[float, float], side: float, angle: float) -> 
 
 
 def refined_landmarks(
-    srgb_u8: np.ndarray, detection: Detection, network: FivePoints, *, first_side: float, passes: int | None = None
+    srgb_u8: np.ndarray, detection: Detection, network: FivePoints, *, first_side: float
 ) -> np.ndarray | None:
     """Five landmarks (5, 2) float64 in photo px in ArcFace's convention, or None where they stray from the detection.
 
-    ``first_side`` is the side of the first look in sides of the detection; ``passes`` replaces the network's number.
+    ``first_side`` is the side of the first look in sides of the detection.
     """
     transform = square_transform(detection.center, detection.side * first_side, detection.angle)
+    points = settled_landmarks(srgb_u8, network.place(srgb_u8, transform), network)
+    return None if points is None or _strays(points, detection) else points
+
+
+def settled_landmarks(srgb_u8: np.ndarray, points: np.ndarray, network: FivePoints) -> np.ndarray | None:
+    """Looks again from rough ``points`` on until they rest; otherwise as :func:`refined_landmarks`."""
     try:
-        points = network.place(srgb_u8, transform)
-        for _ in range(network.passes if passes is None else passes):
-            points = network.place(srgb_u8, _aligned_square(points, network))
-            if _strays(points, detection):
-                return None
-        aligned = aligning_transform(points)
+        for _ in range(_MAX_LOOKS - 1):
+            before, points = points, network.place(srgb_u8, aligned_square(points, network))
+            if distance_px(before, points) < network.settled_px:
+                break
+        points = unbiased(points, network)
     except InvalidLandmarks:
         return None
-    points = transform_points(inverse_transform(aligned), transform_points(aligned, points) - network.bias)
     return points if np.isfinite(points).all() else None
 
 
-def _aligned_square(points: np.ndarray, network: FivePoints) -> np.ndarray:
+def unbiased(points: np.ndarray, network: FivePoints) -> np.ndarray:
+    """Landmarks as ``network`` places them, moved to where ArcFace's aligners would place them."""
+    aligned = aligning_transform(points)
+    return transform_points(inverse_transform(aligned), transform_points(aligned, points) - network.bias)
+
+
+def aligned_square(points: np.ndarray, network: FivePoints) -> np.ndarray:
+    """The look that ``network`` wants at the face with these five landmarks: photo px to a square of side 1."""
     to_photo = inverse_transform(aligning_transform(points))
     center = transform_points(to_photo, np.array([network.aligned_center], np.float64))[0]
     angle = float(np.arctan2(to_photo[1, 0], to_photo[0, 0]))
     return square_transform((center[0], center[1]), network.aligned_side * scale_of(to_photo), angle)
+
+
+def distance_px(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square distance of two sets of five landmarks, in px of the second's aligned 112 crop."""
+    return float(np.sqrt(((other - one) ** 2).sum(axis=1).mean()) * scale_of(aligning_transform(other)))
 
 
 def _strays(points: np.ndarray, detection: Detection) -> bool:
