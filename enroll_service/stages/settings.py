@@ -68,7 +68,7 @@ class PerturbSettings(_Frozen):
     max_level: float = Field(default=24.0, gt=0, le=64)
     """Largest change of a pixel, in levels of 0..255."""
 
-    chroma: Share = 0.3
+    chroma: Share = 0.15
     """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does
     not."""
 
