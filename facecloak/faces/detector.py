@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.faces.align import inverse_transform, transform_points, warp_crop
+from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
 from facecloak.faces.views import View, WorkingCopy, tile_views, whole_view, working_copy
 
 MAX_FACES = 64
@@ -41,6 +41,12 @@ class Detection:
     side: float
     angle: float
     score: float
+
+    def seen_in(self, copy: WorkingCopy) -> Detection:
+        """The same place in px of a copy of the photo."""
+        to_copy = inverse_transform(copy.to_photo)
+        x, y = transform_points(to_copy, np.array([self.center]))[0].tolist()
+        return Detection((x, y), self.side * scale_of(to_copy), self.angle, self.score)
 
 
 class BoxDetector(Protocol):

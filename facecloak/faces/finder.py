@@ -24,6 +24,7 @@ from facecloak.faces.landmarks import (
     unbiased,
 )
 from facecloak.faces.pixels import checked_photo
+from facecloak.faces.views import close_up
 
 _MIN_PRESENCE = 0.5
 # On 742 LFW faces the two landmark networks part by 1.2 px in the median, 5.5 in one of a hundred, 8.7 at most.
@@ -105,9 +106,10 @@ class FaceFinder:
         # Width varies less than height between detectors' conventions: the side of a square about the face.
         side = float(np.sqrt(box.width * box.height))
         direct = Detection(box.center, side, angle=0.0, score=1.0)
-        points = refined_landmarks(photo, direct, self._landmarks, first_side=1.0)
-        if points is not None and self._mesh is not None and self._is_stable(photo, points, self._mesh):
-            return _face_of(points, score=1.0)
+        copy = close_up(photo, center=direct.center, side=direct.side)
+        points = refined_landmarks(copy.srgb_u8, direct.seen_in(copy), self._landmarks, first_side=1.0)
+        if points is not None and self._mesh is not None and self._is_stable(copy.srgb_u8, points, self._mesh):
+            return _face_of(transform_points(copy.to_photo, points), score=1.0)
         return self._near(photo, direct)
 
     def _is_stable(self, photo: np.ndarray, points: np.ndarray, mesh: FaceMesh) -> bool:
@@ -136,10 +138,12 @@ class FaceFinder:
         return None if nearest is None else self._face(photo, nearest)
 
     def _face(self, photo: np.ndarray, detection: Detection) -> Face | None:
-        points = refined_landmarks(photo, detection, self._landmarks, first_side=self._first_side)
-        if points is None or (self._mesh is not None and self._confirmed(photo, points, self._mesh) is None):
+        copy = close_up(photo, center=detection.center, side=detection.side)
+        near = copy.srgb_u8
+        points = refined_landmarks(near, detection.seen_in(copy), self._landmarks, first_side=self._first_side)
+        if points is None or (self._mesh is not None and self._confirmed(near, points, self._mesh) is None):
             return None
-        return _face_of(points, score=detection.score)
+        return _face_of(transform_points(copy.to_photo, points), score=detection.score)
 
     @staticmethod
     def _confirmed(photo: np.ndarray, points: np.ndarray, mesh: FaceMesh) -> np.ndarray | None:

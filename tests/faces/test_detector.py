@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecloak.faces.detector import MAX_FACES, CanvasDetections, best_boxes, search
-from facecloak.faces.views import tile_views, whole_view, working_copy
+from facecloak.faces.detector import MAX_FACES, CanvasDetections, Detection, best_boxes, search
+from facecloak.faces.views import close_up, tile_views, whole_view, working_copy
 
 BRIGHT = 255
 
@@ -134,3 +134,18 @@ def test_the_working_copy_is_small_and_knows_its_way_back(shape: tuple[int, int]
     assert max(height, width) <= 960
     corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]) @ copy.to_photo[:, :2].T + copy.to_photo[:, 2]
     np.testing.assert_allclose(corners, [[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]], atol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1999), st.integers(0, 1499), st.floats(1, 4000))
+def test_a_close_up_knows_its_way_back(x: int, y: int, side: float) -> None:
+    photo = np.zeros((1500, 2000, 3), np.uint8)
+    copy = close_up(photo, center=(x, y), side=side)
+    seen = Detection((x, y), side, 0.1, 0.9).seen_in(copy)
+    assert min(copy.srgb_u8.shape[:2]) >= 1
+    assert seen.side <= 1.5 * 320 + 1 or copy.srgb_u8.shape == photo.shape
+    back = copy.to_photo @ [*seen.center, 1.0]
+    np.testing.assert_allclose(back, (x, y), atol=1e-6)
+    if side > 480:
+        np.testing.assert_allclose(seen.side, 320, rtol=0.02)
+        assert max(copy.srgb_u8.shape[:2]) <= 3.1 * 320
