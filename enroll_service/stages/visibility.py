@@ -25,7 +25,8 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     """
 
     def mean(levels: Tensor) -> Tensor:
-        return functional.avg_pool2d(levels, _WINDOW, stride=1)
+        # Down, then across: a flat window is separable, and one pass of 7 x 7 took a quarter of an enrollment.
+        return functional.avg_pool2d(functional.avg_pool2d(levels, (_WINDOW, 1), stride=1), (1, _WINDOW), stride=1)
 
     unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
     mean_1, mean_2 = mean(first), mean(second)
