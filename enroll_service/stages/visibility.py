@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
-from torch.nn import functional
 
 # Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
 # TIP 2004.
@@ -23,19 +22,29 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     The window is 7 x 7, flat, with sample covariances: the very figure that scikit-image's `structural_similarity`
     gives by default and that the evaluation reports (kornia's is Gaussian, and differs).
     """
-
-    def mean(levels: Tensor) -> Tensor:
-        # Down, then across: a flat window is separable, and one pass of 7 x 7 took a quarter of an enrollment.
-        return functional.avg_pool2d(functional.avg_pool2d(levels, (_WINDOW, 1), stride=1), (1, _WINDOW), stride=1)
-
     unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
-    mean_1, mean_2 = mean(first), mean(second)
-    variance_1 = unbiased * (mean(first * first) - mean_1 * mean_1)
-    variance_2 = unbiased * (mean(second * second) - mean_2 * mean_2)
-    covariance = unbiased * (mean(first * second) - mean_1 * mean_2)
+    mean_1, mean_2 = _window_mean(first), _window_mean(second)
+    variance_1 = unbiased * (_window_mean(first * first) - mean_1 * mean_1)
+    variance_2 = unbiased * (_window_mean(second * second) - mean_2 * mean_2)
+    covariance = unbiased * (_window_mean(first * second) - mean_1 * mean_2)
     luminance = (2 * mean_1 * mean_2 + _C1) / (mean_1**2 + mean_2**2 + _C1)
     structure = (2 * covariance + _C2) / (variance_1 + variance_2 + _C2)
     return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def _window_mean(levels: Tensor) -> Tensor:
+    """Mean of each 7 x 7 window that lies wholly inside, (N, C, H - 6, W - 6).
+
+    Sums of shifted copies, down and then across: `avg_pool2d` takes ten times as long on a CPU (19 ms against 1.7 for 8
+    crops), which made it a quarter of an enrollment.
+    """
+    for axis in (2, 3):
+        length = levels.shape[axis] - _WINDOW + 1
+        total = levels.narrow(axis, 0, length).clone()
+        for start in range(1, _WINDOW):
+            total += levels.narrow(axis, start, length)
+        levels = total / _WINDOW
+    return levels
 
 
 def luma(crops: Tensor) -> Tensor:
@@ -52,8 +61,8 @@ def smooth(crops: Tensor, sigma_px: float) -> Tensor:
 
 
 def tolerance(crops: Tensor, *, texture_px: float) -> Tensor:
-    """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W), levels
-    squared.
+    """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W),
+    levels squared.
 
     For a small change d, independent of the picture, SSIM's structure term loses d^2 / (2 var + C2) in a window of
     variance var: so the budget is an ellipsoid, wide where there is texture (eyes, brows, nose, mouth, hair: where

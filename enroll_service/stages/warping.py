@@ -13,9 +13,9 @@ WIDE_MARGIN = 24
 """Px around the aligned crop that a warp may draw in."""
 WIDE_SIZE = ALIGNED_SIZE + 2 * WIDE_MARGIN
 
-# How far a later detector's crop lies from ours. Two independent landmark networks part by 1.2 px of the crop in the median
-# (measured on 742 faces, see facecloak.faces.finder); twice that covers most, as shift, and as turn and scale about the
-# middle (0.04 of the 56 px to the edge).
+# How far a later detector's crop lies from ours. Two independent landmark networks part by 1.2 px of the crop in the
+# median (measured on 742 faces, see facecloak.faces.finder); twice that covers most, as shift, and as turn and scale
+# about the middle (0.04 of the 56 px to the edge).
 _SHIFT_PX = 2.0
 _SCALE = 0.04
 _ROTATION = 0.04
