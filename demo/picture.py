@@ -1,0 +1,45 @@
+"""The README's picture: `python -m demo.picture OUT.png`.
+
+scikit-image's astronaut (NASA, public domain) before and after cloaking with the default settings, and the difference
+eight times as large. The same photo is enrolled and cloaked: it shows what a mask looks like, not how well it protects.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+from skimage import data
+
+from enroll_service.photo import EnrollmentPhoto
+from enroll_service.pipeline import Enroller
+from enroll_service.stages import StageSettings
+from facecloak.cloak import add_mask
+from facecloak.faces import FaceFinder
+from facecloak.recognizers import OnnxRuntime
+
+_CROP = (slice(0, 280), slice(90, 370))
+_GAIN = 8
+
+
+@click.command()
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"), show_default=True)
+def main(output: Path, repository: Path) -> None:
+    """Write the picture."""
+    photo = np.ascontiguousarray(data.astronaut())
+    encoded = cv2.imencode(".png", photo[:, :, ::-1])[1].tobytes()
+    settings = StageSettings()
+    runtime, finder = OnnxRuntime(repository, names=settings.surrogates), FaceFinder.load(repository)
+    enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
+    mask = enroller.run([EnrollmentPhoto(encoded)], progress=lambda _: None, cancelled=lambda: False)
+    cloaked = add_mask(photo, mask, finder.find(photo)[0])
+    difference = np.clip(128 + _GAIN * (cloaked.astype(int) - photo), 0, 255).astype(np.uint8)
+    row = np.concatenate([picture[_CROP] for picture in (photo, cloaked, difference)], axis=1)
+    cv2.imwrite(str(output), row[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    main()
