@@ -17,7 +17,7 @@ from enroll_service.stages.errors import (
     NotSamePerson,
     SeveralFaces,
 )
-from enroll_service.stages.recognition import unit
+from enroll_service.stages.recognition import TYPICAL_SIMILARITY, unit
 from enroll_service.stages.settings import IntakeSettings
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
@@ -83,16 +83,6 @@ def admit(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: I
     return portrait
 
 
-# Mean similarity of photos of two people, and of two photos of one person, by recognizer: measured on the tuning people
-# (20 people, 9 photos each, all pairs). Recognizers differ too much for one threshold.
-_TYPICAL_SIMILARITY = {
-    "dlib_resnet": (0.845, 0.950),
-    "faceres": (0.391, 0.708),
-    "fr_feature": (0.018, 0.675),
-    "mobileface": (0.037, 0.411),
-}
-
-
 def require_same_person(
     portraits: Sequence[Portrait], *, runtime: RecognizerRuntime, surrogates: Sequence[str], settings: IntakeSettings
 ) -> None:
@@ -102,13 +92,13 @@ def require_same_person(
     scale from another person (0) to the same person (1). Without any such surrogate nothing is known and nothing is
     refused.
     """
-    known = [name for name in surrogates if name in _TYPICAL_SIMILARITY]
+    known = [name for name in surrogates if name in TYPICAL_SIMILARITY]
     if len(portraits) < 2 or not known:
         return
     crops = np.concatenate([portrait.crop for portrait in portraits])
     scores = np.zeros(len(portraits))
     for name in known:
-        stranger, same = _TYPICAL_SIMILARITY[name]
+        stranger, same = TYPICAL_SIMILARITY[name]
         embeddings = runtime.embed(name, crops)
         for index, embedding in enumerate(embeddings):
             others = unit(np.delete(embeddings, index, axis=0).mean(axis=0, keepdims=True))

@@ -11,16 +11,18 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from enroll_service.stages.recognition import Target, as_crops, mean_similarity
+from enroll_service.stages.recognition import TYPICAL_SIMILARITY, Target, as_crops, mean_similarity
 from enroll_service.stages.visibility import structural_similarity
 from facecloak.recognizers import RecognizerRuntime
 
 # What most platforms re-encode uploads to, or worse (method's condition "q85").
 _JPEG_QUALITY = 85
 
-# Left of the unmasked similarity in a surrogate's eyes, above which a mask is called weak: of the tuning people's
-# masks, those above it left most of their photos recognized.
-_WEAK_SHARE = 0.6
+# A surrogate still knows the person where more than this is left of what lifts the person above strangers: half way.
+_WEAK_SHARE = 0.5
+
+# Between the eyes of the enrolled photo, px: in the aligned crop it is 35, and what a smaller face lacks is made up.
+_COMFORTABLE_EYE_DISTANCE_PX = 30
 
 
 def quantize(perturbation: Tensor) -> np.ndarray:
@@ -73,13 +75,19 @@ def measure(
 def warnings_for(report: Mapping[str, Any], *, eye_distances_px: Sequence[float]) -> list[str]:
     """Sentences that the user should see; empty for a mask that is as good as usual."""
     warnings = []
-    similarities = report["similarities"]
-    weak = [name for name, pair in similarities.items() if pair["after"] > _WEAK_SHARE * pair["before"] > 0]
-    if len(weak) * 2 > len(similarities):
+    known = {name: pair for name, pair in report["similarities"].items() if name in TYPICAL_SIMILARITY}
+    weak = [name for name, pair in known.items() if _share_left(name, pair) > _WEAK_SHARE]
+    if len(weak) * 2 > len(known):
         warnings.append("The mask is weak: most surrogates still find the masked variations similar to the person.")
-    if max(eye_distances_px) < 30:
+    if max(eye_distances_px) < _COMFORTABLE_EYE_DISTANCE_PX:
         warnings.append("The enrolled face is small; a larger photo gives a better mask.")
     return warnings
+
+
+def _share_left(name: str, pair: Mapping[str, float]) -> float:
+    """How much of the person's similarity above that of strangers the mask leaves, 1 for all of it."""
+    stranger, _ = TYPICAL_SIMILARITY[name]
+    return (pair["after"] - stranger) / max(pair["before"] - stranger, 1e-6)
 
 
 def _through_jpeg(crops: Tensor) -> np.ndarray:

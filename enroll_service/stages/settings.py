@@ -17,11 +17,12 @@ class IntakeSettings(_Frozen):
     """Which photos may be enrolled."""
 
     min_eye_distance_px: float = Field(default=16.0, gt=0)
-    """Distance between the eye centers below which the photo is refused. The aligned crop has 35 px between the eyes;
-    from less than half of that the recognizers' embeddings are no longer the person's."""
+    """Distance between the eye centers below which the photo is refused. The aligned crop has 35 px between the eyes: a
+    smaller face than half of that would be learned from pixels that were mostly made up."""
 
     min_sharpness: float = Field(default=20.0, ge=0)
-    """Variance of the Laplacian (levels squared) of the aligned crop's luma below which the face counts as blurred."""
+    """Variance of the Laplacian (levels squared) of the aligned crop's luma below which the face counts as blurred.
+    Of 60 news photos the least sharp has 35; a sharp portrait (646) blurred by a sigma of 3 px has 10."""
 
     min_share_inside: Share = 0.8
     """Share of the aligned square that must lie inside the photo."""

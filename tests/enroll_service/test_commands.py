@@ -54,6 +54,17 @@ def test_enroll_and_delete_in_process(run: Any, photo: Path, tmp_path: Path) -> 
     assert run("delete", "--user", "alice", "--data", data).stdout == "there was no mask\n"
 
 
+def test_a_face_is_pointed_at_in_one_photo_only(run: Any, photo: Path, tmp_path: Path) -> None:
+    there, nowhere = "160,50,120,150", "0,300,60,60"
+    options = ("enroll", "--user", "alice", "--data", tmp_path / "elsewhere")
+    assert run(*options, photo, "--face", there).exit_code == 0
+    refused = run(*options, photo, "--face", nowhere)
+    assert refused.exit_code == 1
+    assert "NO_FACE" in refused.stderr
+    assert run(*options, photo, photo, "--face", there).exit_code == 2
+    assert run(*options, photo, "--face", "1,2,3").exit_code == 2
+
+
 def test_enroll_and_delete_through_a_server(run: Any, photo: Path, service: Any) -> None:
     service.gate.open()
     target = service.server.target
