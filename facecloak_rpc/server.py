@@ -103,12 +103,14 @@ class RpcServer:
         asked, hurry = threading.Event(), threading.Event()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
-            (hurry if asked.is_set() else asked).set()
+            # In a thread of its own: the handler runs inside the main thread's wait, which may hold the event's lock.
+            threading.Thread(target=(hurry if asked.is_set() else asked).set, daemon=True).start()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         self.start()
-        while not asked.wait(3600):
+        # The kernel may hand a signal to another thread, and Python acts on it only when this one runs again.
+        while not asked.wait(0.5):
             pass
         _log.info("draining", grace_seconds=self.settings.grace_seconds)
         self.stop(hurry=hurry)
