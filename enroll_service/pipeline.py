@@ -109,7 +109,7 @@ class Enroller:
         tell("synthesize", 0.02, "making variations")
         wide_crops = [portrait.wide_srgb_u8 for portrait in portraits]
         variations = self._synthesizer.synthesize(wide_crops, count=settings.synthesis.variations, seed=seed)
-        targets = self._targets(portraits, as_crops(variations))
+        targets = self._targets(portraits, as_crops(variations.crops))
         clock.stage_ends("synthesize")
 
         def checkpoint(done: float) -> None:

@@ -12,6 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from enroll_service.stages.recognition import TYPICAL_SIMILARITY, Target, as_crops, mean_similarity
+from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import structural_similarity
 from facecloak.recognizers import RecognizerRuntime
 
@@ -34,7 +35,7 @@ def measure(
     pixels: np.ndarray,
     *,
     own_crop: np.ndarray,
-    held_out: Tensor,
+    held_out: Variations,
     runtime: RecognizerRuntime,
     targets: Mapping[str, Target],
 ) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def measure(
     Args:
         pixels: (112, 112, 3) int8 mask.
         own_crop: (1, 3, 112, 112) float32, the enrolled photo's aligned crop.
-        held_out: (N, 3, 112, 112) variations that the mask was not learned on.
+        held_out: variations that the mask was not learned on.
 
     Returns:
         ``ssim`` and ``psnr_db`` of the enrolled crop, ``max_level``, ``chroma_share`` (share of the mask's energy
@@ -52,7 +53,7 @@ def measure(
     """
     mask = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     masked_crop = (torch.from_numpy(own_crop) + mask).clamp(0, 255).round()
-    before, after = _through_jpeg(held_out), _through_jpeg((held_out + mask).clamp(0, 255))
+    before, after = _through_jpeg(held_out.crops), _through_jpeg(held_out.masked(mask))
     similarities = {}
     for name, target in targets.items():
         pair = (mean_similarity(runtime.embed(name, crops), target.near) for crops in (before, after))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from enroll_service.stages.recognition import SurrogateEnsemble
 from enroll_service.stages.settings import PerturbSettings
+from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import smooth, structural_similarity, tolerance
 from enroll_service.stages.warping import misalign
 
@@ -23,26 +24,28 @@ _PROJECTION_ROUNDS = 60
 
 
 def perturb(
-    variations: Tensor,
+    variations: Variations,
     ensemble: SurrogateEnsemble,
     *,
     settings: PerturbSettings,
     seed: int,
     checkpoint: Callable[[float], None],
 ) -> Tensor:
-    """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations`` (N, 3, 112, 112), RGB 0..255.
+    """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations``.
+
+    It lies in the mask's own frame: where the variations have grids, it is learned through them.
 
     Args:
         checkpoint: called before each step with the share done, 0..1; raises to stop.
     """
     generator = torch.Generator().manual_seed(seed)
     budget = tolerance(variations, texture_px=settings.texture_px)
-    perturbation = torch.zeros(1, *variations.shape[1:])
+    perturbation = torch.zeros(1, *variations.crops.shape[1:])
     velocity = torch.zeros_like(perturbation)
     for iteration in range(settings.iterations):
         done = iteration / settings.iterations
         checkpoint(done)
-        batch = variations[_draw(len(variations), settings.batch, generator)]
+        batch = variations.chosen(_draw(len(variations), settings.batch, generator))
         gradient = _gradient(perturbation, batch, ensemble, settings=settings, generator=generator)
         velocity = settings.momentum * velocity + (1 - settings.momentum) * smooth(gradient, settings.smoothing_px)
         direction = damp_chroma(velocity * budget, keep=settings.chroma)
@@ -52,8 +55,8 @@ def perturb(
     return project(perturbation, variations, settings=settings)
 
 
-def project(perturbation: Tensor, crops: Tensor, *, settings: PerturbSettings) -> Tensor:
-    """The perturbation within its budget: levels clipped, then shrunk until the crops keep ``ssim_target``.
+def project(perturbation: Tensor, variations: Variations, *, settings: PerturbSettings) -> Tensor:
+    """The perturbation within its budget: levels clipped, then shrunk until the variations keep ``ssim_target``.
 
     Lost similarity grows with the square of the amplitude while it is small, hence the square root; where it grows
     slower (strong masks, clipped levels) one round is not enough. Each round takes off 0.1 % at least, and usual
@@ -61,7 +64,7 @@ def project(perturbation: Tensor, crops: Tensor, *, settings: PerturbSettings) -
     """
     perturbation = perturbation.clamp(-settings.max_level, settings.max_level)
     for _ in range(_PROJECTION_ROUNDS):
-        similarity = structural_similarity(crops, (crops + perturbation).clamp(0, 255)).mean().item()
+        similarity = structural_similarity(variations.crops, variations.masked(perturbation)).mean().item()
         if similarity >= settings.ssim_target:
             return perturbation
         perturbation = perturbation * (((1 - settings.ssim_target) / (1 - similarity)) ** 0.5 * 0.999)
@@ -82,7 +85,7 @@ def _draw(available: int, wanted: int, generator: torch.Generator) -> Tensor:
 
 def _gradient(
     perturbation: Tensor,
-    batch: Tensor,
+    batch: Variations,
     ensemble: SurrogateEnsemble,
     *,
     settings: PerturbSettings,
@@ -90,7 +93,7 @@ def _gradient(
 ) -> Tensor:
     """d loss / d perturbation of the ensemble through clipping and misalignment, (1, 3, 112, 112)."""
     leaf = perturbation.clone().requires_grad_(True)
-    seen = misalign((batch + leaf).clamp(0, 255), amount=settings.misalignment, generator=generator)
+    seen = misalign(batch.masked(leaf), amount=settings.misalignment, generator=generator)
     _, gradient = ensemble.gradient(seen)
     (pulled,) = torch.autograd.grad(seen, leaf, grad_outputs=gradient)
     return pulled

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from enroll_service.stages.photometry import vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.stages.variations import Variations
 from enroll_service.stages.warping import WIDE_SIZE, vary_geometry
 
 
@@ -26,8 +26,8 @@ class Synthesizer(Protocol):
         """Name and version, for the mask's record."""
         ...
 
-    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Tensor:
-        """``count`` aligned crops, (count, 3, 112, 112) float32, RGB, 0..255.
+    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Variations:
+        """``count`` variations.
 
         Args:
             wide_crops: one or more (160, 160, 3) uint8 RGB crops of the person, aligned, with a margin of 24 px
@@ -45,7 +45,7 @@ class ElasticSynthesizer:
     def __init__(self, settings: SynthesisSettings) -> None:
         self._settings = settings
 
-    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Tensor:
+    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Variations:
         """See :meth:`Synthesizer.synthesize`."""
         generator = torch.Generator().manual_seed(seed)
         sources = torch.from_numpy(np.stack(wide_crops)).permute(0, 3, 1, 2).float()
@@ -53,4 +53,6 @@ class ElasticSynthesizer:
             raise ValueError(f"wide crops have the shape {tuple(sources.shape[1:])}")
         # Each photo serves equally often.
         chosen = sources[torch.arange(count) % len(sources)]
-        return vary_photometry(vary_geometry(chosen, settings=self._settings, generator=generator), generator=generator)
+        bent = vary_geometry(chosen, settings=self._settings, generator=generator)
+        # The face is bent under the mask, which lies in the aligned crop's frame: no grid.
+        return Variations(vary_photometry(bent, generator=generator))

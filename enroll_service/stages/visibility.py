@@ -6,6 +6,8 @@ from __future__ import annotations
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from enroll_service.stages.variations import Variations
+
 # Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
 # TIP 2004.
 _C1 = (0.01 * 255) ** 2
@@ -60,7 +62,7 @@ def smooth(crops: Tensor, sigma_px: float) -> Tensor:
     return gaussian_blur2d(crops, (side, side), (sigma_px, sigma_px))
 
 
-def tolerance(crops: Tensor, *, texture_px: float) -> Tensor:
+def tolerance(variations: Variations, *, texture_px: float) -> Tensor:
     """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W),
     levels squared.
 
@@ -69,6 +71,6 @@ def tolerance(crops: Tensor, *, texture_px: float) -> Tensor:
     identity is) and narrow on flat skin. Averaged over the variations, since the mask must suit photos that nobody
     has seen.
     """
-    grey = luma(crops)
+    grey = luma(variations.crops)
     variance = (smooth(grey * grey, texture_px) - smooth(grey, texture_px) ** 2).clamp_min(0)
-    return (variance + _C2 / 2).mean(dim=0, keepdim=True)
+    return variations.gathered(variance + _C2 / 2)

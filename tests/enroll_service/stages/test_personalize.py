@@ -10,6 +10,7 @@ import torch
 
 from enroll_service.stages.personalize import measure, quantize, warnings_for
 from enroll_service.stages.recognition import Target, own_identity
+from enroll_service.stages.variations import Variations
 from facecloak.recognizers import OnnxRuntime
 
 
@@ -43,7 +44,7 @@ def test_no_mask_measures_as_no_change(runtime: OnnxRuntime, astronaut_srgb_u8: 
     crop = np.ascontiguousarray(astronaut_srgb_u8[60:172, 170:282].transpose(2, 0, 1)[None], dtype=np.float32)
     near = own_identity(runtime, "mobileface", crop)
     targets = {"mobileface": Target(near=near, far=-near)}
-    held_out = torch.from_numpy(crop.copy())
+    held_out = Variations(torch.from_numpy(crop.copy()))
     nothing = np.zeros((112, 112, 3), np.int8)
     report = measure(nothing, own_crop=crop, held_out=held_out, runtime=runtime, targets=targets)
     assert (report["ssim"], report["psnr_db"], report["max_level"], report["chroma_share"]) == (1.0, None, 0, 0.0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from enroll_service.stages.perturb import damp_chroma, perturb, project
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
 from enroll_service.stages.settings import PerturbSettings
+from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import smooth, structural_similarity
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
@@ -29,7 +30,7 @@ def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: floa
     crops = smooth(torch.rand(2, 3, 112, 112, generator=generator) * 255, 1.5)
     rough = torch.randn(1, 3, 112, 112, generator=generator) * amplitude
     budget = PerturbSettings(ssim_target=target, max_level=cap)
-    kept = project(rough, crops, settings=budget)
+    kept = project(rough, Variations(crops), settings=budget)
     assert float(kept.abs().max()) <= cap + 1e-4
     assert float(structural_similarity(crops, (crops + kept).clamp(0, 255)).mean()) >= target - 0.005
     # The direction is the mask's own business: projection clips and shrinks, it never turns a pixel over.
@@ -39,7 +40,7 @@ def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: floa
 def test_projection_leaves_what_is_within_budget() -> None:
     crops = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(1)) * 255
     small = torch.full((1, 3, 112, 112), 0.25)
-    assert torch.equal(project(small, crops, settings=PerturbSettings()), small)
+    assert torch.equal(project(small, Variations(crops), settings=PerturbSettings()), small)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
@@ -66,7 +67,7 @@ def _learn(
     steps: list[float] = []
     with SurrogateEnsemble(runtime, targets) as ensemble:
         budget = PerturbSettings(iterations=iterations, batch=2)
-        learned = perturb(crops, ensemble, settings=budget, seed=seed, checkpoint=steps.append)
+        learned = perturb(Variations(crops), ensemble, settings=budget, seed=seed, checkpoint=steps.append)
     return learned, steps
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity as reference_similarity
 
+from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import luma, smooth, structural_similarity, tolerance
 
 
@@ -49,7 +50,7 @@ def test_smooth_keeps_the_mean_and_sigma_zero_changes_nothing() -> None:
 def test_tolerance_is_wide_on_texture_and_narrow_on_flat_skin() -> None:
     crops = torch.full((4, 3, 112, 112), 128.0)
     crops[:, :, :, 56:] += 60 * torch.randn(4, 1, 112, 56, generator=torch.Generator().manual_seed(5))
-    budget = tolerance(crops, texture_px=2.0)
+    budget = tolerance(Variations(crops), texture_px=2.0)
     assert budget.shape == (1, 1, 112, 112)
     assert float(budget[..., 80:].mean()) > 10 * float(budget[..., :40].mean())
     assert float(budget.min()) > 0

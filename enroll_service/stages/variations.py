@@ -1,0 +1,70 @@
+"""What stage one hands to stage two: pictures of the person, and how a mask comes to lie on each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facecloak.mask import MASK_SIZE
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Variations:
+    """Aligned crops of one person, and where each of their pixels finds its place in the mask.
+
+    Attributes:
+        crops: (N, 3, 112, 112) float32, RGB 0..255.
+        grids: (N, 112, 112, 2) float32, or None for a mask that lies in the crop's own frame: x and y in the mask of
+            each pixel of a crop, -1 and 1 being the centers of the mask's outermost pixels (`grid_sample` with
+            ``align_corners``). Beyond -1..1 there is no mask.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+
+    crops: Tensor
+    grids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count, *rest = self.crops.shape
+        if rest != [3, MASK_SIZE, MASK_SIZE]:
+            raise ValueError(f"crops have the shape {tuple(self.crops.shape)}")
+        if self.grids is not None and self.grids.shape != (count, MASK_SIZE, MASK_SIZE, 2):
+            raise ValueError(f"grids have the shape {tuple(self.grids.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def chosen(self, indices: Tensor) -> Variations:
+        """The variations at ``indices`` (M,)."""
+        return Variations(self.crops[indices], None if self.grids is None else self.grids[indices])
+
+    def laid(self, change: Tensor) -> Tensor:
+        """A mask's ``change`` (1, C, 112, 112) as it lies on each crop: (N, C, 112, 112), or (1, C, 112, 112) where it
+        lies the same on all. Differentiable."""
+        if self.grids is None:
+            return change
+        return functional.grid_sample(change.expand(len(self), -1, -1, -1), self.grids, align_corners=True)
+
+    def masked(self, change: Tensor) -> Tensor:
+        """The crops with a mask's ``change`` (1, 3, 112, 112) added, clipped to 0..255. Differentiable."""
+        return (self.crops + self.laid(change)).clamp(0, 255)
+
+    def gathered(self, maps: Tensor) -> Tensor:
+        """Mean over the variations of ``maps`` (N, C, 112, 112), each brought to the mask's frame: (1, C, 112, 112).
+
+        A place of the mask that no variation shows gets the mean of all places.
+        """
+        if self.grids is None:
+            return maps.mean(dim=0, keepdim=True)
+        place = torch.zeros(1, *maps.shape[1:], requires_grad=True)
+        with torch.enable_grad():
+            laid = self.laid(place)
+        # Sampling is linear, so its gradient spreads each crop's pixels over the mask with the weights they came by.
+        (total,) = torch.autograd.grad(laid, place, grad_outputs=maps, retain_graph=True)
+        (weight,) = torch.autograd.grad(laid, place, grad_outputs=torch.ones_like(maps))
+        seen = weight > 1e-3
+        return torch.where(seen, total / weight.clamp_min(1e-3), (total[seen].sum() / weight[seen].sum()))
