@@ -17,7 +17,7 @@ import facecloak.cli as cli
 from facecloak.errors import FaceCloakError, InvalidInput
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "onnx", "diffusers", "tritonclient", "skimage", "kornia")
+HEAVY = ("torch", "onnx", "diffusers", "transformers", "accelerate", "tritonclient", "skimage", "kornia")
 # What a machine that only applies masks imports; facecloak.recognizers' enroll-only modules and the evaluation are not.
 BASE = [
     "facecloak", "facecloak.cli", "facecloak.cloak", "facecloak.commands.models", "facecloak.errors", "facecloak.faces",
