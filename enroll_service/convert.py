@@ -93,9 +93,18 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
             "surrogates": list(message.surrogates),
             "similarities": similarities,
             "warnings": list(message.report.warnings),
+            "synthesis": _synthesis_from(message.report.synthesis),
             "photo_count": message.photo_count,
         },
     )
+
+
+def _synthesis_from(message: enroll_pb2.SynthesisReport) -> dict[str, Any]:
+    return {
+        "synthesizer": message.synthesizer,
+        "pictures_drawn": message.pictures_drawn,
+        "pictures_rejected": message.pictures_rejected,
+    }
 
 
 def _report_to(report: Mapping[str, Any]) -> enroll_pb2.EnrollmentReport:
@@ -109,7 +118,20 @@ def _report_to(report: Mapping[str, Any]) -> enroll_pb2.EnrollmentReport:
         if name in pairs
     ]
     return enroll_pb2.EnrollmentReport(
-        ssim=_number(report.get("ssim")), similarities=similarities, warnings=_names(report.get("warnings"))
+        ssim=_number(report.get("ssim")),
+        similarities=similarities,
+        warnings=_names(report.get("warnings")),
+        synthesis=_synthesis_to(report.get("synthesis")),
+    )
+
+
+def _synthesis_to(record: object) -> enroll_pb2.SynthesisReport | None:
+    if not isinstance(record, Mapping):
+        return None
+    return enroll_pb2.SynthesisReport(
+        synthesizer=str(record.get("synthesizer", "")),
+        pictures_drawn=int(_number(record.get("pictures_drawn"))),
+        pictures_rejected=int(_number(record.get("pictures_rejected"))),
     )
 
 

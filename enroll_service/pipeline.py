@@ -18,13 +18,15 @@ from enroll_service.stages.personalize import measure, quantize, warnings_for
 from enroll_service.stages.perturb import perturb
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings
-from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
+from enroll_service.stages.synthesize import Synthesizer
+from enroll_service.stages.synthesizers import build_synthesizer
 from facecloak.anchors import AnchorPool, mirrored, opposite
 from facecloak.faces import FaceFinder
 from facecloak.mask import Mask
 from facecloak.recognizers import RecognizerRuntime
 
 # Where each stage begins on the scale of Progress.fraction: shares of the time that an enrolment takes on two cores.
+_SYNTHESIS_BEGINS = 0.02
 _PERTURB_BEGINS = 0.05
 _PERSONALIZE_BEGINS = 0.97
 
@@ -49,7 +51,7 @@ class Enroller:
         runtime: where the recognizers run.
         finder: finds the faces.
         settings: everything that shapes the mask.
-        synthesizer: stage one; the default is :class:`ElasticSynthesizer`.
+        synthesizer: stage one; by default the one that the settings name.
 
     Raises:
         RecognizerUnknown: a surrogate is not served by ``runtime``.
@@ -67,7 +69,7 @@ class Enroller:
         self._runtime = runtime
         self._finder = finder
         self._settings = settings
-        self._synthesizer = synthesizer or ElasticSynthesizer(settings.synthesis)
+        self._synthesizer = synthesizer or build_synthesizer(settings)
         self._pool = AnchorPool.load(Path(settings.anchors)) if settings.anchors else None
         for name in settings.surrogates:
             runtime.spec(name)
@@ -106,9 +108,14 @@ class Enroller:
 
         tell("synthesize", 0.0, "looking for the face")
         portraits = self._admit(photos)
-        tell("synthesize", 0.02, "making variations")
-        wide_crops = [portrait.wide_srgb_u8 for portrait in portraits]
-        variations = self._synthesizer.synthesize(wide_crops, count=settings.synthesis.variations, seed=seed)
+        tell("synthesize", _SYNTHESIS_BEGINS, "making variations")
+
+        def making(done: float) -> None:
+            tell("synthesize", _SYNTHESIS_BEGINS + done * (_PERTURB_BEGINS - _SYNTHESIS_BEGINS), "making variations")
+
+        variations = self._synthesizer.synthesize(
+            portraits, count=settings.synthesis.variations, seed=seed, checkpoint=making
+        )
         targets = self._targets(portraits, as_crops(variations.crops))
         clock.stage_ends("synthesize")
 
@@ -124,12 +131,21 @@ class Enroller:
         tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
         pixels = quantize(learned)
         held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
-        held_out = self._synthesizer.synthesize(wide_crops, count=_HELD_OUT, seed=held_out_seed)
+        held_out = self._synthesizer.synthesize(
+            portraits,
+            count=_HELD_OUT,
+            seed=held_out_seed,
+            checkpoint=lambda _: tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask"),
+        )
         report = measure(pixels, own_crop=portraits[0].crop, held_out=held_out, runtime=self._runtime, targets=targets)
-        report["warnings"] = warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits])
+        report["warnings"] = [
+            *variations.warnings,
+            *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
+        ]
         clock.stage_ends("personalize")
         report |= {
             "surrogates": list(settings.surrogates),
+            "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
             "photo_count": len(portraits),
             "settings": settings.model_dump(mode="json", exclude={"anchors"}),
             "seconds": clock.seconds,

@@ -19,10 +19,13 @@ from facecloak.errors import FaceCloakError
 PLUGIN_GROUP = "facecloak.commands"
 
 EXTRA_OF_MODULE = {
+    "accelerate": "diffusion",
+    "diffusers": "diffusion",
     "kornia": "enroll",
     "onnx": "enroll",
     "skimage": "enroll",
     "torch": "enroll",
+    "transformers": "diffusion",
     "tritonclient": "triton",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,8 +38,17 @@ class IntakeSettings(_Frozen):
     person lies below it and 3 in 100 of two people above."""
 
 
+class SynthesizerName(StrEnum):
+    """Who makes the variations (`enroll_service.stages.synthesizers` builds them)."""
+
+    ELASTIC = "elastic"
+
+
 class SynthesisSettings(_Frozen):
     """Stage one: how varied the pictures are that the mask is learned on."""
+
+    synthesizer: SynthesizerName = SynthesizerName.ELASTIC
+    """Who makes the variations. elastic: the photo bent and relit, on any CPU."""
 
     variations: int = Field(default=48, ge=1, le=512)
     """Variations made of the enrolled photo(s)."""

@@ -6,12 +6,13 @@ and changes light, color, sharpness and noise as cameras do, on the CPU, in abou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
 from enroll_service.stages.variations import Variations
@@ -26,13 +27,15 @@ class Synthesizer(Protocol):
         """Name and version, for the mask's record."""
         ...
 
-    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Variations:
+    def synthesize(
+        self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
+    ) -> Variations:
         """``count`` variations.
 
         Args:
-            wide_crops: one or more (160, 160, 3) uint8 RGB crops of the person, aligned, with a margin of 24 px
-                around the 112.
+            portraits: one or more photos of the person, reduced to the face.
             seed: same seed, same variations.
+            checkpoint: called with the share done, 0..1, at least every few seconds; raises to stop.
         """
         ...
 
@@ -45,10 +48,14 @@ class ElasticSynthesizer:
     def __init__(self, settings: SynthesisSettings) -> None:
         self._settings = settings
 
-    def synthesize(self, wide_crops: Sequence[np.ndarray], *, count: int, seed: int) -> Variations:
+    def synthesize(
+        self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
+    ) -> Variations:
         """See :meth:`Synthesizer.synthesize`."""
         generator = torch.Generator().manual_seed(seed)
-        sources = torch.from_numpy(np.stack(wide_crops)).permute(0, 3, 1, 2).float()
+        sources = (
+            torch.from_numpy(np.stack([portrait.wide_srgb_u8 for portrait in portraits])).permute(0, 3, 1, 2).float()
+        )
         if sources.shape[1:] != (3, WIDE_SIZE, WIDE_SIZE):
             raise ValueError(f"wide crops have the shape {tuple(sources.shape[1:])}")
         # Each photo serves equally often.

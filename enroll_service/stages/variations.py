@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class Variations:
         grids: (N, 112, 112, 2) float32, or None for a mask that lies in the crop's own frame: x and y in the mask of
             each pixel of a crop, -1 and 1 being the centers of the mask's outermost pixels (`grid_sample` with
             ``align_corners``). Beyond -1..1 there is no mask.
+        record: what the enrollment's report says about how they were made; JSON values.
+        warnings: sentences that the user should see.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -27,6 +30,8 @@ class Variations:
 
     crops: Tensor
     grids: Tensor | None = None
+    record: Mapping[str, int | float | str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count, *rest = self.crops.shape

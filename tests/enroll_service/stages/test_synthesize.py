@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.stages.intake import Portrait
+from enroll_service.stages.settings import StageSettings, SynthesisSettings, SynthesizerName
 from enroll_service.stages.synthesize import ElasticSynthesizer
+from enroll_service.stages.synthesizers import build_synthesizer
+from enroll_service.stages.variations import Variations
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, misalign, vary_geometry
+
+
+def _synthesize(*wide_crops: np.ndarray, count: int, seed: int) -> Variations:
+    portraits = [Portrait(wide_srgb_u8=crop, sharpness=100.0, eye_distance_px=60.0) for crop in wide_crops]
+    return ElasticSynthesizer(SynthesisSettings()).synthesize(
+        portraits, count=count, seed=seed, checkpoint=lambda _: None
+    )
 
 
 @pytest.fixture
@@ -18,7 +28,7 @@ def wide_crop(astronaut_srgb_u8: np.ndarray) -> np.ndarray:
 
 
 def test_variations_have_shape_range_and_variety(wide_crop: np.ndarray) -> None:
-    crops = ElasticSynthesizer(SynthesisSettings()).synthesize([wide_crop], count=5, seed=1).crops
+    crops = _synthesize(wide_crop, count=5, seed=1).crops
     assert crops.shape == (5, 3, 112, 112)
     assert crops.dtype == torch.float32
     assert float(crops.min()) >= 0
@@ -28,15 +38,14 @@ def test_variations_have_shape_range_and_variety(wide_crop: np.ndarray) -> None:
 
 
 def test_same_seed_same_variations_other_seed_others(wide_crop: np.ndarray) -> None:
-    synthesizer = ElasticSynthesizer(SynthesisSettings())
-    first, again, other = (synthesizer.synthesize([wide_crop], count=3, seed=seed).crops for seed in (7, 7, 8))
+    first, again, other = (_synthesize(wide_crop, count=3, seed=seed).crops for seed in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_every_photo_is_used(wide_crop: np.ndarray) -> None:
     dark = np.zeros_like(wide_crop)
-    crops = ElasticSynthesizer(SynthesisSettings()).synthesize([wide_crop, dark], count=4, seed=0).crops
+    crops = _synthesize(wide_crop, dark, count=4, seed=0).crops
     means = crops.mean(dim=(1, 2, 3))
     assert float(means[0]) > 40 > float(means[1])
     assert float(means[2]) > 40 > float(means[3])
@@ -53,7 +62,7 @@ def test_without_elastic_warps_only_the_alignment_varies(wide_crop: np.ndarray) 
 
 def test_wrong_size_is_refused() -> None:
     with pytest.raises(ValueError, match="wide crops"):
-        ElasticSynthesizer(SynthesisSettings()).synthesize([np.zeros((112, 112, 3), np.uint8)], count=1, seed=0)
+        _synthesize(np.zeros((112, 112, 3), np.uint8), count=1, seed=0)
 
 
 def test_misalignment_is_small_differentiable_and_can_be_switched_off() -> None:
@@ -63,3 +72,10 @@ def test_misalignment_is_small_differentiable_and_can_be_switched_off() -> None:
     (gradient,) = torch.autograd.grad(moved.sum(), ramp)
     assert float(gradient.abs().sum()) > 0
     assert misalign(ramp, amount=0, generator=torch.Generator()) is ramp
+
+
+def test_settings_name_the_synthesizer() -> None:
+    chosen = StageSettings(synthesis=SynthesisSettings(synthesizer=SynthesizerName.ELASTIC))
+    assert isinstance(build_synthesizer(chosen), ElasticSynthesizer)
+    with pytest.raises(ValueError, match="elastic"):
+        SynthesisSettings.model_validate({"synthesizer": "nobody"})
