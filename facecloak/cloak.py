@@ -12,11 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.adding import add_mask, add_mask_in_place, square_side_px
+from facecloak.adding import add_in_place, add_mask
 from facecloak.errors import InvalidInput
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, aligning_transform
 from facecloak.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, Photo, PhotoLimits, decode_photo, encode_photo
+from facecloak.placement import place_mask, square_side_px
 from facecloak.stores.errors import MaskNotFound
 
 __all__ = [
@@ -175,7 +176,7 @@ class Cloaker:
             result, mask = self._resolve(subjects[index], search)
             if mask is not None and result.face is not None:
                 cloaked = photo.srgb_u8.copy() if cloaked is None else cloaked
-                add_mask_in_place(cloaked, mask, result.face, strength=self._strength)
+                add_in_place(cloaked, place_mask(mask, result.face, strength=self._strength))
             results[index] = result
             check()
         return CloakResult(
