@@ -24,7 +24,7 @@ class Placement(Protocol):
 
     def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
         """(height, width, 3) float32 RGB levels to add to the part of the photo whose corner is at ``left``, ``top``;
-        zero outside the mask. However the photo is cut into parts, a pixel gets the same change, up to float rounding."""
+        zero outside the mask. However a photo is cut into parts, a pixel gets the same change, but for rounding."""
         ...
 
 
