@@ -75,7 +75,7 @@ class MaskCache:
 
     def probe(self) -> None:
         """Raises unless the store answers."""
-        self._store.probe()
+        self._store.probe_reading()
 
     def _load(self, user_id: str, known: _Entry | None, loading: Future[_Entry]) -> None:
         try:

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from prometheus_client import CollectorRegistry
 
 from apply_service.admission import Admission
 from apply_service.cache import MaskCache
+from apply_service.metrics import ApplyMetrics
 from apply_service.servicer import SERVICE_NAME, ApplyServicer
 from apply_service.settings import ApplySettings
 from facecloak.cloak import Cloaker
@@ -17,6 +17,8 @@ from facecloak.faces import FaceFinder
 from facecloak.v1 import apply_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
+from facecloak_rpc.telemetry import ObservedStore, Telemetry
+from facecloak_rpc.tracing import open_tracer
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Domain:
     cloaker: Cloaker
     finder: FaceFinder
     masks: MaskCache
+    telemetry: Telemetry
 
     def probe(self) -> None:
         """Raises unless store and face finder answer; the first time it warms the finder up."""
@@ -33,24 +36,25 @@ class Domain:
         self.finder.find(np.full((64, 64, 3), 127, np.uint8))
 
 
-def build_domain(settings: ApplySettings, *, registry: CollectorRegistry | None = None) -> Domain:
+def build_domain(settings: ApplySettings) -> Domain:
     """Opens store and face finder. Raises FaceCloakError where a model is missing or the store cannot be used."""
+    telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
     masks = MaskCache(
-        open_configured_store(settings.store),
+        ObservedStore(open_configured_store(settings.store), telemetry),
         bytes_limit=settings.cache_mebibytes * 2**20,
         ttl_seconds=settings.cache_ttl_seconds,
         negative_ttl_seconds=settings.cache_negative_ttl_seconds,
         stale_seconds=settings.cache_stale_seconds,
-        registry=registry or CollectorRegistry(),
+        registry=telemetry.registry,
     )
     finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
-    return Domain(cloaker=Cloaker(finder, masks, limits=settings.photo_limits), finder=finder, masks=masks)
+    cloaker = Cloaker(finder, masks, limits=settings.photo_limits, watch=telemetry.stage)
+    return Domain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
 
 
 def build_apply_server(settings: ApplySettings) -> RpcServer:
     """Builds the server, bound to its port."""
-    registry = CollectorRegistry()
-    domain = build_domain(settings, registry=registry)
+    domain = build_domain(settings)
     executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
     servicer = ApplyServicer(
         domain.cloaker,
@@ -59,13 +63,14 @@ def build_apply_server(settings: ApplySettings) -> RpcServer:
         wait_seconds=settings.admission_seconds,
         stream_depth=settings.stream_depth,
         executor=executor,
+        metrics=ApplyMetrics(domain.telemetry.registry),
     )
     return build_server(
         settings=settings,
         service=SERVICE_NAME,
         add_servicer=lambda server: apply_pb2_grpc.add_ApplyServiceServicer_to_server(servicer, server),
         probe=domain.probe,
-        registry=registry,
+        telemetry=domain.telemetry,
         begin_drain=servicer.begin_drain,
         close=lambda: executor.shutdown(wait=False, cancel_futures=True),
     )

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -18,6 +19,7 @@ import structlog
 from cachetools import TTLCache
 
 from enroll_service.errors import EnrollmentSuperseded, RequestIdReused
+from enroll_service.metrics import EnrollMetrics
 from enroll_service.photo import EnrollmentPhoto
 from facecloak.errors import FaceCloakError
 from facecloak.mask import Mask
@@ -102,8 +104,8 @@ class Job:
         self.result: Enrollment | None = None
         self.error: BaseException | None = None
         self.done = False
-        # The work's log lines carry the id of the call that ordered it.
-        self.log_context = structlog.contextvars.get_contextvars()
+        # The work's log lines carry the id of the call that ordered it, and its spans belong to that call's trace.
+        self.context = copy_context()
         # Read without the lock at every iteration of the learning.
         self.cancelled = threading.Event()
 
@@ -180,12 +182,14 @@ class EnrollmentJobs:
         results_limit: int,
         results_ttl_seconds: float,
         progress_buffer: int = 64,
+        metrics: EnrollMetrics | None = None,
     ) -> None:
         self._work = work
         self._keep = keep
         self._queue_limit = queue_limit
         self._seconds_limit = seconds_limit
         self._progress_buffer = progress_buffer
+        self._metrics = metrics
         self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
@@ -288,8 +292,7 @@ class EnrollmentJobs:
                 if self._retire_if_cancelled(job):
                     continue
                 self._running.add(job)
-            with structlog.contextvars.bound_contextvars(**job.log_context):
-                self._run(job)
+            job.context.run(self._run, job)
 
     def _run(self, job: Job) -> None:
         assert job.order is not None
@@ -327,6 +330,8 @@ class EnrollmentJobs:
         if mask is not None:
             self._typical_seconds += 0.3 * (seconds - self._typical_seconds)
         outcome = "stored" if mask else getattr(job.error, "reason", "INTERNAL")
+        if self._metrics is not None:
+            self._metrics.ended(outcome, seconds=seconds, mask=mask)
         _log.info("enrollment", outcome=outcome, seconds=round(seconds, 2))
 
     def _finish(self, job: Job, *, error: BaseException | None, mask: Mask | None = None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
 
 import numpy as np
 
@@ -12,24 +14,31 @@ from enroll_service.stages.settings import StageSettings
 from facecloak.faces import FaceFinder
 from facecloak.mask import Mask
 from facecloak.recognizers.runtime import RecognizerRuntime
+from facecloak.watch import Watch, unwatched
 
 
 class Learner:
     """The work of an enrollment job. Thread safe, as its parts are."""
 
-    def __init__(self, *, runtime: RecognizerRuntime, finder: FaceFinder, settings: StageSettings) -> None:
+    def __init__(
+        self, *, runtime: RecognizerRuntime, finder: FaceFinder, settings: StageSettings, watch: Watch = unwatched
+    ) -> None:
+        """``watch`` is told of the pipeline's stages."""
         self._runtime = runtime
         self._settings = settings
+        self._watch = watch
         self._enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
         self._warm = False
 
     def learn(self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]) -> Mask:
         """Learns the order's mask. Raises EnrollmentRefused, EnrollmentCancelled, PhotoRefused."""
+        with _Stages(self._watch) as stages:
 
-        def on_progress(event: Progress) -> None:
-            progress(ProgressEvent(Stage(event.stage), event.fraction, event.detail))
+            def on_progress(event: Progress) -> None:
+                stages.at(event.stage)
+                progress(ProgressEvent(Stage(event.stage), event.fraction, event.detail))
 
-        return self._enroller.run(order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed)
+            return self._enroller.run(order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed)
 
     def probe(self) -> None:
         """Runs every surrogate once: a server may call a recognizer ready that does not run.
@@ -48,3 +57,27 @@ class Learner:
     def close(self) -> None:
         """Frees the recognizers."""
         self._runtime.close()
+
+
+class _Stages:
+    """Watches each stage from its first progress to the next one's; all in the thread of the work."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._stage = ""
+        self._open = ExitStack()
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def at(self, stage: str) -> None:
+        """The work is in ``stage`` now."""
+        if stage != self._stage:
+            self._open.close()
+            self._open.enter_context(self._watch(stage))
+            self._stage = stage

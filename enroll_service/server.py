@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Gauge
 
 from enroll_service.enrollments import Enrollments
 from enroll_service.jobs import EnrollmentJobs, Work
 from enroll_service.learning import Learner
+from enroll_service.metrics import EnrollMetrics
 from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
@@ -17,6 +18,8 @@ from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
+from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry
+from facecloak_rpc.tracing import open_tracer
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Domain:
     enrollments: Enrollments
     jobs: EnrollmentJobs
     learner: Learner
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def probe(self) -> None:
         """Raises unless store and recognizers answer."""
@@ -40,17 +44,23 @@ class Domain:
 
 def build_domain(settings: EnrollSettings) -> Domain:
     """Opens store, face finder and recognizers. Raises FaceCloakError where one is missing or cannot be used."""
-    store = open_configured_store(settings.store)
+    telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
+    store = ObservedStore(open_configured_store(settings.store), telemetry)
+    runtime = OnnxRuntime(settings.model_repository, names=settings.stages.surrogates, threads=settings.threads)
     learner = Learner(
-        runtime=OnnxRuntime(settings.model_repository, names=settings.stages.surrogates, threads=settings.threads),
+        runtime=ObservedRuntime(runtime, telemetry, name="onnxruntime"),
         finder=FaceFinder.load(settings.model_repository),
         settings=settings.stages,
+        watch=telemetry.stage,
     )
-    jobs = build_jobs(settings, work=learner.learn, store=store)
-    return Domain(enrollments=build_enrollments(settings, jobs=jobs, store=store), jobs=jobs, learner=learner)
+    jobs = build_jobs(settings, work=learner.learn, store=store, metrics=EnrollMetrics(telemetry.registry))
+    enrollments = build_enrollments(settings, jobs=jobs, store=store)
+    return Domain(enrollments=enrollments, jobs=jobs, learner=learner, telemetry=telemetry)
 
 
-def build_jobs(settings: EnrollSettings, *, work: Work, store: MaskStore) -> EnrollmentJobs:
+def build_jobs(
+    settings: EnrollSettings, *, work: Work, store: MaskStore, metrics: EnrollMetrics | None = None
+) -> EnrollmentJobs:
     """The queue as the settings want it."""
     return EnrollmentJobs(
         work=work,
@@ -60,6 +70,7 @@ def build_jobs(settings: EnrollSettings, *, work: Work, store: MaskStore) -> Enr
         seconds_limit=settings.enrollment_seconds_limit,
         results_limit=settings.results_limit,
         results_ttl_seconds=settings.results_ttl_seconds,
+        metrics=metrics,
     )
 
 
@@ -71,7 +82,7 @@ def build_enrollments(settings: EnrollSettings, *, jobs: EnrollmentJobs, store: 
 def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = None) -> RpcServer:
     """Builds the server, bound to its port; it owns ``domain``, by default what :func:`build_domain` gives."""
     domain = domain or build_domain(settings)
-    registry = CollectorRegistry()
+    registry = domain.telemetry.registry
     for name in ("waiting", "running"):
         gauge = Gauge(f"facecloak_enrollments_{name}", f"Enrollments {name}.", registry=registry)
         gauge.set_function(lambda name=name: getattr(domain.jobs, name))  # type: ignore[misc]
@@ -81,7 +92,7 @@ def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = Non
         service=SERVICE_NAME,
         add_servicer=lambda server: enroll_pb2_grpc.add_EnrollServiceServicer_to_server(servicer, server),
         probe=domain.probe,
-        registry=registry,
+        telemetry=domain.telemetry,
         close=domain.close,
     )
 

@@ -23,6 +23,7 @@ EXTRA_OF_MODULE = {
     "diffusers": "diffusion",
     "kornia": "enroll",
     "onnx": "enroll",
+    "opentelemetry": "otel",
     "skimage": "enroll",
     "torch": "enroll",
     "transformers": "diffusion",

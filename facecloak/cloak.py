@@ -19,6 +19,7 @@ from facecloak.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, Photo, PhotoLimits, decode_photo, encode_photo
 from facecloak.placement import place_mask, square_side_px
 from facecloak.stores.errors import MaskNotFound
+from facecloak.watch import Watch, unwatched
 
 __all__ = [
     "CloakResult",
@@ -136,12 +137,15 @@ class Cloaker:
         limits: PhotoLimits = DEFAULT_LIMITS,
         smallest_face_px: float = SMALLEST_FACE_PX,
         strength: float = 1.0,
+        watch: Watch = unwatched,
     ) -> None:
+        """``watch`` is told of the steps decode, mask, find, add and encode."""
         self._finder = finder
         self._masks = masks
         self._limits = limits
         self._smallest_face_px = smallest_face_px
         self._strength = strength
+        self._watch = watch
 
     def cloak(
         self, data: bytes, subjects: Sequence[Subject], *, check: Callable[[], None] | None = None
@@ -165,7 +169,8 @@ class Cloaker:
                 f"A photo may have 1 to {MAX_SUBJECTS} subjects.", max_subjects=MAX_SUBJECTS, subjects=len(subjects)
             )
         check = check or (lambda: None)
-        photo = decode_photo(data, limits=self._limits)
+        with self._watch("decode"):
+            photo = decode_photo(data, limits=self._limits)
         check()
         for index, subject in enumerate(subjects):
             _check_hint(subject, photo, index=index)
@@ -176,21 +181,25 @@ class Cloaker:
             result, mask = self._resolve(subjects[index], search)
             if mask is not None and result.face is not None:
                 cloaked = photo.srgb_u8.copy() if cloaked is None else cloaked
-                add_in_place(cloaked, place_mask(mask, result.face, strength=self._strength))
+                with self._watch("add"):
+                    add_in_place(cloaked, place_mask(mask, result.face, strength=self._strength))
             results[index] = result
             check()
-        return CloakResult(
-            photo=data if cloaked is None else encode_photo(photo, cloaked),
-            subjects=tuple(results[index] for index in range(len(subjects))),
-        )
+        answers = tuple(results[index] for index in range(len(subjects)))
+        if cloaked is None:
+            return CloakResult(photo=data, subjects=answers)
+        with self._watch("encode"):
+            return CloakResult(photo=encode_photo(photo, cloaked), subjects=answers)
 
     def _resolve(self, subject: Subject, search: _Search) -> tuple[SubjectResult, Mask | None]:
         """The subject's result, and the mask to add where the outcome is CLOAKED."""
         try:
-            mask = self._masks.get(subject.user_id)
+            with self._watch("mask"):
+                mask = self._masks.get(subject.user_id)
         except MaskNotFound:
             return SubjectResult(subject.user_id, Outcome.NO_MASK), None
-        face, outcome = search.face_of(subject)
+        with self._watch("find"):
+            face, outcome = search.face_of(subject)
         if face is None:
             return SubjectResult(subject.user_id, outcome), None
         if square_side_px(face) < self._smallest_face_px:

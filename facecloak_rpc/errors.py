@@ -56,6 +56,11 @@ class CallCancelled(FaceCloakError):
     reason: ClassVar[str] = "CANCELLED"
 
 
+def reason_of(error: BaseException) -> str:
+    """How metrics and traces call an error: its reason, or INTERNAL; never its text, which may quote data."""
+    return error.reason if isinstance(error, FaceCloakError) else FaceCloakError.reason
+
+
 def to_status(error: BaseException, *, request_id: str) -> status_pb2.Status:
     """Returns the status a caller may see for ``error``; the text of an unknown error never gets into it."""
     if isinstance(error, FaceCloakError) and error.code is not ErrorCode.INTERNAL:

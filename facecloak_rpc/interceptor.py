@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.errors import to_status
 from facecloak_rpc.metrics import RpcMetrics
+from facecloak_rpc.tracing import Metadata, Tracer
 
 REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -32,8 +33,9 @@ _log = structlog.get_logger("facecloak.rpc")
 class CallInterceptor(grpc.ServerInterceptor):
     """Wraps the handlers of all services but health and reflection."""
 
-    def __init__(self, metrics: RpcMetrics) -> None:
+    def __init__(self, metrics: RpcMetrics, tracer: Tracer) -> None:
         self._metrics = metrics
+        self._tracer = tracer
         self._changed = threading.Condition()
         self._in_flight = 0
 
@@ -52,27 +54,32 @@ class CallInterceptor(grpc.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith(_INFRASTRUCTURE):
             return handler
-        request_id = _request_id(handler_call_details.invocation_metadata)
+        metadata = tuple(handler_call_details.invocation_metadata or ())
+        request_id = _request_id(metadata)
         if handler.response_streaming:
             inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
             wrap = grpc.stream_stream_rpc_method_handler if handler.request_streaming else (
                 grpc.unary_stream_rpc_method_handler
             )  # fmt: skip
-            behavior: Any = self._streaming(inner, method=method, request_id=request_id)
+            behavior: Any = self._streaming(inner, method=method, metadata=metadata, request_id=request_id)
         else:
             inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
             wrap = grpc.stream_unary_rpc_method_handler if handler.request_streaming else (
                 grpc.unary_unary_rpc_method_handler
             )  # fmt: skip
-            behavior = self._unary(inner, method=method, request_id=request_id)
+            behavior = self._unary(inner, method=method, metadata=metadata, request_id=request_id)
         return wrap(behavior, handler.request_deserializer, handler.response_serializer)
 
-    def _unary(self, inner: Callable[..., Any] | None, *, method: str, request_id: str) -> Callable[..., Any]:
+    def _unary(
+        self, inner: Callable[..., Any] | None, *, method: str, metadata: Metadata, request_id: str
+    ) -> Callable[..., Any]:
         def behavior(request: Any, context: grpc.ServicerContext) -> Any:
             assert inner is not None
             with self._call(context, method=method, request_id=request_id) as call:
                 try:
-                    return inner(request, context)
+                    with self._tracer.call(call.method, metadata, request_id=request_id):
+                        call.bind_trace(self._tracer.trace_id())
+                        return inner(request, context)
                 except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
                     call.refuse(error)
             # Outside the try: abort works by raising.
@@ -80,12 +87,16 @@ class CallInterceptor(grpc.ServerInterceptor):
 
         return behavior
 
-    def _streaming(self, inner: Callable[..., Any] | None, *, method: str, request_id: str) -> Callable[..., Any]:
+    def _streaming(
+        self, inner: Callable[..., Any] | None, *, method: str, metadata: Metadata, request_id: str
+    ) -> Callable[..., Any]:
         def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             assert inner is not None
             with self._call(context, method=method, request_id=request_id) as call:
                 try:
-                    yield from inner(request, context)
+                    with self._tracer.call(call.method, metadata, request_id=request_id):
+                        call.bind_trace(self._tracer.trace_id())
+                        yield from inner(request, context)
                     return
                 except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
                     call.refuse(error)
@@ -95,8 +106,8 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     @contextmanager
     def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:
-        call = _Call(request_id=request_id)
         name = method.lstrip("/")
+        call = _Call(method=name, request_id=request_id)
         started = time.perf_counter()
         self._count(+1)
         context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
@@ -125,11 +136,17 @@ class CallInterceptor(grpc.ServerInterceptor):
 class _Call:
     """How one call ended so far."""
 
-    def __init__(self, *, request_id: str) -> None:
+    def __init__(self, *, method: str, request_id: str) -> None:
+        self.method = method
         self.request_id = request_id
         self.status = status_pb2.Status()
         self.code = "OK"
         self.reason = ""
+
+    def bind_trace(self, trace_id: str) -> None:
+        """Names the trace in the call's log lines; the context is cleared before the next call."""
+        if trace_id:
+            structlog.contextvars.bind_contextvars(trace_id=trace_id)
 
     def refuse(self, error: Exception) -> None:
         self.status = to_status(error, request_id=self.request_id)
@@ -162,8 +179,8 @@ def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> None:
     context.abort_with_status(rpc_status.to_status(status))
 
 
-def _request_id(metadata: Any) -> str:
-    for key, value in metadata or ():
+def _request_id(metadata: Metadata) -> str:
+    for key, value in metadata:
         if key == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
     return uuid.uuid4().hex

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+
+import facecloak
 
 # From a cloaked thumbnail (milliseconds) to an enrollment on a CPU (minutes).
-_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+CALL_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Upper ends of the histograms' buckets, seconds."""
 
 
 class RpcMetrics:
@@ -24,8 +27,12 @@ class RpcMetrics:
         )
         self.seconds = Histogram(
             "facecloak_rpc_seconds", "Time from the start of a call to its end.", ["method"],
-            buckets=_SECONDS_BUCKETS, registry=registry,
+            buckets=CALL_SECONDS_BUCKETS, registry=registry,
         )  # fmt: skip
+        self.ready = Gauge(
+            "facecloak_ready", "1 while everything that the service depends on answers, else 0.", registry=registry
+        )
+        Info("facecloak_build", "The release that runs.", registry=registry).info({"version": facecloak.__version__})
 
 
 def serve_metrics(registry: CollectorRegistry, *, host: str, port: int) -> WSGIServer:

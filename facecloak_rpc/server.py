@@ -14,13 +14,13 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
 from facecloak_rpc.readiness import Readiness
 from facecloak_rpc.settings import RpcSettings
+from facecloak_rpc.telemetry import Telemetry
 
 # After the last call's handler returned, gRPC still has to put its status on the wire.
 _FLUSH_SECONDS = 1.0
@@ -44,7 +44,7 @@ class RpcServer:
     """The port it listens on, also when the settings said 0."""
     interceptor: CallInterceptor
     readiness: Readiness
-    registry: CollectorRegistry
+    telemetry: Telemetry
     begin_drain: Callable[[], None]
     """Called when a stop begins: ends long calls that would otherwise outlast the grace."""
     close: Callable[[], None]
@@ -66,7 +66,7 @@ class RpcServer:
         if self.settings.metrics_port:
             try:
                 self._metrics_server = serve_metrics(
-                    self.registry, host=self.settings.host, port=self.settings.metrics_port
+                    self.telemetry.registry, host=self.settings.host, port=self.settings.metrics_port
                 )
             except OSError as error:
                 raise AddressInUse("the metrics port is taken", port=self.settings.metrics_port) from error
@@ -90,6 +90,7 @@ class RpcServer:
         self.grpc_server.stop(None if hurried else min(_FLUSH_SECONDS, grace))
         stopped.wait(_FLUSH_SECONDS + 1.0)
         self.close()
+        self.telemetry.tracer.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
@@ -123,7 +124,7 @@ def build_server(
     service: str,
     add_servicer: Callable[[grpc.Server], None],
     probe: Callable[[], None],
-    registry: CollectorRegistry,
+    telemetry: Telemetry,
     begin_drain: Callable[[], None] = lambda: None,
     close: Callable[[], None] = lambda: None,
 ) -> RpcServer:
@@ -132,11 +133,13 @@ def build_server(
     Args:
         service: full name of the service, such as ``facecloak.v1.ApplyService``.
         probe: raises unless everything that the service depends on answers.
+        telemetry: whose registry /metrics shows.
 
     Raises:
         AddressInUse: the port is taken or the host is not this machine's.
     """
-    interceptor = CallInterceptor(RpcMetrics(registry))
+    metrics = RpcMetrics(telemetry.registry)
+    interceptor = CallInterceptor(metrics, telemetry.tracer)
     grpc_server = grpc.server(
         # A thread for every call that is let in: one that waits for another's thread could not even be refused.
         ThreadPoolExecutor(max_workers=settings.concurrent_calls_limit, thread_name_prefix="rpc"),
@@ -153,15 +156,17 @@ def build_server(
         port = grpc_server.add_insecure_port(address)
     except RuntimeError as error:
         raise AddressInUse("the server cannot listen at this address", address=address) from error
-    readiness = Readiness(health_servicer, service=service, probe=probe, every_seconds=settings.readiness_seconds)
+    readiness = Readiness(
+        health_servicer, service=service, probe=probe, every_seconds=settings.readiness_seconds, gauge=metrics.ready
+    )
     return RpcServer(
         settings=settings, grpc_server=grpc_server, port=port, interceptor=interceptor, readiness=readiness,
-        registry=registry, begin_drain=begin_drain, close=close,
+        telemetry=telemetry, begin_drain=begin_drain, close=close,
     )  # fmt: skip
 
 
 def _server_options(settings: RpcSettings) -> list[tuple[str, int]]:
-    return [
+    options = [
         ("grpc.max_receive_message_length", settings.message_bytes_limit),
         ("grpc.max_send_message_length", settings.message_bytes_limit),
         ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
@@ -172,3 +177,7 @@ def _server_options(settings: RpcSettings) -> list[tuple[str, int]]:
         # Two servers on one port would share the calls between them without anybody noticing.
         ("grpc.so_reuseport", 0),
     ]
+    if settings.connection_age_seconds:
+        # Spread by 10 % by gRPC itself, so that clients do not all come back at once; calls in flight go on.
+        options.append(("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)))
+    return options

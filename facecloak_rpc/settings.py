@@ -37,6 +37,10 @@ class RpcSettings(BaseSettings):
     keepalive_timeout_seconds: float = Field(default=10.0, gt=0)
     """Gives a connection up when a ping is not answered for this long, seconds."""
 
+    connection_age_seconds: float = Field(default=0.0, ge=0)
+    """Asks a client to connect anew after this long, seconds, once its calls are done, so that clients find servers
+    that came later; 0 never does. Where several servers stand behind one name, 300 is a good start."""
+
     grace_seconds: float = Field(default=30.0, ge=0)
     """Time that calls in flight get to finish after SIGTERM, seconds."""
 
@@ -45,6 +49,13 @@ class RpcSettings(BaseSettings):
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of the Prometheus endpoint /metrics, on the same host; 0 turns it off."""
+
+    trace_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+)?$")
+    """OpenTelemetry collector that takes OTLP over gRPC, such as http://collector:4317; empty: no traces. Needs the
+    extra `otel`."""
+
+    trace_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of traces that are recorded, of those that no caller has begun; a caller's decision is followed."""
 
     log_format: LogFormat = "json"
     """json (one object a line) or console."""

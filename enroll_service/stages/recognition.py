@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,9 @@ class SurrogateEnsemble:
             result = self._runtime.gradient(name, levels, far=target.far, near=target.near)
             return float(result.loss.mean()), result.gradient / max(float(np.abs(result.gradient).mean()), 1e-20)
 
-        answers = list(self._pool.map(ask, self._targets))
+        # Each in a copy of the context, so that the call's trace goes on in the pool's threads.
+        asked = [self._pool.submit(copy_context().run, ask, name) for name in self._targets]
+        answers = [one.result() for one in asked]
         losses = {name: loss for name, (loss, _) in zip(self._targets, answers, strict=True)}
         return losses, torch.from_numpy(np.mean([gradient for _, gradient in answers], axis=0))
 

@@ -43,6 +43,10 @@ class MaskStore(Protocol):
         """Prove that the store can be written and read now; raises :class:`StoreUnavailable`."""
         ...
 
+    def probe_reading(self) -> None:
+        """Prove that the store can be read now, for those who may not write; raises :class:`StoreUnavailable`."""
+        ...
+
 
 def seal_mask(sealer: Sealer, mask: Mask, *, name: str) -> bytes:
     """The object to store for ``mask``."""

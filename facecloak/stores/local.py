@@ -86,6 +86,11 @@ class LocalMaskStore:
             finally:
                 path.unlink(missing_ok=True)
 
+    def probe_reading(self) -> None:
+        """See :class:`facecloak.stores.MaskStore`."""
+        with _failures():
+            next(self._root.iterdir(), None)
+
     def _place(self, user_id: str) -> tuple[str, Path]:
         name = self._sealer.object_name(user_id)
         return name, self._root / name[:2] / f"{name}{_SUFFIX}"

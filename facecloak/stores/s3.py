@@ -128,6 +128,11 @@ class S3MaskStore:
             with _failures():
                 self._client.remove_object(self._bucket, key)
 
+    def probe_reading(self) -> None:
+        """See :class:`facecloak.stores.MaskStore`. Reads an object that is not there: a server that says so has found
+        the bucket, and let us in."""
+        self._read(self._key("probe"))
+
     def _key(self, name: str) -> str:
         return f"{self._prefix}{name}{_SUFFIX}"
 

@@ -47,6 +47,8 @@ class CountingStore:
 
     def probe(self) -> None: ...
 
+    def probe_reading(self) -> None: ...
+
 
 class Setup:
     def __init__(self, *, bytes_limit: int = 2**20) -> None:

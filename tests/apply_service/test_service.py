@@ -364,3 +364,17 @@ def test_the_service_loads_nothing_heavy() -> None:
     code = f"import sys, apply_service.server, apply_service.commands; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_was_done_is_measured(make_service: Callable[..., Any], astronaut_photo: bytes) -> None:
+    service = make_service()
+    for user_id in ("alice", "nobody", "alice"):
+        apply(service, astronaut_photo, user_id)
+    sample = service.server.telemetry.registry.get_sample_value
+    assert sample("facecloak_subjects_total", {"outcome": "CLOAKED"}) == 2
+    assert sample("facecloak_subjects_total", {"outcome": "NO_MASK"}) == 1
+    assert sample("facecloak_photos_total", {"way": "unchanged"}) == 1
+    assert sample("facecloak_mask_lookups_total", {"outcome": "hit"}) == 1
+    for stage in ("mask", "find"):
+        assert sample("facecloak_stage_seconds_count", {"stage": stage}) >= 2
+    assert sample("facecloak_store_seconds_count", {"operation": "get", "outcome": "OK"}) == 1

@@ -47,6 +47,28 @@ def test_a_real_photo_becomes_a_stored_mask(real_service: Any, astronaut_photo: 
     assert stored.enrollment == result
 
 
+def test_an_enrollment_is_measured(real_service: Any, astronaut_photo: bytes) -> None:
+    def value(name: str, **labels: str) -> float:
+        return real_service.domain.telemetry.registry.get_sample_value(name, labels) or 0.0
+
+    watched = [
+        ("facecloak_enrollments_total", {"outcome": "stored"}),
+        ("facecloak_enrollments_total", {"outcome": "NO_FACE"}),
+        ("facecloak_mask_ssim_count", {}),
+        ("facecloak_store_seconds_count", {"operation": "put", "outcome": "OK"}),
+        *(("facecloak_stage_seconds_count", {"stage": stage}) for stage in ("synthesize", "perturb", "personalize")),
+    ]
+    before = [value(name, **labels) for name, labels in watched]
+    list(real_service.enroll("measured", photos=[astronaut_photo]))
+    refused(real_service, jpeg(np.full((400, 400, 3), 90, np.uint8)))
+    gained = [value(name, **labels) - start for (name, labels), start in zip(watched, before, strict=True)]
+    # The refused one got as far as looking for the face.
+    assert gained == [1, 1, 1, 1, 2, 1, 1]
+    gradients = {"recognizer": "mobileface", "call": "gradient", "runtime": "onnxruntime", "outcome": "OK"}
+    assert value("facecloak_recognizer_seconds_count", **gradients) >= 3
+    assert value("facecloak_ready") == 1
+
+
 def test_the_seed_decides_the_mask(real_service: Any, astronaut_photo: bytes) -> None:
     pixels = []
     for user_id, seed in (("a", 5), ("b", 5), ("c", 6)):

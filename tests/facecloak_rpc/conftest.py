@@ -8,11 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import wrappers_pb2
-from prometheus_client import CollectorRegistry
 
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.settings import RpcSettings
+from facecloak_rpc.telemetry import Telemetry
+from facecloak_rpc.tracing import Tracer
 
 SERVICE = "facecloak.test.Echo"
 Behavior = Callable[[str], str]
@@ -27,13 +28,13 @@ class Echo:
         self.server: RpcServer
         self.channel: grpc.Channel
 
-    def start(self, settings: RpcSettings) -> None:
+    def start(self, settings: RpcSettings, *, tracer: Tracer | None = None) -> None:
         self.server = build_server(
             settings=settings,
             service=SERVICE,
             add_servicer=self._add,
             probe=self._probe,
-            registry=CollectorRegistry(),
+            telemetry=Telemetry(tracer=tracer),
         )
         self.server.start()
         assert self.server.readiness.wait_ready(5)

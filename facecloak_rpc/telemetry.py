@@ -1,0 +1,133 @@
+"""What a service measures about its own work: one object, handed to whatever does the work.
+
+:class:`ObservedStore` and :class:`ObservedRuntime` measure a mask store and a recognizer runtime of any kind from
+outside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Histogram
+
+from facecloak.mask import Mask
+from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
+from facecloak.recognizers.spec import RecognizerSpec
+from facecloak.stores import MaskStore
+from facecloak_rpc.errors import reason_of
+from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
+from facecloak_rpc.tracing import Tracer
+
+# A mask from a store beside us takes a millisecond, a gradient of eight crops on a CPU a second.
+_PART_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+Result = TypeVar("Result")
+
+
+class Telemetry:
+    """Times steps, store calls and recognizer calls, as metrics and as spans. Thread safe."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, tracer: Tracer | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self.tracer = tracer or Tracer()
+        self._stage_seconds = Histogram(
+            "facecloak_stage_seconds", "Time of one step of the work on a photo or an enrollment.", ["stage"],
+            buckets=CALL_SECONDS_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self._store_seconds = Histogram(
+            "facecloak_store_seconds", "Time of one call of the mask store, by how it ended.", ["operation", "outcome"],
+            buckets=_PART_SECONDS_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self._recognizer_seconds = Histogram(
+            "facecloak_recognizer_seconds", "Time of one recognizer call: a Triton request, or a run in process.",
+            ["recognizer", "call", "runtime", "outcome"], buckets=_PART_SECONDS_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A :data:`facecloak.watch.Watch`: one step of the work on a photo or an enrollment."""
+        started = time.perf_counter()
+        try:
+            with self.tracer.step(name):
+                yield
+        finally:
+            self._stage_seconds.labels(name).observe(time.perf_counter() - started)
+
+    def store_call(self, operation: str, call: Callable[[], Result]) -> Result:
+        """Makes one call of the mask store."""
+        started, outcome = time.perf_counter(), "OK"
+        try:
+            with self.tracer.step(f"store {operation}"):
+                return call()
+        except Exception as error:
+            outcome = reason_of(error)
+            raise
+        finally:
+            self._store_seconds.labels(operation, outcome).observe(time.perf_counter() - started)
+
+    def recognizer_call(self, recognizer: str, call: str, runtime: str, run: Callable[[], Result]) -> Result:
+        """Runs a recognizer once. ``call`` is embed or gradient, ``runtime`` where it runs."""
+        started, outcome = time.perf_counter(), "OK"
+        try:
+            with self.tracer.step(f"{runtime} {call}", recognizer=recognizer):
+                return run()
+        except Exception as error:
+            outcome = reason_of(error)
+            raise
+        finally:
+            self._recognizer_seconds.labels(recognizer, call, runtime, outcome).observe(time.perf_counter() - started)
+
+
+class ObservedStore:
+    """A :class:`facecloak.stores.MaskStore` whose calls are measured."""
+
+    def __init__(self, store: MaskStore, telemetry: Telemetry) -> None:
+        self._store = store
+        self._call = telemetry.store_call
+
+    def put(self, user_id: str, mask: Mask) -> None:
+        self._call("put", lambda: self._store.put(user_id, mask))
+
+    def get(self, user_id: str) -> Mask:
+        return self._call("get", lambda: self._store.get(user_id))
+
+    def delete(self, user_id: str) -> bool:
+        return self._call("delete", lambda: self._store.delete(user_id))
+
+    def version(self, user_id: str) -> str | None:
+        return self._call("version", lambda: self._store.version(user_id))
+
+    def probe(self) -> None:
+        self._call("probe", self._store.probe)
+
+    def probe_reading(self) -> None:
+        self._call("probe", self._store.probe_reading)
+
+
+class ObservedRuntime:
+    """A :class:`facecloak.recognizers.runtime.RecognizerRuntime` whose calls are measured."""
+
+    def __init__(self, runtime: RecognizerRuntime, telemetry: Telemetry, *, name: str) -> None:
+        """``name`` says where the recognizers run: onnxruntime or triton."""
+        self._runtime = runtime
+        self._call = telemetry.recognizer_call
+        self._name = name
+
+    def names(self) -> tuple[str, ...]:
+        return self._runtime.names()
+
+    def spec(self, name: str) -> RecognizerSpec:
+        return self._runtime.spec(name)
+
+    def embed(self, name: str, crops: np.ndarray) -> np.ndarray:
+        return self._call(name, "embed", self._name, lambda: self._runtime.embed(name, crops))
+
+    def gradient(self, name: str, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray) -> GradientResult:
+        return self._call(name, "gradient", self._name, lambda: self._runtime.gradient(name, crops, far=far, near=near))
+
+    def close(self) -> None:
+        self._runtime.close()
