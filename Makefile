@@ -23,7 +23,7 @@ help:
 # Installing again is needed only when what is installed changes; the code itself is installed in place.
 $(STAMPS)/installed: pyproject.toml setup.py constraints.txt $(shell find protos -name '*.proto')
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[enroll,otel,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[enroll,triton,otel,dev]'
 	@mkdir -p $(STAMPS) && touch $@
 
 venv: $(STAMPS)/installed

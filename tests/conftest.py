@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from facecloak.recognizers.triton.build import BuiltRepository
+    from facecloak.recognizers.triton.install import TritonInstallation
+    from facecloak.recognizers.triton.process import TritonProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,3 +57,60 @@ def astronaut_photo(astronaut_srgb_u8: np.ndarray) -> bytes:
     import simplejpeg
 
     return simplejpeg.encode_jpeg(astronaut_srgb_u8, quality=92, colorspace="RGB")
+
+
+@pytest.fixture(scope="session")
+def triton_installation() -> TritonInstallation:
+    """A real Triton server, brought on first use."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("PyPI has a Triton server for x86-64 Linux only")
+    from facecloak.errors import FaceCloakError
+    from facecloak.recognizers.triton.install import install
+
+    try:
+        return install()
+    except FaceCloakError as error:
+        pytest.fail(f"the Triton server cannot be had: {error.public_message}")
+
+
+@pytest.fixture(scope="session")
+def served_models(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> BuiltRepository:
+    """The quickest two recognizers as Triton serves them; not to be changed."""
+    from facecloak.recognizers.repository import ModelRepository
+    from facecloak.recognizers.triton.build import build_repository
+    from facecloak.recognizers.triton.profiles import CPU
+
+    folder = tmp_path_factory.mktemp("served")
+    names = ["dlib_resnet", "mobileface"]
+    return build_repository(ModelRepository(model_repository), profile=CPU, names=names, output=folder)
+
+
+@pytest.fixture(scope="session")
+def triton_server(
+    triton_installation: TritonInstallation, served_models: BuiltRepository, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonProcess]:
+    """One server for all tests that leave it as it is."""
+    from facecloak.recognizers.triton.process import running_server
+
+    log = tmp_path_factory.mktemp("triton") / "triton.log"
+    with running_server(triton_installation, served_models, log=log) as server:
+        yield server
+
+
+@pytest.fixture
+def start_triton(triton_installation: TritonInstallation, tmp_path: Path) -> Iterator[Callable[..., TritonProcess]]:
+    """Starts servers that a test may stop, kill and start again on the same port."""
+    from facecloak.recognizers.triton.process import start_server
+
+    started: list[TritonProcess] = []
+
+    def start(built: BuiltRepository, *, grpc_port: int = 0, exit_seconds: int = 30) -> TritonProcess:
+        log = tmp_path / "triton.log"
+        started.append(
+            start_server(triton_installation, built, log=log, grpc_port=grpc_port, exit_seconds=exit_seconds)
+        )
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()

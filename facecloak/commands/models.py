@@ -1,4 +1,4 @@
-"""`facecloak models`: bring, add, list and verify recognizers and face finders."""
+"""`facecloak models`: bring, add, list and verify recognizers and face finders; write what Triton serves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from facecloak.recognizers.errors import ModelDamaged, ModelUnsupported, RecognizerUnknown, SpecInvalid
 from facecloak.recognizers.repository import MAX_MODEL_BYTES, ModelRepository
 from facecloak.recognizers.spec import MAX_SPEC_BYTES, RecognizerSpec
+from facecloak.recognizers.triton.profiles import CPU, PROFILES
 
 if TYPE_CHECKING:
     from facecloak.recognizers.importing.pull import PullReport
@@ -142,6 +143,42 @@ def verify(context: click.Context, repository: Path, *, as_json: bool) -> None:
             click.echo(f"{name}: {'intact' if fault is None else fault}")
     if any(fault is not None for fault in faults.values()):
         context.exit(1)
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@_repository_option
+@click.option("--profile", type=click.Choice(list(PROFILES)), default=CPU.name, show_default=True,
+              help="The kind of machine that Triton runs on.")  # fmt: skip
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path),
+              help="Write a repository of its own that holds nothing but what is served.")  # fmt: skip
+@click.option("--instances", type=click.IntRange(1, 64), help="Copies of each graph that run side by side.")
+@click.option("--threads", type=click.IntRange(0, 256), help="CPU threads within one operator; 0 is one a core.")
+@_json_option
+def build(
+    names: tuple[str, ...], repository: Path, *, profile: str, output: Path | None, instances: int | None,
+    threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Write Triton's config.pbtxt for the recognizers NAMES (all if none is given).
+
+    For each recognizer Triton then serves NAME, which embeds, and NAME_grad, which also gives loss and gradient.
+    Start it with --model-control-mode=explicit and one --load-model=... for each name that is printed, or give
+    --output.
+    """
+    from dataclasses import replace
+
+    from facecloak.recognizers.triton.build import build_repository
+
+    chosen = PROFILES[profile]
+    if instances is not None:
+        chosen = replace(chosen, instances=instances)
+    if threads is not None:
+        chosen = replace(chosen, threads=threads)
+    built = build_repository(ModelRepository(repository), profile=chosen, names=names, output=output)
+    if as_json:
+        _print_json({"root": str(built.root), "profile": chosen.name, "models": list(built.models)})
+    else:
+        click.echo(f"{built.root}: {chosen.name} configuration of {', '.join(built.models)}")
 
 
 def _summary(report: PullReport, repository: Path) -> str:

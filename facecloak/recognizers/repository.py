@@ -107,12 +107,12 @@ class ModelRepository:
             gradient_sha256=sha256_hex(gradient) if gradient is not None else "",
             recipe=spec.recipe,
         )
-        _write_atomically(self.model_path(spec.name), model)
+        write_atomically(self.model_path(spec.name), model)
         if gradient is not None:
-            _write_atomically(self.gradient_path(spec.name), gradient)
+            write_atomically(self.gradient_path(spec.name), gradient)
         else:
             self.gradient_path(spec.name).unlink(missing_ok=True)
-        _write_atomically(self.spec_path(spec.name), complete.to_toml().encode("utf-8"))
+        write_atomically(self.spec_path(spec.name), complete.to_toml().encode("utf-8"))
         return complete
 
     @contextmanager
@@ -145,7 +145,7 @@ class ModelRepository:
         return data
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
