@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from facecloak.photos import PhotoLimits
@@ -71,6 +71,16 @@ class ApplySettings(RpcSettings):
     cache_stale_seconds: float = Field(default=300.0, ge=0)
     """While the store does not answer, a cached mask is used for up to this long after it was last confirmed, seconds:
     a photo that goes out uncloaked cannot be called back."""
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> ApplySettings:
+        if self.photo_mebibytes_limit >= self.message_mebibytes_limit:
+            raise ValueError("photo_mebibytes_limit must be below message_mebibytes_limit, or no message holds it")
+        if self.concurrent_calls_limit < self.in_flight_limit + self.streams_limit:
+            raise ValueError("concurrent_calls_limit must be at least in_flight_limit + streams_limit")
+        if self.cache_stale_seconds < self.cache_ttl_seconds:
+            raise ValueError("cache_stale_seconds must not be below cache_ttl_seconds")
+        return self
 
     @property
     def photo_limits(self) -> PhotoLimits:

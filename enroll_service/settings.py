@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from enroll_service.stages.settings import StageSettings
@@ -57,3 +57,11 @@ class EnrollSettings(RpcSettings):
 
     results_ttl_seconds: float = Field(default=3600.0, gt=0)
     """How long it is remembered, seconds."""
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> EnrollSettings:
+        if self.photos_mebibytes_limit >= self.message_mebibytes_limit:
+            raise ValueError("photos_mebibytes_limit must be below message_mebibytes_limit, or no message holds them")
+        if self.concurrent_calls_limit < self.queue_limit + self.workers:
+            raise ValueError("concurrent_calls_limit must be at least queue_limit + workers: who waits holds a call")
+        return self

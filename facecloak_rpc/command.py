@@ -10,24 +10,20 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from facecloak.errors import FaceCloakError, InvalidInput
+from facecloak.errors import FaceCloakError
+from facecloak_rpc.environment import InvalidSettings, refuse_unknown
 from facecloak_rpc.settings import RpcSettings, describe
 
 Settings = TypeVar("Settings", bound=RpcSettings)
-
-
-class InvalidSettings(InvalidInput):
-    """A setting from the environment or the command line is out of its range."""
-
-    reason = "INVALID_SETTINGS"
 
 
 def load_settings(settings_class: type[Settings], /, *, data: Path | None = None, **given: Any) -> Settings:
     """Reads the environment; what is ``given`` and not None goes before it. ``data`` is the store's data folder.
 
     Raises:
-        InvalidSettings: names the first field at fault.
+        InvalidSettings: names the first variable or field at fault.
     """
+    refuse_unknown(settings_class)
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
         settings = settings_class(**overrides)
@@ -38,7 +34,9 @@ def load_settings(settings_class: type[Settings], /, *, data: Path | None = None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise InvalidSettings(f"setting {field}: {first['msg']}", field=field) from error
+        # A contradiction belongs to no one field.
+        where = f"setting {field}: " if field else "settings: "
+        raise InvalidSettings(where + first["msg"].removeprefix("Value error, "), field=field) from error
 
 
 def serve_command(

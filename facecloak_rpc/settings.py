@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facecloak_rpc.logging import LogFormat, LogLevel
@@ -15,7 +15,13 @@ class RpcSettings(BaseSettings):
     """Base of a server's settings. A subclass gives the environment prefix and its own fields."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_nested_delimiter="__", use_attribute_docstrings=True, populate_by_name=True, extra="ignore"
+        frozen=True,
+        env_nested_delimiter="__",
+        # A variable that is set to nothing, as a compose file's ${NAME:-} does, is not set.
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        extra="ignore",
     )
 
     host: str = "127.0.0.1"
@@ -62,6 +68,12 @@ class RpcSettings(BaseSettings):
 
     log_level: LogLevel = "info"
     """Least important level that is logged."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> RpcSettings:
+        if self.port and self.port == self.metrics_port:
+            raise ValueError("port and metrics_port must differ")
+        return self
 
     @property
     def message_bytes_limit(self) -> int:

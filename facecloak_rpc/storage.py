@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from facecloak.stores import MaskStore, S3Connection, Sealer, open_store
 
@@ -40,6 +40,19 @@ class StoreSettings(BaseModel):
 
     s3_region: str = "us-east-1"
     """Region; servers other than AWS take any."""
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> StoreSettings:
+        in_s3 = self.url.startswith("s3://")
+        if self.key is not None and self.key_file is not None:
+            raise ValueError("give key or key_file, not both")
+        if in_s3 and not self.s3_endpoint:
+            raise ValueError("a store in S3 needs s3_endpoint")
+        if self.s3_endpoint and not in_s3:
+            raise ValueError("s3_endpoint is for a url that begins with s3://")
+        if bool(self.s3_access_key) != (self.s3_secret_key is not None):
+            raise ValueError("s3_access_key and s3_secret_key belong together")
+        return self
 
 
 def open_configured_store(settings: StoreSettings) -> MaskStore:
