@@ -21,6 +21,7 @@ from enroll_service.stages.recognition import TYPICAL_SIMILARITY, unit
 from enroll_service.stages.settings import IntakeSettings
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
+from facecloak.faces.align import scale_of, transform_points
 from facecloak.photos import decode_photo
 from facecloak.recognizers import RecognizerRuntime
 
@@ -33,11 +34,14 @@ class Portrait:
         wide_srgb_u8: (160, 160, 3) uint8 RGB: the aligned crop with a margin of 24 px to each side.
         sharpness: variance of the Laplacian of the crop's luma, levels squared.
         eye_distance_px: between the eye centers in the photo.
+        mesh: (468, 3) float64 face mesh, px of the aligned crop with depth away from the camera; None where no mesh is
+            surely the face's.
     """
 
     wide_srgb_u8: np.ndarray
     sharpness: float
     eye_distance_px: float
+    mesh: np.ndarray | None = None
 
     @property
     def crop(self) -> np.ndarray:
@@ -72,7 +76,7 @@ def admit(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: I
             share_inside=round(inside, 2),
             min_share_inside=settings.min_share_inside,
         )
-    portrait = _portrait(srgb_u8, transform, eye_distance)
+    portrait = _portrait(srgb_u8, transform, eye_distance, finder.mesh_of(srgb_u8, face.landmarks))
     if portrait.sharpness < settings.min_sharpness:
         raise FaceBlurred(
             "The face is blurred.",
@@ -141,7 +145,7 @@ def _chosen_face(
     return largest
 
 
-def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, eye_distance: float) -> Portrait:
+def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, eye_distance: float, mesh: np.ndarray | None) -> Portrait:
     wide = transform.copy()
     wide[:, 2] += WIDE_MARGIN
     crop = cv2.warpAffine(
@@ -149,4 +153,6 @@ def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, eye_distance: float) -
     )
     inner = crop[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
     sharpness = float(cv2.Laplacian(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
-    return Portrait(wide_srgb_u8=crop, sharpness=sharpness, eye_distance_px=eye_distance)
+    if mesh is not None:
+        mesh = np.hstack([transform_points(transform, mesh[:, :2]), mesh[:, 2:] * scale_of(transform)])
+    return Portrait(wide_srgb_u8=crop, sharpness=sharpness, eye_distance_px=eye_distance, mesh=mesh)

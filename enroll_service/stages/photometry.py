@@ -29,3 +29,21 @@ def vary_photometry(crops: Tensor, *, generator: torch.Generator) -> Tensor:
     crops = torch.where(draw(0, 1) > 0.6, smooth(crops, 1.0), crops)
     noise = torch.randn(crops.shape, generator=generator) * draw(0, 4)
     return (crops + noise).clamp(0, 255)
+
+
+def relight(crops: Tensor, normals: Tensor, *, generator: torch.Generator) -> Tensor:
+    """The crops (N, 3, H, W), each in its own other light.
+
+    Light from afar on a matt surface is, to a few percent, a quadric of the normal (Ramamoorthi and Hanrahan, "An
+    efficient representation for irradiance environment maps", SIGGRAPH 2001): nine numbers a color, here the change
+    against the photo's light, on a logarithmic scale.
+
+    Args:
+        normals: (N, H, W, 3) of the surfaces; where zero, the light does not change.
+    """
+    x, y, z = normals.movedim(3, 0)
+    basis = torch.stack([x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - normals.square().sum(dim=3)], dim=1)
+    spread = torch.tensor([0.2, 0.14, 0.12, 0.05, 0.05, 0.05, 0.05, 0.03])
+    light = torch.randn(len(crops), 1, 8, generator=generator) * spread
+    tint = 1 + 0.08 * torch.randn(len(crops), 3, 1, generator=generator)
+    return crops * torch.exp(torch.einsum("nck,nkhw->nchw", light * tint, basis))

@@ -42,13 +42,16 @@ class SynthesizerName(StrEnum):
     """Who makes the variations (`enroll_service.stages.synthesizers` builds them)."""
 
     ELASTIC = "elastic"
+    MESH = "mesh"
+    MIXED = "mixed"
 
 
 class SynthesisSettings(_Frozen):
     """Stage one: how varied the pictures are that the mask is learned on."""
 
     synthesizer: SynthesizerName = SynthesizerName.ELASTIC
-    """Who makes the variations. elastic: the photo bent and relit, on any CPU."""
+    """Who makes the variations. elastic: the photo bent and relit, on any CPU. mesh: the head turned, with
+    other expressions, in other light, on any CPU. mixed: half of each."""
 
     variations: int = Field(default=48, ge=1, le=512)
     """Variations made of the enrolled photo(s)."""
@@ -59,6 +62,18 @@ class SynthesisSettings(_Frozen):
 
     rotation_radians: float = Field(default=0.05, ge=0, le=0.5)
     """Largest in-plane rotation left by the alignment."""
+
+    yaw_degrees: float = Field(default=35.0, ge=0, le=60)
+    """How far the mesh is turned to either side, at most; the spread is half of it."""
+
+    pitch_degrees: float = Field(default=20.0, ge=0, le=40)
+    """As ``yaw_degrees``, up and down."""
+
+    roll_degrees: float = Field(default=15.0, ge=0, le=45)
+    """As ``yaw_degrees``, in the image's plane; the alignment takes most of it back."""
+
+    expression: float = Field(default=1.0, ge=0, le=3)
+    """How much the mesh is deformed: 1 as one person's photos differ (see :mod:`facecloak.faces.shape`)."""
 
     mirrored: Share = 0.5
     """Share of the variations that are mirrored."""

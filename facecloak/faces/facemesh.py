@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facecloak.faces.align import inverse_transform, transform_points, warp_crop
+from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
+from facecloak.faces.landmarks import aligned_square
 from facecloak.faces.model import FaceModel
 
 _SIZE = 192
@@ -40,14 +41,30 @@ class FaceMesh:
 
         Faces give 1.0 to three digits, other things below 0.02.
         """
+        mesh, presence = self._infer(srgb_u8, transform)
+        return transform_points(inverse_transform(transform), five_of_mesh(mesh[:, :2])), presence
+
+    def points(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, float]:
+        """All 468 points of the face with these five ``landmarks``, and how surely a face is there, 0..1.
+
+        Points are (468, 3) float64 photo px; the third is depth in px too, growing away from the camera, from a zero
+        that the network chooses. Raises :class:`InvalidLandmarks`.
+        """
+        transform = aligned_square(landmarks, self)
+        mesh, presence = self._infer(srgb_u8, transform)
+        to_photo = inverse_transform(transform)
+        return np.hstack([transform_points(to_photo, mesh[:, :2]), mesh[:, 2:] * scale_of(to_photo)]), presence
+
+    def _infer(self, srgb_u8: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, float]:
+        """(468, 3) float64 in sides of the look, and presence."""
         to_input = transform * _SIZE
         to_input[:, 2] -= 0.5
         crop = warp_crop(srgb_u8, to_input, width=_SIZE, height=_SIZE).astype(np.float32) / 255
         mesh, presence = self._model(crop.transpose(2, 0, 1)[None])
-        points = _five_of_mesh(mesh.reshape(468, 3)[:, :2].astype(np.float64) / _SIZE)
-        return transform_points(inverse_transform(transform), points), float(presence.ravel()[0])
+        return mesh.reshape(468, 3).astype(np.float64) / _SIZE, float(presence.ravel()[0])
 
 
-def _five_of_mesh(points: np.ndarray) -> np.ndarray:
+def five_of_mesh(points: np.ndarray) -> np.ndarray:
+    """The five landmarks (5, 2) among mesh points (468, 2)."""
     eyes = [points[list(_LEFT_EYE)].mean(axis=0), points[list(_RIGHT_EYE)].mean(axis=0)]
     return np.stack([*eyes, points[_NOSE_TIP], points[_LEFT_MOUTH], points[_RIGHT_MOUTH]])

@@ -11,8 +11,8 @@ from facecloak.faces.align import aligning_transform, inverse_transform, scale_o
 from facecloak.faces.blazeface import BlazeFace
 from facecloak.faces.detector import BoxDetector, Detection, search
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks
-from facecloak.faces.face import Box, Face
-from facecloak.faces.facemesh import FaceMesh
+from facecloak.faces.face import Box, Face, checked_landmarks
+from facecloak.faces.facemesh import FaceMesh, five_of_mesh
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
 from facecloak.faces.landmarks import (
@@ -111,6 +111,23 @@ class FaceFinder:
         if points is not None and self._mesh is not None and self._is_stable(copy.srgb_u8, points, self._mesh):
             return _face_of(transform_points(copy.to_photo, points), score=1.0)
         return self._near(photo, direct)
+
+    def mesh_of(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+        """The face mesh of the face with these five ``landmarks``: (468, 3) float64 photo px, see
+        :meth:`FaceMesh.points`; None where there is no mesh network or it does not see the face there.
+
+        Raises :class:`InvalidPixels`, :class:`InvalidLandmarks`.
+        """
+        photo = checked_photo(srgb_u8)
+        given = checked_landmarks(landmarks)
+        if self._mesh is None:
+            return None
+        points, presence = self._mesh.points(photo, given)
+        try:
+            astray = distance_px(unbiased(five_of_mesh(points[:, :2]), self._mesh), given)
+        except InvalidLandmarks:
+            return None
+        return points if presence >= _MIN_PRESENCE and astray <= _MAX_DISAGREEMENT_PX else None
 
     def _is_stable(self, photo: np.ndarray, points: np.ndarray, mesh: FaceMesh) -> bool:
         """Whether landmarks from a box of unknown fit are the face's: a box far off can lead the looks astray."""

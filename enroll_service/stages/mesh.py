@@ -1,0 +1,226 @@
+"""Stage one by a face mesh: the photo as a texture on the head's shape, seen in new poses, with other expressions, from
+another distance and in other light.
+
+The whole crop is one mesh: the face itself, a ring about the head that turns with it (hair, ears, throat) and a border
+that stays, so that the picture has no seams and no holes (after Zhu et al., "Face alignment across large poses: a 3D
+solution", CVPR 2016, who turn photos so to train landmark networks). What the photo does not show because the head is
+turned is taken from the face's other side. How expression changes a face is drawn from how it was seen to change
+between photos of one person (:mod:`facecloak.faces.shape`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from enroll_service.stages.intake import Portrait
+from enroll_service.stages.photometry import relight, vary_photometry
+from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.stages.synthesize import Synthesizer
+from enroll_service.stages.variations import Variations
+from enroll_service.stages.warping import WIDE_MARGIN
+from facecloak.faces import ALIGNED_SIZE, aligning_transform
+from facecloak.faces.align import transform_points
+from facecloak.faces.facemesh import FaceMesh, five_of_mesh
+from facecloak.faces.pose import Pose, fit_pose, rotation_of
+from facecloak.faces.raster import facing, rasterize
+from facecloak.faces.shape import FaceShape, face_shape, with_border
+
+# Of a vertex's normal, how far it must turn to the camera for the photo to show its surface well, and not at all.
+_WELL_SEEN, _UNSEEN = 0.45, 0.15
+# One over the camera's distance in px of the crop, relative to the enrolled photo's camera: 0.004 brings a camera from
+# far away to 40 cm (a face is 82 px and some 14 cm wide).
+_CLOSENESS = (-0.001, 0.004)
+# As two landmark networks differ (see facecloak.faces.finder): 1.2 px over five points and two coordinates.
+_LANDMARK_PX = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A person's head as one photo shows it.
+
+    Attributes:
+        neutral: (504, 3) face and ring, px of the aligned crop, looking straight ahead.
+        pose: brings ``neutral`` to where the photo shows it, px of the aligned crop.
+        well_seen: (528,) 0..1, how well the photo shows each vertex's surface.
+    """
+
+    neutral: np.ndarray
+    pose: Pose
+    well_seen: np.ndarray
+
+    @property
+    def in_photo(self) -> np.ndarray:
+        """(528, 3) all vertices where the photo shows them, px of the aligned crop."""
+        return with_border(self.pose.apply(self.neutral))
+
+
+def head_of(points: np.ndarray, shape: FaceShape) -> Head:
+    """The head whose face has mesh ``points`` (468, 3), px of the aligned crop."""
+    pose = fit_pose(shape.mean.astype(np.float64), points)
+    neutral = shape.with_ring(pose.undo(points))
+    placed = with_border(pose.apply(neutral))
+    towards = -facing(placed, shape.triangles)[:, 2]
+    well_seen = np.clip((towards - _UNSEEN) / (_WELL_SEEN - _UNSEEN), 0, 1)
+    well_seen[len(shape.mean) :] = 1
+    return Head(neutral=neutral, pose=pose, well_seen=well_seen)
+
+
+def vary_head(
+    head: Head,
+    *,
+    count: int,
+    settings: SynthesisSettings,
+    rng: np.random.Generator,
+    rotations: np.ndarray | None = None,
+) -> np.ndarray:
+    """(count, 528, 3) vertices of a head in new poses, px of the aligned crop that a recognizer's aligner would cut.
+
+    Args:
+        rotations: (count, 3, 3) against straight ahead; drawn where None.
+    """
+    shape = face_shape()
+    if rotations is None:
+        rotations = _rotations(count, settings=settings, rng=rng)
+    coefficients = rng.normal(0, settings.expression, (count, len(shape.deformations)))
+    neutral = np.repeat(head.neutral[None], count, axis=0)
+    neutral[:, : len(shape.mean)] += np.tensordot(coefficients, shape.deformations, axes=1)
+    middle = neutral.mean(axis=1, keepdims=True)
+    turned = (neutral - middle) @ rotations.swapaxes(1, 2) * head.pose.scale
+    # Seen from closer, what is nearer to the camera is larger: a nose in a selfie.
+    closeness = rng.uniform(*_CLOSENESS, (count, 1, 1))
+    turned[..., :2] /= 1 + closeness * turned[..., 2:]
+    return _realigned(with_border(turned + head.pose.apply(middle)), rng=rng)
+
+
+def _rotations(count: int, *, settings: SynthesisSettings, rng: np.random.Generator) -> np.ndarray:
+    """(count, 3, 3): normal about straight ahead, within the settings' limits, which are twice as far as the spread."""
+    limits = np.radians([settings.yaw_degrees, settings.pitch_degrees, settings.roll_degrees])
+    angles = np.clip(rng.normal(0, limits / 2, (count, 3)), -limits, limits)
+    return rotation_of(yaw=angles[:, 0], pitch=angles[:, 1], roll=angles[:, 2])
+
+
+def _realigned(vertices: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+    """The vertices moved as an aligner moves the photo, whose landmarks lie a little beside the mesh's."""
+    moved = vertices.copy()
+    for pose in moved:
+        five = five_of_mesh(pose[:, :2]) - FaceMesh.bias
+        five += rng.normal(0, _LANDMARK_PX, five.shape)
+        to_crop = aligning_transform(five)
+        pose[:, :2] = transform_points(to_crop, pose[:, :2])
+        pose[:, 2] *= np.hypot(to_crop[0, 0], to_crop[1, 0])
+    return moved
+
+
+def render(wide_srgb_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The photo's texture on new ``vertices`` (N, 528, 3).
+
+    Returns:
+        Crops (N, 112, 112, 3) float32, and the unit normals (N, 112, 112, 3) of the surfaces in them, zero far from the
+        head.
+    """
+    shape = face_shape()
+    raster = rasterize(vertices, shape.triangles, width=ALIGNED_SIZE, height=ALIGNED_SIZE)
+    own = head.in_photo[:, :2] + WIDE_MARGIN
+    other = own.copy()
+    other[: len(shape.mean)] = own[shape.mirror]
+    hidden = 1 - head.well_seen
+    hidden[: len(shape.mean)] *= head.well_seen[shape.mirror]
+    normals = facing(vertices, shape.triangles)
+    normals[:, len(head.neutral) :] = 0
+    texture = raster.interpolate(np.hstack([own, other, hidden[:, None]]))
+    crops = np.stack([_sampled(wide_srgb_u8, one) for one in texture])
+    return crops, raster.interpolate(normals)
+
+
+def _sampled(wide_srgb_u8: np.ndarray, texture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 of one picture's texture coordinates: of the surface itself and of its mirror image, and the
+    share of the latter."""
+
+    def sample(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return cv2.remap(wide_srgb_u8, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+
+    share = texture[..., 4:].clip(0, 1)
+    picture = sample(texture[..., 0], texture[..., 1])
+    if share.max() > 0.01:
+        picture += share * (sample(texture[..., 2], texture[..., 3]) - picture)
+    return picture
+
+
+class MeshSynthesizer:
+    """Turned, deformed and newly lit pictures of the head in the enrolled photo(s).
+
+    A photo in which the mesh is not surely the face's is left to another synthesizer.
+
+    Args:
+        fallback: takes those photos.
+    """
+
+    identity = "mesh-1"
+
+    def __init__(self, settings: SynthesisSettings, *, fallback: Synthesizer) -> None:
+        self._settings = settings
+        self._fallback = fallback
+
+    def synthesize(
+        self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
+    ) -> Variations:
+        """See :meth:`Synthesizer.synthesize`. ``record`` says how many pictures are whose."""
+        # Each photo serves equally often.
+        wanted = np.bincount(np.arange(count) % len(portraits), minlength=len(portraits))
+        meshless = [portrait for portrait in portraits if portrait.mesh is None]
+        parts, rest = [], 0
+        for index, (portrait, share) in enumerate(zip(portraits, wanted.tolist(), strict=True)):
+            checkpoint(index / len(portraits))
+            if portrait.mesh is None:
+                rest += share
+            elif share:
+                parts.append(self._vary(portrait.wide_srgb_u8, portrait.mesh, count=share, seed=seed + index))
+        warnings: tuple[str, ...] = ()
+        if rest:
+            other = self._fallback.synthesize(meshless, count=rest, seed=seed, checkpoint=checkpoint)
+            parts.append(other.crops)
+            warnings = (*other.warnings, "The face's shape was not found in every photo: its pictures were only bent.")
+        record = {self.identity: count - rest, self._fallback.identity: rest}
+        return Variations(torch.cat(parts), record=record, warnings=warnings)
+
+    def _vary(self, wide_srgb_u8: np.ndarray, mesh: np.ndarray, *, count: int, seed: int) -> Tensor:
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(seed)
+        head = head_of(mesh, face_shape())
+        vertices = vary_head(head, count=count, settings=self._settings, rng=rng)
+        pictures, normals = render(wide_srgb_u8, head, vertices)
+        crops = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        crops = relight(crops, torch.from_numpy(normals), generator=generator)
+        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < self._settings.mirrored
+        crops = torch.where(mirrored, crops.flip(3), crops)
+        return vary_photometry(crops, generator=generator)
+
+
+class MixedSynthesizer:
+    """Half of the pictures by one synthesizer, half by another."""
+
+    def __init__(self, one: Synthesizer, other: Synthesizer) -> None:
+        self._parts = (one, other)
+        self.identity = f"{one.identity}+{other.identity}"
+
+    def synthesize(
+        self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
+    ) -> Variations:
+        """See :meth:`Synthesizer.synthesize`."""
+        made: list[Variations] = []
+        for part, share in zip(self._parts, (count - count // 2, count // 2), strict=True):
+            checkpoint(len(made) / 2)
+            if share:
+                made.append(part.synthesize(portraits, count=share, seed=seed, checkpoint=checkpoint))
+        record: Counter[str] = Counter()
+        for part, variations in zip(self._parts, made, strict=False):
+            record.update(variations.record or {part.identity: len(variations)})
+        warnings = dict.fromkeys(warning for variations in made for warning in variations.warnings)
+        return Variations(torch.cat([variations.crops for variations in made]), record=record, warnings=tuple(warnings))
