@@ -14,8 +14,11 @@ import click
 
 if TYPE_CHECKING:
     from enroll_service.stages import StageSettings
+    from facecloak.evaluation.experiment import Example, Experiment, Round
+    from facecloak.evaluation.judging import Embedder
     from facecloak.evaluation.protocol import Protector
     from facecloak.evaluation.reading import Reader
+    from facecloak.evaluation.remembering import SealedNotes
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -46,23 +49,55 @@ class RoundPlan:
 @click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="A stage setting: perturb.iterations=40."
 )
-@click.option("--platform", "platforms", multiple=True, metavar="NAME", help="What happens to a photo; default jpeg85.")
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME",
+    help="What happens to a photo: the first counts most; `all` is every one. Default jpeg85.",
+)
+@click.option(
+    "--strength",
+    "strengths",
+    multiple=True,
+    type=click.FloatRange(0, 4, min_open=True),
+    metavar="FACTOR",
+    help="Also measure the masks this many times as strong, for the curve against SSIM.",
+)
+@click.option("--extraction", default="", metavar="N,N", help="Also attack by averaging N cloaked photos: 5,20,50.")
+@click.option("--reapply", is_flag=True, help="Also cloak each probe a second time.")
+@click.option("--full", is_flag=True, help="All platforms, strengths 0.5 to 1.5, extraction from 5, 20, 50, --reapply.")
+@click.option(
+    "--compare", type=click.Choice(["reference"]), help="Also measure the published algorithm, as a baseline."
+)
 @click.option("--gallery-photos", default="1,2,3", show_default=True, help="Numbers of each person's gallery photos.")
 @click.option("--probe-photos", default="4,5,6,7", show_default=True, help="Numbers of each person's probes.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of the bootstrap.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Enrollments at once.")
-@click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="Keeps sealed masks; a rerun goes on.")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keeps masks and readings, sealed: an interrupted run goes on, and a second one is quick.",
+)
 @click.option("--enroll-target", metavar="HOST:PORT", help="Running enrollment service, with --apply-target.")
 @click.option("--apply-target", metavar="HOST:PORT", help="Running apply service on the same store.")
 @click.option("--repository", type=_folder, default=Path("model_repository"), show_default=True,
               envvar="FACECLOAK_MODEL_REPOSITORY", help="The folder of models.")  # fmt: skip
 @click.option("--json", "json_path", required=True, type=_file, help="Where the result goes.")
 @click.option("--html", "html_path", type=_file, help="Where a report for people goes.")
+@click.option(
+    "--pictures",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 200),
+    help="Probes shown in the report, worst first. Then it holds people's photos: keep it to yourself.",
+)
 def evaluate(
     *, people: Path, others: Path | None, people_slice: str | None, recognizers: tuple[str, ...],
     surrogates: tuple[str, ...], leave_one_out: bool, overrides: tuple[str, ...], platforms: tuple[str, ...],
+    strengths: tuple[float, ...], extraction: str, reapply: bool, full: bool, compare: str | None,
     gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None, enroll_target: str | None,
-    apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None,
+    apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None, pictures: int,
 ) -> None:  # fmt: skip
     """Measure protection on PEOPLE: enroll one photo of each, cloak others, let unseen recognizers look for them.
 
@@ -70,20 +105,26 @@ def evaluate(
     """
     if bool(enroll_target) != bool(apply_target):
         raise click.UsageError("--enroll-target and --apply-target go together")
-    if enroll_target and (leave_one_out or surrogates or overrides or work):
-        raise click.UsageError("a running service has its own surrogates, settings and store")
+    if enroll_target and (leave_one_out or surrogates or overrides or work or strengths):
+        raise click.UsageError("a running service has its own surrogates, settings, strength and store")
+    if pictures and not html_path:
+        raise click.UsageError("--pictures go into the report: name it with --html")
     from facecloak.evaluation.experiment import Experiment
     from facecloak.evaluation.ledger import write_json
     from facecloak.evaluation.measurement import assemble, describe_data
     from facecloak.evaluation.people import read_others, read_people
     from facecloak.evaluation.protocol import EvaluationProtocol
+    from facecloak.evaluation.remembering import RememberingRuntime
     from facecloak.evaluation.report import as_html, as_markdown
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
     protocol = EvaluationProtocol(
         gallery_photos=_numbers(gallery_photos),
         probe_photos=_numbers(probe_photos),
-        platforms=platforms or ("jpeg85",),
+        platforms=_platforms(("jpeg85", "all") if full and not platforms else platforms or ("jpeg85",)),
+        strengths=strengths or (FULL_STRENGTHS if full and not enroll_target else ()),
+        extraction_photos=_numbers(extraction) if extraction else FULL_EXTRACTION if full else (),
+        reapply=reapply or full,
         seed=seed,
     )
     settings = None if enroll_target else _stage_settings(overrides)
@@ -92,9 +133,12 @@ def evaluate(
     )  # fmt: skip
     chosen = read_people(people, selection=people_slice)
     other_photos = read_others(others)
-    runtime = OnnxRuntime(repository, names={name for plan in plans for name in plan.evaluators}, threads=1)
+    names = {name for plan in plans for name in plan.evaluators}
+    notes = _open_notes(work)
+    runtime: Embedder = OnnxRuntime(repository, names=names, threads=1)
+    runtime = RememberingRuntime(runtime, notes) if notes else runtime
     _refuse_overlap(plans, repository)
-    reader, finders = _open_finders(repository)
+    reader, finders = _open_finders(repository, notes)
 
     def protector_of(plan: RoundPlan) -> Protector:
         if enroll_target and apply_target:
@@ -107,16 +151,32 @@ def evaluate(
         learned = settings.model_copy(update={"surrogates": plan.surrogates})
         return InProcessProtector(model_repository=repository, settings=learned, work=work, jobs=jobs)
 
+    def baseline_of(plan: RoundPlan, experiment: Experiment) -> Protector:
+        from enroll_service.commands.evaluate_reference import ReferenceProtector, surrogate_for
+        from enroll_service.stages import StageSettings
+
+        return ReferenceProtector(
+            model_repository=repository,
+            surrogate=surrogate_for(plan.evaluators, known=plan.surrogates or StageSettings().surrogates),
+            settings=settings or StageSettings(),
+            strangers=experiment.stranger_crops(),
+        )
+
     began = time.perf_counter()
     data = describe_data(chosen, other_photos, protocol=protocol, selection=people_slice)
     photos = len(protocol.gallery_photos) + len(protocol.probe_photos)
+    methods = 2 if compare else 1
+    tries = len(chosen) * bool(protocol.extraction_photos) + protocol.reapply
     totals = {
         "read": len(chosen) * photos + len(other_photos),
-        "enroll": len(chosen) * len(plans),
-        "cloak": len(chosen) * photos * len(plans),
-        "judge": sum(len(plan.evaluators) for plan in plans) * len(protocol.platforms),
+        "enroll": len(chosen) * len(plans) * methods,
+        "cloak": len(chosen) * photos * len(plans) * methods,
+        "judge": sum(len(plan.evaluators) for plan in plans) * len(protocol.platforms) * methods,
+        "try": len(plans) * (tries * methods + len(protocol.strengths)),
     }
-    rounds = []
+    rounds: list[Round] = []
+    baseline: list[Round] = []
+    examples: list[Example] = []
     with _progress(totals) as advance:
         experiment = Experiment(
             protocol=protocol, people=chosen, others=other_photos, runtime=runtime, reader=reader, jobs=jobs,
@@ -125,6 +185,10 @@ def evaluate(
         for plan in plans:
             with contextlib.closing(protector_of(plan)) as protector:
                 rounds.append(experiment.run_round(protector, evaluators=plan.evaluators))
+                examples += rounds[-1].examples[:pictures]
+            if compare:
+                with contextlib.closing(baseline_of(plan, experiment)) as protector:
+                    baseline.append(experiment.run_round(protector, evaluators=plan.evaluators))
     document = assemble(
         experiment=experiment,
         rounds=rounds,
@@ -133,14 +197,15 @@ def evaluate(
         finder=finders | {"clean_photos_by_second": reader.second_used},
         repeat=_command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
                              leave_one_out=leave_one_out, overrides=overrides, others=others is not None,
-                             remote=bool(enroll_target)),
+                             remote=bool(enroll_target), compare=compare),
         seconds=time.perf_counter() - began,
         jobs=jobs,
+        comparison=baseline,
     )  # fmt: skip
     write_json(json_path, document)
     if html_path:
         html_path.parent.mkdir(parents=True, exist_ok=True)
-        html_path.write_text(as_html(document), encoding="utf-8")
+        html_path.write_text(as_html(document, examples=_worst(examples, pictures)), encoding="utf-8")
     click.echo(as_markdown(document))
 
 
@@ -205,13 +270,34 @@ def _stage_settings(overrides: Sequence[str]) -> StageSettings:
         raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _open_finders(repository: Path) -> tuple[Reader, dict[str, Any]]:
+def _worst(examples: Sequence[Example], count: int) -> list[Example]:
+    """Over all rounds; each probe once, where it did worst."""
+    worst: dict[tuple[str, int], Example] = {}
+    for example in sorted(examples, key=lambda example: -example.margin):
+        worst.setdefault((example.photo.clean.owner, example.photo.clean.number), example)
+    return list(worst.values())[:count]
+
+
+def _open_notes(work: Path | None) -> SealedNotes | None:
+    if work is None:
+        return None
+    from facecloak.evaluation.remembering import SealedNotes
+    from facecloak.stores import Sealer
+
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SealedNotes(work / "readings", Sealer.from_key_file(work / "key"))
+
+
+def _open_finders(repository: Path, notes: SealedNotes | None) -> tuple[Reader, dict[str, Any]]:
     """The evaluation's reader, and what the ledger says about its finders."""
-    from facecloak.evaluation.reading import Reader
+    from facecloak.evaluation.reading import Finder, Reader
+    from facecloak.evaluation.remembering import RememberingFinder
     from facecloak.faces import AlternateFaceFinder, FaceFinder
 
-    services = FaceFinder.load(repository, threads=1)
-    finder = AlternateFaceFinder.load(repository, threads=1)
+    services: Finder = FaceFinder.load(repository, threads=1)
+    finder: Finder = AlternateFaceFinder.load(repository, threads=1)
+    if notes:
+        services, finder = RememberingFinder(services, notes), RememberingFinder(finder, notes)
     own, theirs = (dict.fromkeys(item.identity.split("+")) for item in (finder, services))
     return Reader(finder, second=services), {
         "identity": finder.identity,
@@ -221,16 +307,27 @@ def _open_finders(repository: Path) -> tuple[Reader, dict[str, Any]]:
     }
 
 
+FULL_STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
+FULL_EXTRACTION = (5, 20, 50)
+
+
+def _platforms(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in order, each once; `all` stands for every platform."""
+    from facecloak.evaluation.platforms import PLATFORMS
+
+    return tuple(dict.fromkeys(known for name in names for known in (PLATFORMS if name == "all" else (name,))))
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise click.UsageError(f"photo numbers are written 1,2,3, not {text}") from None
+        raise click.UsageError(f"numbers of photos are written 1,2,3, not {text}") from None
 
 
 def _command_line(
     protocol: Any, *, recognizers: Sequence[str], surrogates: Sequence[str], people_slice: str | None,
-    leave_one_out: bool, overrides: Sequence[str], others: bool, remote: bool,
+    leave_one_out: bool, overrides: Sequence[str], others: bool, remote: bool, compare: str | None,
 ) -> str:  # fmt: skip
     """What to type to repeat the measurement; folders are the reader's own."""
     parts = ["facecloak evaluate --people PEOPLE"] + ["--others OTHERS"] * others
@@ -241,6 +338,9 @@ def _command_line(
     parts += [f"--platform {name}" for name in protocol.platforms]
     parts += [f"--gallery-photos {','.join(map(str, protocol.gallery_photos))}"]
     parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
+    parts += [f"--strength {factor:g}" for factor in protocol.strengths]
+    parts += [f"--extraction {','.join(map(str, protocol.extraction_photos))}"] * bool(protocol.extraction_photos)
+    parts += ["--reapply"] * protocol.reapply + [f"--compare {compare}"] * bool(compare)
     return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Mapping
@@ -72,7 +73,6 @@ class InProcessProtector:
         self._store = LocalMaskStore(root / "masks", Sealer.from_key_file(root / "key"))
         self._finder = FaceFinder.load(model_repository, threads=THREADS_PER_ENROLLMENT)
         self._masks: dict[str, Mask] = {}
-        self._cloaker = Cloaker(self._finder, self)
         self._code = _code_digest()
         self._pool = ProcessPoolExecutor(
             max_workers=jobs,
@@ -102,21 +102,32 @@ class InProcessProtector:
     def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         """Learns the mask, or takes the one that an earlier run of the same settings, code and photo left."""
         key = self._key(photo, box)
-        cpu_seconds = None
+        cpu_seconds = memory = None
         try:
             mask, reused = self._store.get(key), True
         except MaskNotFound:
-            data, cpu_seconds = self._pool.submit(_enroll, photo, box).result()
+            data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box).result()
             mask, reused = Mask.from_bytes(data), False
             self._store.put(key, mask)
         self._masks[user] = mask
         # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
         stages = dict(mask.report["seconds"])
-        return EnrollmentReport(seconds=sum(stages.values()), cpu_seconds=cpu_seconds, stages=stages, reused=reused)
+        return EnrollmentReport(
+            seconds=sum(stages.values()),
+            cpu_seconds=cpu_seconds,
+            stages=stages,
+            peak_memory_mebibytes=memory,
+            reused=reused,
+        )
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         """As ApplyCloak does for one subject with a box hint."""
-        result = self._cloaker.cloak(photo, [Subject(user_id=user, box=box)])
+        return self.cloak_at(user, photo, box, strength=1.0)
+
+    def cloak_at(self, user: str, photo: bytes, box: Box, *, strength: float) -> CloakedPhoto:
+        """The same with every level of the mask times `strength`."""
+        cloaker = Cloaker(self._finder, self, strength=strength)
+        result = cloaker.cloak(photo, [Subject(user_id=user, box=box)])
         return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
 
     def get(self, user_id: str) -> Mask:
@@ -189,10 +200,12 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
 
 
-def _enroll(photo: bytes, box: Box | None) -> tuple[bytes, float]:
-    """In a worker: the mask's bytes and the processor time that it took, seconds."""
+def _enroll(photo: bytes, box: Box | None) -> tuple[bytes, float, float]:
+    """In a worker: the mask's bytes, the processor time that it took (s), the process's largest memory (MiB)."""
     if _enroller is None:
         raise CodeChanged("The code changed while the measurement ran: measure from a checkout that stays as it is.")
     began = time.process_time()
     mask = _enroller.run([EnrollmentPhoto(photo, face=box)], progress=lambda progress: None, cancelled=lambda: False)
-    return mask.to_bytes(), time.process_time() - began
+    # Linux counts in KiB.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return mask.to_bytes(), time.process_time() - began, memory

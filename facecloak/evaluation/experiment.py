@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +12,16 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from facecloak.errors import FaceCloakError
+from facecloak.evaluation.delivery import (
+    CleanPhoto,
+    DeliveredPhoto,
+    as_png,
+    change_seen,
+    decode,
+    visibility_summary,
+)
 from facecloak.evaluation.errors import EvaluationInputInvalid
 from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
 from facecloak.evaluation.judging import OTHER, Evidence, Judge, Judgement, Photos
@@ -22,11 +29,11 @@ from facecloak.evaluation.people import Person
 from facecloak.evaluation.platforms import PLATFORMS
 from facecloak.evaluation.protocol import EnrollmentReport, EvaluationProtocol, Protector
 from facecloak.evaluation.reading import Reader, Seen
-from facecloak.evaluation.visibility import Visibility, crop_to_box, visibility
+from facecloak.evaluation.trials import Trials
 
 if TYPE_CHECKING:
-    from facecloak.faces import Box
-    from facecloak.recognizers.runtime import RecognizerRuntime
+    from facecloak.evaluation.judging import Embedder
+    from facecloak.evaluation.visibility import Visibility
 
 Advance = Callable[[str, str], None]
 """(kind of work, whom or what it was about): called after every finished piece, from any thread."""
@@ -36,31 +43,32 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class CleanPhoto:
-    """One photo of an evaluated person before anything is done to it."""
-
-    owner: str
-    number: int
-    data: bytes
-    srgb_u8: np.ndarray
-    seen: Seen
-
-
-@dataclass(frozen=True)
-class DeliveredPhoto:
-    """One photo as the service delivered it."""
-
-    clean: CleanPhoto
-    outcome: str
-    srgb_u8: np.ndarray
-
-
-@dataclass(frozen=True)
 class Round:
-    """What one set of masks came to."""
+    """What one set of masks came to.
+
+    Attributes:
+        judgements: one a platform and evaluator.
+        document: the same and everything else as JSON-able figures.
+        examples: the cloaked probes, those that are recognized most surely first: for a report's pictures, never for
+            the ledger.
+    """
 
     judgements: tuple[Judgement, ...]
     document: dict[str, Any]
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A cloaked probe, and how sure the evaluators of the first platform are of it.
+
+    Attributes:
+        photo: before and after.
+        margin: mean over evaluators of :attr:`Judgement.margins`; above 0 it is recognized.
+    """
+
+    photo: DeliveredPhoto
+    margin: float
 
 
 class Experiment:
@@ -73,7 +81,7 @@ class Experiment:
         runtime: runs the evaluators.
         reader: the evaluation's own finder.
         jobs: threads for what is done a photo or a person; the results do not depend on it.
-        advance: told of every finished piece: "read", "enroll", "cloak", "judge".
+        advance: told of every finished piece: "read", "enroll", "cloak", "judge", "try".
 
     Raises:
         EvaluationInputInvalid: a person without a usable gallery photo or probe.
@@ -85,7 +93,7 @@ class Experiment:
         protocol: EvaluationProtocol,
         people: Sequence[Person],
         others: Sequence[Path],
-        runtime: RecognizerRuntime,
+        runtime: Embedder,
         reader: Reader,
         jobs: int = 1,
         advance: Advance | None = None,
@@ -113,6 +121,11 @@ class Experiment:
         """Photos in the clean gallery."""
         return len(self._gallery) + len(self._others.seen)
 
+    def stranger_crops(self) -> np.ndarray:
+        """The distractors' aligned crops, (N, 3, 112, 112) float32 RGB 0..255."""
+        crops = [seen.crop_u8.transpose(2, 0, 1) for _, seen in self._strangers]
+        return np.stack(crops or [np.zeros((3, 112, 112))]).astype(np.float32)
+
     def run_round(self, protector: Protector, *, evaluators: Sequence[str]) -> Round:
         """Enroll everybody, cloak everything, judge by evaluators that the masks never saw.
 
@@ -133,28 +146,34 @@ class Experiment:
         enrolled = frozenset(reports)
         cloaked_probes = self._cloak(protector, [photo for photo in self._probes if photo.owner in enrolled])
         cloaked_gallery = self._cloak(protector, [photo for photo in self._gallery if photo.owner in enrolled])
-        judgements = []
+        judgements: list[Judgement] = []
+        trials: dict[str, Any] = {}
         for platform in self._protocol.platforms:
             evidence = self._evidence(platform, enrolled, cloaked_probes, cloaked_gallery)
             for evaluator in evaluators:
                 judgements.append(self.judge.judge(evidence, evaluator=evaluator, platform=platform))
                 self._advance("judge", evaluator)
+            if platform == self._protocol.platforms[0]:
+                trials = self._try(protector, evidence, cloaked_probes, judgements=tuple(judgements))
         document = {
             "surrogates": [asdict(identity) for identity in protector.surrogates()],
             "evaluators": [asdict(identity) for identity in identities],
             "service": dict(protector.describe()),
             "enrollment": _enrollment_summary(reports) | {"refused": refused},
+            "cloaking": _cloaking_summary(cloaked_probes + cloaked_gallery),
             "outcomes": dict(sorted(Counter(photo.outcome for photo in cloaked_probes + cloaked_gallery).items())),
             "visibility": self._visibility(protector, cloaked_probes),
             "results": [judgement.document for judgement in judgements],
+            **trials,
         }
-        return Round(judgements=tuple(judgements), document=document)
+        examples = _examples(cloaked_probes, judgements[: len(evaluators)])
+        return Round(judgements=tuple(judgements), document=document, examples=examples)
 
     def _read_clean(self, numbers: Sequence[int]) -> list[CleanPhoto]:
         def read(item: tuple[str, int, Path]) -> CleanPhoto | None:
             owner, number, path = item
             data = path.read_bytes()
-            srgb_u8 = _decode(data)
+            srgb_u8 = decode(data)
             seen = self._reader.see_clean(srgb_u8)
             self._advance("read", path.stem)
             return CleanPhoto(owner=owner, number=number, data=data, srgb_u8=srgb_u8, seen=seen) if seen else None
@@ -172,13 +191,14 @@ class Experiment:
 
     def _read_others(self, paths: Sequence[Path]) -> Photos:
         def read(path: Path) -> Seen | None:
-            seen = self._reader.see_clean(_decode(path.read_bytes()))
+            seen = self._reader.see_clean(decode(path.read_bytes()))
             self._advance("read", path.stem)
             return seen
 
         seen = self._each(read, paths)
         self.left_out += [path.stem for path, item in zip(paths, seen, strict=True) if item is None]
-        usable = tuple(item for item in seen if item is not None)
+        self._strangers = [(path, item) for path, item in zip(paths, seen, strict=True) if item is not None]
+        usable = tuple(item for _, item in self._strangers)
         return Photos(usable, (OTHER,) * len(usable))
 
     def _enroll(
@@ -187,7 +207,7 @@ class Experiment:
         def enroll(person: Person) -> EnrollmentReport | str:
             data = person.enroll_photo.read_bytes()
             # As an uploader would point at themselves: news photos show others too.
-            face = self._reader.person_in(_decode(data))
+            face = self._reader.person_in(decode(data))
             try:
                 outcome: EnrollmentReport | str = protector.enroll(person.name, data, face.box if face else None)
             except FaceCloakError as error:
@@ -204,33 +224,27 @@ class Experiment:
 
     def _cloak(self, protector: Protector, photos: Sequence[CleanPhoto]) -> list[DeliveredPhoto]:
         def cloak(photo: CleanPhoto) -> DeliveredPhoto:
-            cloaked = protector.cloak(photo.owner, photo.data, photo.seen.face.box)
+            began = time.perf_counter()
+            cloaked = protector.cloak(photo.owner, photo.data, photo.box)
+            seconds = time.perf_counter() - began
             self._advance("cloak", photo.owner)
-            return DeliveredPhoto(clean=photo, outcome=cloaked.outcome, srgb_u8=_decode(cloaked.photo))
+            return DeliveredPhoto(photo, cloaked.outcome, cloaked.photo, decode(cloaked.photo), seconds)
 
         return self._each(cloak, photos)
 
     def _visibility(self, protector: Protector, photos: Sequence[DeliveredPhoto]) -> dict[str, Any]:
         """Over the probes that were cloaked: photos left alone would flatter the figure."""
-        from facecloak.faces import aligned_crop
 
         def measure(photo: DeliveredPhoto) -> dict[str, Visibility]:
-            clean, landmarks = photo.clean.srgb_u8, photo.clean.seen.face.landmarks
             # A PNG comes back without loss, so that what differs is the mask alone.
-            lossless = protector.cloak(photo.clean.owner, _png(clean), photo.clean.seen.face.box)
-            masked, box = _decode(lossless.photo), mask_box(landmarks)
-            face, crop = crop_to_box(clean, box), aligned_crop(clean, landmarks)
-            return {
-                "face": visibility(face, crop_to_box(photo.srgb_u8, box)),
-                "crop112": visibility(crop, aligned_crop(photo.srgb_u8, landmarks)),
-                "face_mask_only": visibility(face, crop_to_box(masked, box)),
-                "crop112_mask_only": visibility(crop, aligned_crop(masked, landmarks)),
-            }
+            lossless = protector.cloak(photo.clean.owner, as_png(photo.clean.srgb_u8), photo.clean.box)
+            mask_only = DeliveredPhoto(photo.clean, lossless.outcome, lossless.photo, decode(lossless.photo))
+            return change_seen(photo) | {f"{place}_mask_only": value for place, value in change_seen(mask_only).items()}
 
-        measured = self._each(measure, [photo for photo in photos if photo.outcome == "CLOAKED"])
+        measured = self._each(measure, [photo for photo in photos if photo.is_cloaked])
         places = measured[0] if measured else {}
         return {"photos": len(measured)} | {
-            place: _visibility_summary([item[place] for item in measured]) for place in places
+            place: visibility_summary([item[place] for item in measured]) for place in places
         }
 
     def _evidence(
@@ -250,6 +264,30 @@ class Experiment:
             clean_gallery=own + self._others,
             cloaked_gallery=self._upload(cloaked_gallery, platform) + own.not_of(enrolled) + self._others,
         )
+
+    def _try(
+        self,
+        protector: Protector,
+        evidence: Evidence,
+        cloaked_probes: Sequence[DeliveredPhoto],
+        *,
+        judgements: Sequence[Judgement],
+    ) -> dict[str, Any]:
+        trials = Trials(
+            protocol=self._protocol,
+            judge=self.judge,
+            protector=protector,
+            probes=[photo.clean for photo in cloaked_probes],
+            cloaked=cloaked_probes,
+            uploaded=evidence.cloaked_probes,
+            gallery=evidence.clean_gallery,
+            judgements=judgements,
+            strangers=self._strangers,
+            upload=lambda photos: self._upload(photos, self._protocol.platforms[0]),
+            each=self._each,
+            advance=self._advance,
+        )
+        return trials.document()
 
     def _upload(self, photos: Sequence[CleanPhoto] | Sequence[DeliveredPhoto], platform: str) -> Photos:
         def see(photo: CleanPhoto | DeliveredPhoto) -> Seen:
@@ -274,50 +312,27 @@ REFUSALS = frozenset({"INVALID_ARGUMENT", "FAILED_PRECONDITION"})
 """Codes by which a service refuses a photo; anything else is a fault of the measurement and ends it."""
 
 
-def mask_box(landmarks: np.ndarray) -> Box:
-    """The upright rectangle around the aligned 112 square in the photo: everything that a mask can touch."""
-    from facecloak.faces import ALIGNED_SIZE, Box, aligning_transform, inverse_transform
-
-    # Pixel centers are whole numbers, so the square's outline runs from -0.5 to 111.5.
-    low, high = -0.5, ALIGNED_SIZE - 0.5
-    corners = np.array([[low, low, 1], [high, low, 1], [high, high, 1], [low, high, 1]])
-    points = corners @ inverse_transform(aligning_transform(landmarks)).T
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-    return Box(float(left), float(top), float(right - left), float(bottom - top))
-
-
 def _clean(photo: CleanPhoto | DeliveredPhoto) -> CleanPhoto:
     return photo.clean if isinstance(photo, DeliveredPhoto) else photo
 
 
-def _decode(data: bytes) -> np.ndarray:
-    from facecloak.photos import decode_photo
-
-    return decode_photo(data).srgb_u8
-
-
-def _png(srgb_u8: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(srgb_u8).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+def _examples(photos: Sequence[DeliveredPhoto], judgements: Sequence[Judgement]) -> tuple[Example, ...]:
+    """Worst first: a probe that every evaluator still recognizes with a wide margin."""
+    margins = [fmean(float(judgement.margins[index]) for judgement in judgements) for index in range(len(photos))]
+    examples = [Example(photo, margin) for photo, margin in zip(photos, margins, strict=True)]
+    return tuple(sorted(examples, key=lambda example: -example.margin))
 
 
-def _visibility_summary(values: Sequence[Visibility]) -> dict[str, float | int]:
-    return {
-        "ssim_mean": round(fmean(value.ssim for value in values), 4),
-        "ssim_median": round(median(value.ssim for value in values), 4),
-        "ssim_lowest": round(min(value.ssim for value in values), 4),
-        "psnr_db_mean": round(fmean(value.psnr_db for value in values), 2),
-        "rms_change_levels_mean": round(fmean(value.rms_change_levels for value in values), 2),
-        "largest_change_levels": max(value.largest_change_levels for value in values),
-        "chroma_rms_levels_mean": round(fmean(value.chroma_rms_levels for value in values), 3),
-        "chroma_share_mean": round(fmean(value.chroma_share for value in values), 3),
-    }
+def _cloaking_summary(photos: Sequence[DeliveredPhoto]) -> dict[str, Any]:
+    """Time of one ApplyCloak, wall, as the caller sees it."""
+    seconds = [photo.seconds for photo in photos]
+    return {"photos": len(photos), "milliseconds_median": round(1000 * median(seconds), 1)} if photos else {"photos": 0}
 
 
 def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
     seconds = [report.seconds for report in reports.values()]
     cpu_seconds = [report.cpu_seconds for report in reports.values() if report.cpu_seconds is not None]
+    memory = [report.peak_memory_mebibytes for report in reports.values() if report.peak_memory_mebibytes is not None]
     stages = sorted({stage for report in reports.values() for stage in report.stages})
     return {
         "people": len(reports),
@@ -325,6 +340,7 @@ def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
         "seconds_median": round(median(seconds), 2),
         "seconds_largest": round(max(seconds), 2),
         "cpu_seconds_median": round(median(cpu_seconds), 2) if cpu_seconds else None,
+        "peak_memory_mebibytes": round(max(memory)) if memory else None,
         "seconds_median_by_stage": {
             stage: round(median(report.stages.get(stage, 0.0) for report in reports.values()), 2) for stage in stages
         },

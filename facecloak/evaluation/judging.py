@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from facecloak.evaluation.metrics import Tally, figure, protected_at
+from facecloak.evaluation.metrics import Tally, figure, margins_of, protected_at
 from facecloak.evaluation.protocol import EvaluationProtocol, Pairing
 from facecloak.evaluation.reading import Seen, embed
 
 if TYPE_CHECKING:
-    from facecloak.recognizers.runtime import RecognizerRuntime
+    from facecloak.recognizers.spec import RecognizerSpec
+
+
+class Embedder(Protocol):
+    """What the evaluation needs of a recognizer runtime."""
+
+    def spec(self, name: str) -> RecognizerSpec: ...
+
+    def embed(self, name: str, crops: np.ndarray) -> np.ndarray: ...
+
 
 OTHER = ""
 """Owner of every distractor: no evaluated person has an empty name."""
@@ -73,6 +82,8 @@ class Judgement:
         evaluator, platform: names.
         control: rank -> tally of the uncloaked probes.
         tallies: (pairing, rank) -> tally.
+        margins: (n,) of each cloaked probe against the clean gallery, how much nearer the nearest photo of the owner is
+            than that of anybody else, in cosine: above 0 the probe is recognized.
         document: the same as JSON-able figures.
     """
 
@@ -80,6 +91,7 @@ class Judgement:
     platform: str
     control: dict[int, Tally] = field(default_factory=dict)
     tallies: dict[tuple[Pairing, int], Tally] = field(default_factory=dict)
+    margins: np.ndarray = field(default_factory=lambda: np.zeros(0))
     document: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +102,7 @@ class Judge:
         people: all evaluated people, in the order of every tally.
     """
 
-    def __init__(self, runtime: RecognizerRuntime, *, protocol: EvaluationProtocol, people: Sequence[str]) -> None:
+    def __init__(self, runtime: Embedder, *, protocol: EvaluationProtocol, people: Sequence[str]) -> None:
         self._runtime = runtime
         self._protocol = protocol
         self._people = tuple(people)
@@ -111,6 +123,7 @@ class Judge:
             Pairing.BOTH_CLOAKED: (cloaked, cloaked_gallery, worn, evidence.cloaked_probes.missed),
         }
         result = Judgement(evaluator=evaluator, platform=platform)
+        result.margins = margins_of(cloaked, owners, gallery=clean_gallery, gallery_owners=plain)
         figures: dict[str, dict[str, Any]] = {str(pairing): {} for pairing in Pairing}
         for rank in self._protocol.ranks:
             protected = protected_at(clean, owners, gallery=clean_gallery, gallery_owners=plain, rank=rank)
@@ -141,6 +154,19 @@ class Judge:
             "people": self._each_person(result),
         }
         return result
+
+    def probes(
+        self, probes: Photos, gallery: Photos, *, evaluator: str, control: Mapping[int, Tally]
+    ) -> dict[str, Any]:
+        """PSR and gain of some probes against a gallery that is known already."""
+        rows = self._embed(evaluator, probes)
+        known = self._embed(evaluator, gallery, keep=True)
+        figures: dict[str, Any] = {}
+        for rank, before in control.items():
+            protected = protected_at(rows, probes.owners, gallery=known, gallery_owners=gallery.owners, rank=rank)
+            tally = Tally.of(protected, probes.owners, people=self._people)
+            figures |= {f"psr_at_{rank}": self._figure(tally), f"gain_at_{rank}": self._figure(tally, minus=before)}
+        return figures
 
     def mean(self, judgements: Sequence[Judgement]) -> dict[str, Any]:
         """The mean over judgements (one a round), people resampled together."""

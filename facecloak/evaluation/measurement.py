@@ -11,6 +11,7 @@ from facecloak.evaluation.experiment import Experiment, Round
 from facecloak.evaluation.ledger import SCHEMA, provenance
 from facecloak.evaluation.people import Person, digest_of_photos
 from facecloak.evaluation.protocol import EvaluationProtocol, Pairing
+from facecloak.evaluation.trials import removed_share
 from facecloak.evaluation.visibility import SSIM_DESCRIPTION
 
 
@@ -39,6 +40,56 @@ def mean_over_rounds(experiment: Experiment, rounds: Sequence[Round]) -> dict[st
     }
 
 
+def worst_platform(mean: dict[str, Any], *, first: str, rank: int) -> dict[str, Any]:
+    """The platform after which least is gained, and what share that is of the gain after the first one."""
+    gains = {
+        platform: figures["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]
+        for platform, figures in mean.items()
+    }
+    worst = min(gains, key=lambda platform: gains[platform]["value"])
+    whole = gains[first]["value"]
+    share = round(gains[worst]["value"] / whole, 4) if whole > 0 else None
+    return {"platform": worst, "gain": gains[worst], "share_of_first": share}
+
+
+def mean_of_trials(rounds: Sequence[dict[str, Any]], *, rank: int) -> dict[str, Any]:
+    """The trials' gains and visibility over all rounds' evaluators; what an attack removed, of the mean gain."""
+
+    def gain(entries: Sequence[dict[str, Any]]) -> float:
+        return fmean(entry[f"gain_at_{rank}"]["value"] for item in entries for entry in item["evaluators"].values())
+
+    def ssim(entries: Sequence[dict[str, Any]]) -> float | None:
+        return _mean_visibility(entries, "face")
+
+    plain = fmean(
+        result["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
+        for item in rounds
+        for result in item["results"]
+        if result["platform"] == item["results"][0]["platform"]
+    )
+    found: dict[str, Any] = {}
+    if all("strengths" in item for item in rounds):
+        columns = list(zip(*(item["strengths"] for item in rounds), strict=True))
+        found["strengths"] = [
+            {"strength": column[0]["strength"], "ssim_face": ssim(column), f"gain_at_{rank}": round(gain(column), 4)}
+            for column in columns
+        ]
+    if all("reapplied" in item for item in rounds):
+        column = [item["reapplied"] for item in rounds]
+        found["reapplied"] = {"ssim_face": ssim(column), f"gain_at_{rank}": round(gain(column), 4)}
+    if all("extraction" in item for item in rounds):
+        found["extraction"] = {}
+        for attacker, counts in rounds[0]["extraction"]["attackers"].items():
+            found["extraction"][attacker] = {}
+            for count in counts:
+                left = gain([{"evaluators": item["extraction"]["attackers"][attacker][count]} for item in rounds])
+                found["extraction"][attacker][count] = {
+                    f"gain_at_{rank}": round(left, 4),
+                    f"removed_at_{rank}": removed_share(plain, left),
+                }
+    return found
+
+
 def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform: str, rank: int) -> dict[str, Any]:
     """The few numbers that a table shows."""
     figures = mean[platform]
@@ -51,6 +102,8 @@ def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform
         "ssim_face": _mean_visibility(rounds, "face"),
         "ssim_crop112": _mean_visibility(rounds, "crop112"),
         "enrollment_seconds_median": round(fmean(item["enrollment"]["seconds_median"] for item in rounds), 1),
+        "both_cloaked_gain": figures["pairings"][str(Pairing.BOTH_CLOAKED)][f"gain_at_{rank}"],
+        "worst_platform": worst_platform(mean, first=platform, rank=rank),
         "people_refused": sorted({name for item in rounds for name in item["enrollment"]["refused"]}),
     }
 
@@ -65,10 +118,12 @@ def assemble(
     repeat: str,
     seconds: float,
     jobs: int,
+    comparison: Sequence[Round] = (),
 ) -> dict[str, Any]:
     """The document of the ledger.
 
     Args:
+        comparison: rounds of another method under the same evaluators, platforms and people.
         data: from :func:`describe_data`.
         finder: the evaluation's finders, by role.
         repeat: a command line that repeats the measurement, without paths of this machine.
@@ -77,10 +132,13 @@ def assemble(
     """
     documents = [round_.document for round_ in rounds]
     mean = mean_over_rounds(experiment, rounds)
+    rank = protocol.ranks[0]
+    compared = [round_.document for round_ in comparison]
+    compared_mean = mean_over_rounds(experiment, comparison)
     return {
         "schema": SCHEMA,
         "repeat": repeat,
-        "headline": headline(mean, documents, platform=protocol.platforms[0], rank=protocol.ranks[0]),
+        "headline": headline(mean, documents, platform=protocol.platforms[0], rank=rank),
         **provenance(),
         "protocol": protocol.as_json(),
         "data": data | {"gallery_photos": experiment.gallery_size, "left_out": sorted(experiment.left_out)},
@@ -97,8 +155,19 @@ def assemble(
         "seconds": round(seconds, 1),
         "jobs": jobs,
         "mean": mean,
+        "trials": mean_of_trials(documents, rank=rank),
         "rounds": documents,
-    }
+    } | (
+        {
+            "comparison": {
+                "headline": headline(compared_mean, compared, platform=protocol.platforms[0], rank=rank),
+                "mean": compared_mean,
+                "rounds": compared,
+            }
+        }
+        if comparison
+        else {}
+    )
 
 
 def _mean_visibility(rounds: Sequence[dict[str, Any]], place: str) -> float | None:

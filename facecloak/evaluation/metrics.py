@@ -65,6 +65,17 @@ def protected_at(
     return strangers_ahead >= rank
 
 
+def margins_of(
+    probes: np.ndarray, probe_owners: Sequence[str], *, gallery: np.ndarray, gallery_owners: Sequence[str]
+) -> np.ndarray:
+    """(P,) cosine to the nearest gallery photo of the owner, less that to the nearest of anybody else; -1..1 each."""
+    similarity = np.asarray(probes, np.float64) @ np.asarray(gallery, np.float64).T
+    own = np.asarray(probe_owners, object)[:, None] == np.asarray(gallery_owners, object)[None, :]
+    nearest_own = np.where(own, similarity, -1.0).max(axis=1)
+    nearest_other = np.where(own, -1.0, similarity).max(axis=1)
+    return np.asarray(nearest_own - nearest_other)
+
+
 @dataclass(frozen=True)
 class Tally:
     """Counts a person: in `hits[i]` of `trials[i]` probes the thing happened to person i.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from facecloak.evaluation.errors import EvaluationInputInvalid
 from facecloak.evaluation.guard import RecognizerIdentity
@@ -18,6 +18,10 @@ from facecloak.evaluation.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from facecloak.faces import Box
+
+
+MAX_STRENGTH = 4.0
+"""Largest factor on a mask that a measurement tries."""
 
 
 class Pairing(StrEnum):
@@ -38,6 +42,9 @@ class EvaluationProtocol:
             photo is neither.
         platforms: names out of PLATFORMS, what happens to a photo before it is judged.
         ranks: k of PSR@k.
+        strengths: factors on the mask for the curve of protection against visibility.
+        extraction_photos: how many cloaked photos an attacker averages, see :mod:`facecloak.evaluation.extraction`.
+        reapply: cloak each probe a second time, too.
         resamples: bootstrap resamples of people.
         seed: of the bootstrap.
     """
@@ -46,6 +53,9 @@ class EvaluationProtocol:
     probe_photos: tuple[int, ...] = (4, 5, 6, 7)
     platforms: tuple[str, ...] = ("jpeg85",)
     ranks: tuple[int, ...] = (1, 5)
+    strengths: tuple[float, ...] = ()
+    extraction_photos: tuple[int, ...] = ()
+    reapply: bool = False
     resamples: int = 2000
     seed: int = 1
 
@@ -54,6 +64,10 @@ class EvaluationProtocol:
             raise EvaluationInputInvalid("a measurement needs gallery photos and probes")
         if set(self.gallery_photos) & set(self.probe_photos):
             raise EvaluationInputInvalid("a photo cannot be both in the gallery and a probe")
+        if any(not 0 < strength <= MAX_STRENGTH for strength in self.strengths):
+            raise EvaluationInputInvalid(f"a strength is above 0 and at most {MAX_STRENGTH:g}")
+        if any(count < 2 for count in self.extraction_photos):
+            raise EvaluationInputInvalid("an extraction averages at least two photos")
         unknown = [name for name in self.platforms if name not in PLATFORMS]
         if unknown or not self.platforms:
             raise EvaluationInputInvalid(
@@ -79,12 +93,14 @@ class EnrollmentReport:
         seconds: wall time of learning the mask; for a mask that was reused, what it took when it was made.
         cpu_seconds: processor time of the same, which a busy machine changes little; None where it is not known.
         stages: wall time by stage, where the service tells.
+        peak_memory_mebibytes: largest resident memory of the process that learned it; None where it is not known.
         reused: the mask was already in the evaluation's own sealed work folder.
     """
 
     seconds: float
     cpu_seconds: float | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_mebibytes: float | None = None
     reused: bool = False
 
 
@@ -128,3 +144,12 @@ class Protector(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ScalableProtector(Protocol):
+    """A protector that can also lay a mask on thicker or thinner than it was made."""
+
+    def cloak_at(self, user: str, photo: bytes, box: Box, *, strength: float) -> CloakedPhoto:
+        """As :meth:`Protector.cloak`, every level of the mask times `strength`."""
+        ...

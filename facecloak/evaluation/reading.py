@@ -11,8 +11,8 @@ import numpy as np
 from facecloak.evaluation.platforms import Platform
 
 if TYPE_CHECKING:
+    from facecloak.evaluation.judging import Embedder
     from facecloak.faces import Face
-    from facecloak.recognizers.runtime import RecognizerRuntime
 
 MIDDLE_TOLERANCE = 0.25
 """A photo's person is the largest face whose center lies at most this share of the shorter side from the middle."""
@@ -97,7 +97,7 @@ class Reader:
         return Seen(crop_u8=aligned_crop(result, landmarks), face=known, found_afresh=False)
 
 
-def embed(runtime: RecognizerRuntime, name: str, crops_u8: Sequence[np.ndarray]) -> np.ndarray:
+def embed(runtime: Embedder, name: str, crops_u8: Sequence[np.ndarray]) -> np.ndarray:
     """Aligned crops (n of (112, 112, 3) uint8) as (n, D) float32 unit embeddings, in small batches."""
     batches = []
     for start in range(0, len(crops_u8), EMBED_BATCH):

@@ -16,7 +16,7 @@ import click
 from facecloak.evaluation.errors import EvaluationInputInvalid
 from facecloak.evaluation.ledger import read_ledger
 from facecloak.evaluation.protocol import Pairing
-from facecloak.evaluation.report import share_with_range
+from facecloak.evaluation.report import share_with_range, trial_sentences
 
 BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"
@@ -53,10 +53,13 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
     many = len(protocol["platforms"]) > 1
     for round_ in document["rounds"]:
         learned = ", ".join(identity["name"] for identity in round_["surrogates"])
-        for result in round_["results"]:
+        # With many platforms, each judge's own rows would fill a page: they are in the file.
+        for result in round_["results"][: len(round_["evaluators"])]:
             rows.append(_row([_label(result["evaluator"], result["platform"], many=many), learned], result, ranks))
     for platform, mean in document["mean"].items():
         rows.append(_row([_label("**mean**", platform, many=many), ""], mean, ranks))
+    for platform, mean in document.get("comparison", {"mean": {}})["mean"].items():
+        rows.append(_row([_label("published algorithm, mean", platform, many=many), "one recognizer"], mean, ranks))
     probes = len(protocol["probe_photos"])
     refused = len(headline["people_refused"])
     models = list(
@@ -74,6 +77,7 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
         "In brackets: 95 % bootstrap interval over people. One enrollment took "
         f"{headline['enrollment_seconds_median']} s on one core ({document['machine']['processor']}).",
     ]
+    sentences += [sentence for sentence in trial_sentences(document) if sentence]
     table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return "\n".join(sentences) + "\n\n" + "\n".join(f"| {line} |" for line in table)
 

@@ -1,15 +1,19 @@
 """A measurement for people: a short markdown table, and one HTML file that needs nothing beside it.
 
-Reports hold figures, never pictures: the photos of a measurement belong to the people on them.
+The figures are the ledger's. Pictures are in a page only where the caller hands examples over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from facecloak.evaluation.pictures import examples_html, strength_curve_svg
 from facecloak.evaluation.protocol import Pairing
+
+if TYPE_CHECKING:
+    from facecloak.evaluation.experiment import Example
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
@@ -19,6 +23,8 @@ th:first-child,td:first-child{text-align:left}
 th{font-weight:600}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
 dt{color:#5b6675}dd{margin:0;overflow-wrap:anywhere}
+figure{margin:1rem 0}figure img{margin-right:4px;image-rendering:pixelated}
+figcaption,.axis{font-size:.85em;fill:currentColor}
 .note{color:#5b6675}.range{color:#5b6675;font-size:.85em;white-space:nowrap}svg{vertical-align:middle}
 @media(prefers-color-scheme:dark){body{color:#e6eaf0;background:#14181f}th,td{border-color:#333b47}
 dt,.note,.range{color:#9aa5b4}}
@@ -40,12 +46,17 @@ def as_markdown(document: Mapping[str, Any]) -> str:
     for row in _rows(document, rank):
         lines.append("| " + " | ".join(row) + " |")
     headline = document["headline"]
-    lines += ["", _visibility_sentence(headline), _refused_sentence(headline)]
-    return "\n".join(line for line in lines if line is not None).strip() + "\n"
+    lines += ["", _visibility_sentence(headline), *trial_sentences(document)]
+    lines.append(_refused_sentence(headline))
+    return "\n".join(line for line in lines if line or line == "").strip() + "\n"
 
 
-def as_html(document: Mapping[str, Any]) -> str:
-    """A self-contained page; every text out of the document is escaped."""
+def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) -> str:
+    """A self-contained page; every text out of the document is escaped.
+
+    Args:
+        examples: shown as pictures; a page with any is not for committing.
+    """
     headline, protocol, data = document["headline"], document["protocol"], document["data"]
     first_rank = protocol["ranks"][0]
     git = document.get("git") or {}
@@ -66,10 +77,17 @@ def as_html(document: Mapping[str, Any]) -> str:
         f"adds {escape(share_with_range(headline['gain']))}. In brackets: 95 % bootstrap interval over people.</p>",
         f"<p>{escape(_visibility_sentence(headline))}</p>",
     ]
-    if refused := _refused_sentence(headline):
-        body.append(f"<p>{escape(refused)}</p>")
+    for sentence in (*trial_sentences(document), _refused_sentence(headline)):
+        body.append(f"<p>{escape(sentence)}</p>" if sentence else "")
+    if curve := (document.get("trials") or {}).get("strengths"):
+        baseline = (document.get("comparison") or {}).get("headline")
+        body.append("<h2>Protection against visibility</h2>")
+        body.append(strength_curve_svg(curve, rank=int(first_rank), baseline=baseline))
+    if examples:
+        body.append(examples_html(examples))
     for rank in protocol["ranks"]:
         body.append(_table(document, int(rank)))
+    body.append(_extraction_table(document, int(first_rank)))
     body.append(_visibility_table(document))
     body.append("<h2>Each person</h2>" + _people_table(document))
     body.append("<h2>Conditions</h2><dl>")
@@ -93,6 +111,8 @@ def _rows(document: Mapping[str, Any], rank: int) -> list[list[str]]:
             rows.append([result["evaluator"], result["platform"], *_figures(result, rank), cosine])
     for platform, mean in document["mean"].items():
         rows.append(["mean", platform, *_figures(mean, rank), ""])
+    for platform, mean in (document.get("comparison") or {"mean": {}})["mean"].items():
+        rows.append(["published algorithm, mean", platform, *_figures(mean, rank), ""])
     return rows
 
 
@@ -104,6 +124,57 @@ def _figures(result: Mapping[str, Any], rank: int) -> list[str]:
         share_with_range(pairings[str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]),
         share_with_range(pairings[str(Pairing.BOTH_CLOAKED)][f"psr_at_{rank}"]),
     ]
+
+
+def _extraction_table(document: Mapping[str, Any], rank: int) -> str:
+    attackers = (document.get("trials") or {}).get("extraction") or {}
+    if not attackers:
+        return ""
+    counts = list(next(iter(attackers.values())))
+    head = "".join(f"<th>{escape(count)} photos</th>" for count in counts)
+    rows = ""
+    for attacker, figures in attackers.items():
+        cells = "".join(f"<td>{escape(_removed(figures[count], rank))}</td>" for count in counts)
+        rows += f"<tr><td>{escape(attacker)}</td>{cells}</tr>"
+    return (
+        f"<h2>Taking the mask off</h2><table><tr><th>attacker</th>{head}</tr>{rows}</table>"
+        f"<p class=note>PSR@{rank} above uncloaked photos that is left, and the share that the attack removed. Blind: "
+        "cloaked photos only. Pairs: the same photos uncloaked, too. Sorted pairs: also knows that there are several "
+        "masks and tells them apart.</p>"
+    )
+
+
+def _removed(figures: Mapping[str, Any], rank: int) -> str:
+    removed = figures[f"removed_at_{rank}"]
+    return f"{figures[f'gain_at_{rank}']:.2f}" + ("" if removed is None else f" ({removed:.0%} removed)")
+
+
+def _worst_platform_sentence(document: Mapping[str, Any]) -> str:
+    worst = document["headline"].get("worst_platform")
+    if not worst or len(document["protocol"]["platforms"]) < 2:
+        return ""
+    share = "" if worst["share_of_first"] is None else f", {worst['share_of_first']:.0%} of that after the first"
+    return f"After the worst platform, {worst['platform']}, the cloak adds {share_with_range(worst['gain'])}{share}."
+
+
+def trial_sentences(document: Mapping[str, Any]) -> list[str]:
+    """What was measured beyond the table: the worst platform, attacks, the other method."""
+    rank, trials = document["protocol"]["ranks"][0], document.get("trials") or {}
+    sentences = [_worst_platform_sentence(document)]
+    for attacker, figures in (trials.get("extraction") or {}).items():
+        told = ", ".join(f"{count} photos {_removed(entry, rank)}" for count, entry in figures.items())
+        if told:
+            sentences.append(f"Extraction, {attacker}: the cloak still adds {told}.")
+    if again := trials.get("reapplied"):
+        sentences.append(
+            f"Cloaked twice: the cloak adds {again[f'gain_at_{rank}']:.2f}, SSIM {again['ssim_face']:.3f}."
+        )
+    if compared := (document.get("comparison") or {}).get("headline"):
+        sentences.append(
+            f"The published algorithm on the same photos and judges: {share_with_range(compared['gain'])} at SSIM "
+            f"{compared['ssim_face']:.3f}."
+        )
+    return sentences
 
 
 def _table(document: Mapping[str, Any], rank: int) -> str:

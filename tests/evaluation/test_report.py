@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
 import json
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from facecloak.evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
 from facecloak.evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
@@ -92,6 +96,48 @@ def test_the_page_is_whole_and_needs_nothing_else(document: dict[str, Any]) -> N
     assert not [value for name, value in page.attributes if name in ("src", "href")]
     assert "judge_too" in page.text
     assert "0.50 [" in page.text
+
+
+def test_a_page_shows_pictures_only_where_examples_are_handed_over(
+    people: tuple[Person, ...], others: tuple[Path, ...], document: dict[str, Any]
+) -> None:
+    assert "data:image" not in as_html(document)
+    round_ = experiment_of(people, others).run_round(Painter({**COLORS, "ann": STRANGERS["x"]}), evaluators=["judge"])
+    page = Page(as_html(document, examples=round_.examples[:2]))
+    pictures = [value for name, value in page.attributes if name == "src"]
+    assert len(pictures) == 2 * 3
+    before, after, difference = (decoded(picture) for picture in pictures[:3])
+    # Bob, who is left as he is: nothing changed but by the JPEG's rounding, and the difference is grey.
+    assert before.shape == after.shape == difference.shape
+    assert abs(int(np.median(difference)) - 128) <= 8
+    assert "worst first" in page.text
+
+
+def decoded(picture: str | None) -> np.ndarray:
+    kind, _, data = str(picture).partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def test_the_curve_and_the_attack_are_told(document: dict[str, Any]) -> None:
+    told = copy.deepcopy(document)
+    told["trials"] = {
+        "strengths": [
+            {"strength": 0.5, "ssim_face": 0.96, "gain_at_1": 0.25},
+            {"strength": 1.0, "ssim_face": 0.88, "gain_at_1": 0.75},
+        ],
+        "extraction": {"pairs": {"5": {"gain_at_1": 0.1, "removed_at_1": 0.8}}},
+        "reapplied": {"ssim_face": 0.8, "gain_at_1": 0.9},
+    }
+    told["comparison"] = {"headline": told["headline"] | {"ssim_face": 0.85}, "mean": told["mean"], "rounds": []}
+    page = Page(as_html(told))
+    assert page.tags.count("circle") == 2
+    assert "80% removed" in page.text
+    assert "published algorithm" in page.text
+    assert "nan" not in as_html(told).lower().replace("nana", "")
+    text = as_markdown(told)
+    assert "Cloaked twice: the cloak adds 0.90, SSIM 0.800." in text
+    assert "published algorithm, mean" in text
 
 
 def test_names_cannot_inject_markup(document: dict[str, Any]) -> None:

@@ -1,0 +1,119 @@
+"""The published algorithm in the services' place, for `facecloak evaluate --compare reference`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages import StageSettings
+from facecloak.cloak import Cloaker, Subject
+from facecloak.evaluation import reference
+from facecloak.evaluation.guard import RecognizerIdentity
+from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak.faces import Box, FaceFinder
+from facecloak.mask import Mask
+from facecloak.recognizers.onnx_runtime import OnnxRuntime
+from facecloak.stores import MaskNotFound
+
+
+class ReferenceProtector:
+    """Learns by :mod:`facecloak.evaluation.reference` against one surrogate and cloaks as ApplyCloak does.
+
+    Args:
+        model_repository: where recognizers and finders are.
+        surrogate: the one recognizer that is learned against; the published code uses an ArcFace.
+        settings: for intake, variations and seed; the rest is published.
+        strangers: aligned crops (N, 3, 112, 112) float32 of other people, out of whom far and near identities come.
+    """
+
+    def __init__(
+        self, *, model_repository: Path, surrogate: str, settings: StageSettings, strangers: np.ndarray
+    ) -> None:
+        self._runtime = OnnxRuntime(model_repository, names=[surrogate], threads=1)
+        self._surrogate = surrogate
+        self._settings = settings
+        self._finder = FaceFinder.load(model_repository, threads=1)
+        self._others = self._runtime.embed(surrogate, strangers)
+        self._masks: dict[str, Mask] = {}
+        self._cloaker = Cloaker(self._finder, self)
+
+    def surrogates(self) -> tuple[RecognizerIdentity, ...]:
+        """The one."""
+        return (RecognizerIdentity.of(self._runtime.spec(self._surrogate)),)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The published settings."""
+        return {
+            "path": "facecloak.evaluation.reference: the published algorithm restated, delivered by our Cloaker",
+            "settings": {
+                "passes": reference.PASSES,
+                "images": 1 + reference.VARIATIONS,
+                "step_levels": reference.STEP_LEVELS,
+                "learned_levels": reference.LEARNED_LEVELS,
+                "applied_levels": reference.APPLIED_LEVELS,
+                "patch_levels": reference.PATCH_LEVELS,
+                "identities": len(self._others),
+            },
+            "finder": self._finder.identity,
+        }
+
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+        """Raises EnrollmentRefused."""
+        from enroll_service.stages.intake import admit
+        from enroll_service.stages.recognition import as_crops, own_identity
+        from enroll_service.stages.synthesize import ElasticSynthesizer
+
+        began, cpu_began = time.perf_counter(), time.thread_time()
+        portrait = admit(EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake)
+        synthesizer = ElasticSynthesizer(self._settings.synthesis)
+        variations = synthesizer.synthesize(
+            [portrait.wide_srgb_u8], count=reference.VARIATIONS, seed=self._settings.seed
+        )
+        far, near = reference.far_and_near(own_identity(self._runtime, self._surrogate, portrait.crop), self._others)
+        pixels = reference.reference_pixels(
+            np.concatenate([portrait.crop, as_crops(variations.crops)]),
+            runtime=self._runtime,
+            surrogate=self._surrogate,
+            far=far,
+            near=near,
+            seed=self._settings.seed,
+        )
+        self._masks[user] = Mask.new(pixels, seed=self._settings.seed)
+        return EnrollmentReport(seconds=time.perf_counter() - began, cpu_seconds=time.thread_time() - cpu_began)
+
+    def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
+        """As ApplyCloak does for one subject with a box hint."""
+        result = self._cloaker.cloak(photo, [Subject(user_id=user, box=box)])
+        return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
+
+    def get(self, user_id: str) -> Mask:
+        """The mask source of the cloaker."""
+        try:
+            return self._masks[user_id]
+        except KeyError:
+            raise MaskNotFound("The user has no mask.") from None
+
+    def close(self) -> None:
+        """Frees the recognizer."""
+        self._runtime.close()
+
+
+def surrogate_for(evaluators: Sequence[str], *, known: Sequence[str]) -> str:
+    """The recognizer that the published algorithm learns against where `evaluators` judge: fr_feature, the one of
+    ArcFace's kind, if it does not judge, and otherwise the first that does not.
+
+    Raises:
+        ValueError: all of `known` judge.
+    """
+    free = [name for name in known if name not in evaluators]
+    if not free:
+        raise ValueError("every surrogate judges")
+    return _PUBLISHED_KIND if _PUBLISHED_KIND in free else free[0]
+
+
+_PUBLISHED_KIND = "fr_feature"

@@ -1,0 +1,162 @@
+"""What a measurement tries beyond its platforms: other strengths, the cloak twice, and taking it off again.
+
+All of it on the protocol's first platform, against the clean gallery, by the round's evaluators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from facecloak.evaluation.delivery import CleanPhoto, DeliveredPhoto, change_seen, decode, visibility_summary
+from facecloak.evaluation.extraction import Attacker, estimated_residual, known_residual, remover
+from facecloak.evaluation.judging import Judge, Judgement, Photos
+from facecloak.evaluation.platforms import PLATFORMS
+from facecloak.evaluation.protocol import EvaluationProtocol, Pairing, Protector, ScalableProtector
+from facecloak.evaluation.reading import Seen
+
+Evidence = Mapping[tuple[Attacker, int], list[Seen]]
+
+
+class Each(Protocol):
+    """Does work on items, several at once, and gives the results in order."""
+
+    def __call__(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """The trials of one round.
+
+    Attributes:
+        probes: the enrolled people's clean probes.
+        cloaked: the same, as delivered at the service's own strength.
+        uploaded: `cloaked` after the first platform, as recognizers get them.
+        gallery: the clean gallery.
+        judgements: of the first platform, one an evaluator.
+        strangers: photos of others, on which an attacker sees a user's cloak as well as on the user's own.
+        upload: puts delivered photos through the first platform.
+    """
+
+    protocol: EvaluationProtocol
+    judge: Judge
+    protector: Protector
+    probes: Sequence[CleanPhoto]
+    cloaked: Sequence[DeliveredPhoto]
+    uploaded: Photos
+    gallery: Photos
+    judgements: Sequence[Judgement]
+    strangers: Sequence[tuple[Path, Seen]]
+    upload: Callable[[Sequence[DeliveredPhoto]], Photos]
+    each: Each
+    advance: Callable[[str, str], None]
+
+    def document(self) -> dict[str, Any]:
+        """Everything that the protocol asks for, as JSON figures."""
+        found: dict[str, Any] = {}
+        if self.protocol.strengths and isinstance(self.protector, ScalableProtector):
+            found["strengths"] = [self._at_strength(strength, self.protector) for strength in self.protocol.strengths]
+        if self.protocol.reapply:
+            found["reapplied"] = self._reapplied()
+        if self.protocol.extraction_photos:
+            found["extraction"] = self._extraction()
+        return found
+
+    def _at_strength(self, strength: float, protector: ScalableProtector) -> dict[str, Any]:
+        def cloak(photo: CleanPhoto) -> DeliveredPhoto:
+            cloaked = protector.cloak_at(photo.owner, photo.data, photo.box, strength=strength)
+            return DeliveredPhoto(photo, cloaked.outcome, cloaked.photo, decode(cloaked.photo))
+
+        delivered = self.each(cloak, self.probes)
+        self.advance("try", f"strength {strength}")
+        return {"strength": strength, **self._seen(delivered), "evaluators": self._judged(self.upload(delivered))}
+
+    def _reapplied(self) -> dict[str, Any]:
+        """The cloaked photo uploaded and cloaked a second time."""
+
+        def cloak(photo: DeliveredPhoto) -> DeliveredPhoto:
+            again = self.protector.cloak(photo.clean.owner, photo.data, photo.clean.box)
+            return DeliveredPhoto(photo.clean, again.outcome, again.photo, decode(again.photo))
+
+        delivered = self.each(cloak, self.cloaked)
+        self.advance("try", "cloaked twice")
+        return {**self._seen(delivered), "evaluators": self._judged(self.upload(delivered))}
+
+    def _extraction(self) -> dict[str, Any]:
+        owners = list(dict.fromkeys(self.uploaded.owners))
+        attacked = dict(zip(owners, self.each(self._attacked, owners), strict=True))
+        attackers: dict[str, dict[str, Any]] = {}
+        counts = [
+            count
+            for count in self.protocol.extraction_photos
+            if all((Attacker.PAIRS, count) in evidence for evidence in attacked.values())
+        ]
+        for attacker in Attacker:
+            attackers[str(attacker)] = {}
+            for count in counts:
+                parts = {owner: iter(attacked[owner][attacker, count]) for owner in owners}
+                seen = tuple(next(parts[owner]) for owner in self.uploaded.owners)
+                attackers[str(attacker)][str(count)] = self._judged(Photos(seen, self.uploaded.owners))
+        return {
+            "photos": "other people's photos cloaked with the user's mask stand in for the user's own, of which there "
+            "are too few: what is subtracted is the mask, whatever face is under it",
+            "photo_counts_left_out": [count for count in self.protocol.extraction_photos if count not in counts],
+            "attackers": attackers,
+        }
+
+    def _attacked(self, owner: str) -> Evidence:
+        """One person's probes after each attack; counts of photos that are not to be had are left out."""
+        from facecloak.faces import aligned_crop
+
+        platform = PLATFORMS[self.protocol.platforms[0]]
+        known: list[np.ndarray] = []
+        estimated: list[np.ndarray] = []
+        for path, seen in self.strangers:
+            if len(known) == max(self.protocol.extraction_photos):
+                break
+            data = path.read_bytes()
+            cloaked = self.protector.cloak(owner, data, seen.face.box)
+            if not cloaked.is_cloaked:
+                continue
+            pixels = decode(cloaked.photo)
+            landmarks = platform.move(seen.face.landmarks, width=pixels.shape[1], height=pixels.shape[0])
+            crop = aligned_crop(platform.process(pixels), landmarks)
+            known.append(known_residual(crop, seen.crop_u8))
+            estimated.append(estimated_residual(crop))
+        probes = [seen for seen, of in zip(self.uploaded.seen, self.uploaded.owners, strict=True) if of == owner]
+        results: dict[tuple[Attacker, int], list[Seen]] = {}
+        for count in self.protocol.extraction_photos:
+            if count > len(known):
+                continue
+            for attacker in Attacker:
+                residuals = estimated if attacker is Attacker.BLIND else known
+                remove = remover(attacker, residuals[:count])
+                results[attacker, count] = [Seen(remove(seen.crop_u8), seen.face, seen.found_afresh) for seen in probes]
+        self.advance("try", owner)
+        return results
+
+    def _judged(self, probes: Photos) -> dict[str, Any]:
+        """By evaluator: PSR, gain, and the share of the plain cloak's gain that is gone."""
+        figures = {}
+        for judgement in self.judgements:
+            figures[judgement.evaluator] = entry = self.judge.probes(
+                probes, self.gallery, evaluator=judgement.evaluator, control=judgement.control
+            )
+            for rank in self.protocol.ranks:
+                plain = judgement.document["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
+                entry[f"removed_at_{rank}"] = removed_share(plain, entry[f"gain_at_{rank}"]["value"])
+        return figures
+
+    def _seen(self, delivered: Sequence[DeliveredPhoto]) -> dict[str, Any]:
+        measured = self.each(change_seen, [photo for photo in delivered if photo.is_cloaked])
+        places = measured[0] if measured else {}
+        return {"visibility": {place: visibility_summary([item[place] for item in measured]) for place in places}}
+
+
+def removed_share(plain_gain: float, gain_left: float) -> float | None:
+    """How much of a protection is gone, 0..1 (below 0 where it grew); None where there was none."""
+    return round(1 - gain_left / plain_gain, 4) if plain_gain > 0 else None
