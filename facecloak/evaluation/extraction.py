@@ -2,16 +2,14 @@
 
 Three attackers, from weak to strong. All know how faces are aligned (it is public), none has the mask or the key:
 
-- ``blind`` has N cloaked photos and nothing else. The residual is estimated: the photo less its own non-local means
-  [1]. Texture of the face stays in it and averages out only slowly.
+- ``blind`` has N cloaked photos, and public photos of other people. The residual is estimated: the cloaked crop's
+  detail (less its own Gaussian blur) above the detail that faces have in common. The rest averages out slowly.
 - ``pairs`` has N photos both cloaked and as they were before (a platform that saw the uploads, friends who have the
   originals). The residual is the mask itself plus coding noise.
 - ``sorted pairs`` also knows that a user has several masks: residuals are sorted into groups that correlate, and from
   each photo under attack the group's mean is taken that fits the photo's own estimated residual best.
 
 The residuals' mean is subtracted from the aligned crop of each probe, after the platform.
-
-[1] Buades, Coll, Morel, "A non-local algorithm for image denoising", CVPR 2005.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from enum import StrEnum
 import cv2
 import numpy as np
 
-_DENOISING_LEVELS = 12.0
-"""Filter strength of the non-local means, levels: about a mask's root mean square."""
+_DETAIL_PX = 4.0
+"""Sigma of the Gaussian that detail is what lies above, crop px: masks are learned smooth at 1 px and grey at large."""
 
 _SAME_MASK_CORRELATION = 0.4
 """Residuals of one mask correlate above this. JPEG and resampling noise leave 0.6-0.9 between residuals of one mask."""
@@ -42,12 +40,19 @@ def known_residual(cloaked_crop_u8: np.ndarray, clean_crop_u8: np.ndarray) -> np
     return cloaked_crop_u8.astype(np.float32) - clean_crop_u8.astype(np.float32)
 
 
-def estimated_residual(cloaked_crop_u8: np.ndarray) -> np.ndarray:
-    """What somebody without the clean photo takes for the cloak, (112, 112, 3) float32 levels."""
-    denoised = cv2.fastNlMeansDenoisingColored(
-        np.ascontiguousarray(cloaked_crop_u8), None, _DENOISING_LEVELS, _DENOISING_LEVELS, 5, 15
-    )
-    return cloaked_crop_u8.astype(np.float32) - denoised.astype(np.float32)
+def detail_of(crop_u8: np.ndarray) -> np.ndarray:
+    """(112, 112, 3) float32 levels: the crop less its own Gaussian blur."""
+    levels = crop_u8.astype(np.float32)
+    return np.asarray(levels - cv2.GaussianBlur(levels, (0, 0), _DETAIL_PX), np.float32)
+
+
+def estimated_residual(cloaked_crop_u8: np.ndarray, common_detail: np.ndarray) -> np.ndarray:
+    """What somebody without the clean photo takes for the cloak, (112, 112, 3) float32 levels.
+
+    Args:
+        common_detail: mean of :func:`detail_of` over public photos of other people.
+    """
+    return detail_of(cloaked_crop_u8) - common_detail
 
 
 def groups_of(residuals: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -73,21 +78,26 @@ def groups_of(residuals: Sequence[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-def remover(attacker: Attacker, residuals: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def remover(
+    attacker: Attacker, residuals: Sequence[np.ndarray], *, common_detail: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
     """What the attacker does to an aligned crop (112, 112, 3) uint8: the same crop, the cloak subtracted.
 
     Args:
         residuals: N of (112, 112, 3) float32: estimated ones for ``blind``, known ones for the others.
+        common_detail: see :func:`estimated_residual`.
     """
     if attacker is Attacker.SORTED_PAIRS:
         groups = groups_of(residuals)
-        return lambda crop_u8: _without(crop_u8, max(groups, key=_fit_to(estimated_residual(crop_u8))))
+        details = [group - cv2.GaussianBlur(group, (0, 0), _DETAIL_PX) for group in groups]
+
+        def without_the_one_it_wears(crop_u8: np.ndarray) -> np.ndarray:
+            own = estimated_residual(crop_u8, common_detail)
+            return _without(crop_u8, groups[int(np.argmax([_correlation(own, detail) for detail in details]))])
+
+        return without_the_one_it_wears
     mean = np.mean(residuals, axis=0)
     return lambda crop_u8: _without(crop_u8, mean)
-
-
-def _fit_to(residual: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda group: _correlation(residual, group)
 
 
 def _without(crop_u8: np.ndarray, change: np.ndarray) -> np.ndarray:

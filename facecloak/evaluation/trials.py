@@ -13,11 +13,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from facecloak.evaluation.delivery import CleanPhoto, DeliveredPhoto, change_seen, decode, visibility_summary
-from facecloak.evaluation.extraction import Attacker, estimated_residual, known_residual, remover
+from facecloak.evaluation.extraction import (
+    Attacker,
+    detail_of,
+    estimated_residual,
+    known_residual,
+    remover,
+)
 from facecloak.evaluation.judging import Judge, Judgement, Photos
 from facecloak.evaluation.platforms import PLATFORMS
 from facecloak.evaluation.protocol import EvaluationProtocol, Pairing, Protector, ScalableProtector
 from facecloak.evaluation.reading import Seen
+
+_PUBLIC_PHOTOS = 100
+"""Photos of other people from which a blind attacker learns what faces have in common."""
 
 Evidence = Mapping[tuple[Attacker, int], list[Seen]]
 
@@ -113,6 +122,7 @@ class Trials:
         from facecloak.faces import aligned_crop
 
         platform = PLATFORMS[self.protocol.platforms[0]]
+        common = self._common_detail()
         known: list[np.ndarray] = []
         estimated: list[np.ndarray] = []
         for path, seen in self.strangers:
@@ -126,7 +136,7 @@ class Trials:
             landmarks = platform.move(seen.face.landmarks, width=pixels.shape[1], height=pixels.shape[0])
             crop = aligned_crop(platform.process(pixels), landmarks)
             known.append(known_residual(crop, seen.crop_u8))
-            estimated.append(estimated_residual(crop))
+            estimated.append(estimated_residual(crop, common))
         probes = [seen for seen, of in zip(self.uploaded.seen, self.uploaded.owners, strict=True) if of == owner]
         results: dict[tuple[Attacker, int], list[Seen]] = {}
         for count in self.protocol.extraction_photos:
@@ -134,10 +144,14 @@ class Trials:
                 continue
             for attacker in Attacker:
                 residuals = estimated if attacker is Attacker.BLIND else known
-                remove = remover(attacker, residuals[:count])
+                remove = remover(attacker, residuals[:count], common_detail=common)
                 results[attacker, count] = [Seen(remove(seen.crop_u8), seen.face, seen.found_afresh) for seen in probes]
         self.advance("try", owner)
         return results
+
+    def _common_detail(self) -> np.ndarray:
+        """Of photos that the attacker does not cloak: the last ones, where the attack takes the first."""
+        return np.mean([detail_of(seen.crop_u8) for _, seen in self.strangers[-_PUBLIC_PHOTOS:]], axis=0)
 
     def _judged(self, probes: Photos) -> dict[str, Any]:
         """By evaluator: PSR, gain, and the share of the plain cloak's gain that is gone."""

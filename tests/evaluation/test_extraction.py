@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecloak.evaluation.extraction import Attacker, estimated_residual, groups_of, known_residual, remover
+from facecloak.evaluation.extraction import Attacker, detail_of, estimated_residual, groups_of, known_residual, remover
 
 LEVELS = 10
 COUNT = 12
@@ -39,8 +39,9 @@ def error_left(attacker: Attacker, kinds: int) -> float:
     clean, wardrobe = faces(COUNT), masks(kinds)
     cloaked = np.stack([worn(crop, wardrobe[index % kinds]) for index, crop in enumerate(clean)])
     known = [known_residual(after, before) for after, before in zip(cloaked, clean, strict=True)]
-    estimated = [estimated_residual(after) for after in cloaked]
-    remove = remover(attacker, estimated if attacker is Attacker.BLIND else known)
+    common = np.mean([detail_of(crop) for crop in faces(40)[COUNT + 1 :]], axis=0)
+    estimated = [estimated_residual(after, common) for after in cloaked]
+    remove = remover(attacker, estimated if attacker is Attacker.BLIND else known, common_detail=common)
     probe = faces(COUNT + 1)[-1]
     left = [np.sqrt(np.mean((remove(worn(probe, mask)).astype(float) - probe) ** 2)) for mask in wardrobe]
     return float(max(left)) / LEVELS
@@ -74,4 +75,5 @@ def test_residuals_are_sorted_by_mask() -> None:
 def test_nothing_to_take_off_leaves_the_crop_as_it_is() -> None:
     crop = faces(1)[0]
     for attacker in Attacker:
-        assert np.array_equal(remover(attacker, [np.zeros((112, 112, 3), np.float32)])(crop), crop)
+        nothing = np.zeros((112, 112, 3), np.float32)
+        assert np.array_equal(remover(attacker, [nothing], common_detail=nothing)(crop), crop)
