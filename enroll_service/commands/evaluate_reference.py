@@ -72,7 +72,7 @@ class ReferenceProtector:
         portrait = admit(EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake)
         synthesizer = ElasticSynthesizer(self._settings.synthesis)
         variations = synthesizer.synthesize(
-            [portrait.wide_srgb_u8], count=reference.VARIATIONS, seed=self._settings.seed
+            [portrait], count=reference.VARIATIONS, seed=self._settings.seed, checkpoint=lambda done: None
         )
         far, near = reference.far_and_near(own_identity(self._runtime, self._surrogate, portrait.crop), self._others)
         pixels = reference.reference_pixels(

@@ -213,3 +213,23 @@ def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path
             protector.enroll("ann", astronaut_photo, None)
     finally:
         protector.close()
+
+
+@pytest.mark.slow
+def test_the_published_algorithm_is_measured_beside_ours(
+    shared_dir: Path, model_repository: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    more = ["--compare", "reference", "--extraction", "2", "--reapply", "--strength", "0.5", "--pictures", "2"]
+    who = ["--surrogate", "mobileface", "--recognizer", "dlib_resnet"]
+    document = measure(shared_dir, model_repository, tmp_path / "1.json", *who, *more, "--html", page)
+    (theirs,) = document["comparison"]["rounds"]
+    assert [identity["name"] for identity in theirs["surrogates"]] == ["mobileface"]
+    assert theirs["visibility"]["face_mask_only"]["largest_change_levels"] <= 32
+    assert document["comparison"]["headline"]["ssim_face"] < 1
+    (ours,) = document["rounds"]
+    assert ours["strengths"][0]["visibility"]["face"]["ssim_mean"] > ours["visibility"]["face"]["ssim_mean"]
+    assert set(ours["extraction"]["attackers"]) == {"blind", "pairs", "sorted pairs"}
+    assert ours["reapplied"]["evaluators"].keys() == {"dlib_resnet"}
+    assert ours["enrollment"]["peak_memory_mebibytes"] > 50
+    assert page.read_text().count("data:image/jpeg") == 2 * 3
