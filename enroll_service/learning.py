@@ -41,13 +41,13 @@ class Learner:
             return self._enroller.run(order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed)
 
     def probe(self) -> None:
-        """Runs every surrogate once: a server may call a recognizer ready that does not run.
+        """Runs every recognizer once: a server may call a recognizer ready that does not run.
 
         The first time it takes the gradients too, so that no enrollment waits for models to load.
         """
         crop = np.full((1, 3, 112, 112), 127.0, np.float32)
-        for name in self._settings.surrogates:
-            if self._warm:
+        for name in self._settings.recognizers:
+            if self._warm or name not in self._settings.surrogates:
                 self._runtime.embed(name, crop)
                 continue
             nothing = np.zeros((1, self._runtime.spec(name).embedding_size), np.float32)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic.main import IncEx
 
 import facecloak
 from enroll_service.photo import EnrollmentPhoto
@@ -29,6 +30,9 @@ from facecloak.recognizers import RecognizerRuntime
 _SYNTHESIS_BEGINS = 0.02
 _PERTURB_BEGINS = 0.05
 _PERSONALIZE_BEGINS = 0.97
+
+# Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
+_PATHS: Mapping[str, IncEx | bool] = {"anchors": True, "arc2face": {"weights", "base"}}
 
 # Variations that the mask is measured on; their seed lies apart from the learning ones'.
 _HELD_OUT = 16
@@ -54,7 +58,8 @@ class Enroller:
         synthesizer: stage one; by default the one that the settings name.
 
     Raises:
-        RecognizerUnknown: a surrogate is not served by ``runtime``.
+        RecognizerUnknown: a recognizer of the settings is not served by ``runtime``.
+        SynthesizerUnavailable: the settings' synthesizer cannot be had here.
         AnchorPoolUnusable: ``settings.anchors`` names a pool that cannot be used.
     """
 
@@ -69,10 +74,11 @@ class Enroller:
         self._runtime = runtime
         self._finder = finder
         self._settings = settings
-        self._synthesizer = synthesizer or build_synthesizer(settings)
+        self._synthesizer = synthesizer or build_synthesizer(settings, runtime=runtime, finder=finder)
         self._pool = AnchorPool.load(Path(settings.anchors)) if settings.anchors else None
-        for name in settings.surrogates:
+        for name in settings.recognizers:
             runtime.spec(name)
+        for name in settings.surrogates:
             if self._pool is not None:
                 self._pool.center(name, runtime=runtime)
 
@@ -147,7 +153,7 @@ class Enroller:
             "surrogates": list(settings.surrogates),
             "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
             "photo_count": len(portraits),
-            "settings": settings.model_dump(mode="json", exclude={"anchors"}),
+            "settings": settings.model_dump(mode="json", exclude=_PATHS),
             "seconds": clock.seconds,
         }
         tell("personalize", 1.0, "done")
@@ -177,7 +183,7 @@ class Enroller:
 
     def _versions(self) -> dict[str, str]:
         recognizers = {
-            f"recognizer.{name}": self._runtime.spec(name).model_sha256 for name in self._settings.surrogates
+            f"recognizer.{name}": self._runtime.spec(name).model_sha256 for name in self._settings.recognizers
         }
         return {
             "facecloak": facecloak.__version__,

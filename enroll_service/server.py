@@ -46,7 +46,7 @@ def build_domain(settings: EnrollSettings) -> Domain:
     """Opens store, face finder and recognizers. Raises FaceCloakError where one is missing or cannot be used."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
     store = ObservedStore(open_configured_store(settings.store), telemetry)
-    runtime = OnnxRuntime(settings.model_repository, names=settings.stages.surrogates, threads=settings.threads)
+    runtime = OnnxRuntime(settings.model_repository, names=settings.stages.recognizers, threads=settings.threads)
     learner = Learner(
         runtime=ObservedRuntime(runtime, telemetry, name="onnxruntime"),
         finder=FaceFinder.load(settings.model_repository),

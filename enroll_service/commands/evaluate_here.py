@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import enroll_service
 import facecloak
 from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages import StageSettings
+from enroll_service.stages import StageSettings, SynthesizerName
 from facecloak.cloak import Cloaker, Subject
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.evaluation.guard import RecognizerIdentity
@@ -37,6 +37,7 @@ THREADS_PER_ENROLLMENT = 1
 _SHAPING_SOURCES = (
     "enroll_service/pipeline.py",
     "enroll_service/stages/*.py",
+    "enroll_service/stages/arc2face/*.py",
     "facecloak/anchors.py",
     "facecloak/mask.py",
     "facecloak/faces/*.py",
@@ -65,9 +66,9 @@ class InProcessProtector:
         self._settings = settings
         # The gradient graph shapes the mask, the embedding graph the target.
         self._graphs = [
-            (repository.spec(name).model_sha256, repository.spec(name).gradient_sha256) for name in settings.surrogates
+            (repository.spec(name).model_sha256, repository.spec(name).gradient_sha256) for name in settings.recognizers
         ]
-        self._surrogates = tuple(RecognizerIdentity.of(repository.spec(name)) for name in settings.surrogates)
+        self._surrogates = tuple(RecognizerIdentity.of(repository.spec(name)) for name in settings.recognizers)
         self._temporary = None if work else tempfile.TemporaryDirectory(prefix="facecloak-evaluation-")
         root = Path(self._temporary.name) if self._temporary else Path(str(work))
         self._store = LocalMaskStore(root / "masks", Sealer.from_key_file(root / "key"))
@@ -83,7 +84,7 @@ class InProcessProtector:
         )
 
     def surrogates(self) -> tuple[RecognizerIdentity, ...]:
-        """What the masks are learned against."""
+        """What the masks are learned against, and what else shapes them: none of it can judge them."""
         return self._surrogates
 
     def describe(self) -> Mapping[str, Any]:
@@ -91,6 +92,10 @@ class InProcessProtector:
         settings = self._settings.model_dump(mode="json")
         if settings.get("anchors"):
             settings["anchors"] = "sha256:" + hashlib.sha256(Path(settings["anchors"]).read_bytes()).hexdigest()
+        if self._settings.synthesis.synthesizer is SynthesizerName.ARC2FACE:
+            from enroll_service.stages.arc2face.weights import Weights
+
+            settings["arc2face"] |= {"weights": f"sha256:{Weights.of(self._settings.arc2face).digest()}", "base": ""}
         return {
             "path": "in process: Enroller and Cloaker, the services' own domain code",
             "settings": settings,
@@ -195,7 +200,7 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     cv2.setNumThreads(THREADS_PER_ENROLLMENT)
     chosen = StageSettings.model_validate_json(settings)
     repository = Path(model_repository)
-    runtime = OnnxRuntime(repository, names=chosen.surrogates, threads=THREADS_PER_ENROLLMENT)
+    runtime = OnnxRuntime(repository, names=chosen.recognizers, threads=THREADS_PER_ENROLLMENT)
     finder = FaceFinder.load(repository, threads=THREADS_PER_ENROLLMENT)
     _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
 

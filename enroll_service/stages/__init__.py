@@ -9,11 +9,21 @@ from enroll_service.stages.errors import (
     NoFace,
     NotSamePerson,
     SeveralFaces,
+    SynthesisFailed,
+    SynthesizerUnavailable,
 )
-from enroll_service.stages.settings import IntakeSettings, PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.stages.settings import (
+    Arc2FaceSettings,
+    IntakeSettings,
+    PerturbSettings,
+    StageSettings,
+    SynthesisSettings,
+    SynthesizerName,
+)
 
 # The stages themselves are not imported here: settings and errors must be had without torch.
 __all__ = [
+    "Arc2FaceSettings",
     "EnrollmentCancelled",
     "EnrollmentRefused",
     "FaceBlurred",
@@ -25,5 +35,8 @@ __all__ = [
     "PerturbSettings",
     "SeveralFaces",
     "StageSettings",
+    "SynthesisFailed",
     "SynthesisSettings",
+    "SynthesizerName",
+    "SynthesizerUnavailable",
 ]

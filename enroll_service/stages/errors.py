@@ -36,6 +36,20 @@ class NotSamePerson(EnrollmentRefused):
     reason = "NOT_SAME_PERSON"
 
 
+class SynthesizerUnavailable(FaceCloakError):
+    """The synthesizer that the settings name cannot be had here: weights, a recognizer or a GPU are missing."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "SYNTHESIZER_UNAVAILABLE"
+
+
+class SynthesisFailed(FaceCloakError):
+    """A generative synthesizer drew nothing that shows the person. Other photos or another synthesizer may help."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "SYNTHESIS_FAILED"
+
+
 class EnrollmentCancelled(FaceCloakError):
     """The caller went away or took the request back; nothing was stored."""
 

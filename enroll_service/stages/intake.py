@@ -57,8 +57,19 @@ def admit(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: I
         NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: the photo does not qualify.
         PhotoError: the bytes are no photo that is taken (see :mod:`facecloak.photos`).
     """
-    srgb_u8 = decode_photo(photo.data).srgb_u8
-    face = _chosen_face(srgb_u8, photo.face, index=index, finder=finder, settings=settings)
+    pixels = decode_photo(photo.data).srgb_u8
+    return portrait_of(pixels, hint=photo.face, index=index, finder=finder, settings=settings)
+
+
+def portrait_of(
+    srgb_u8: np.ndarray, *, hint: Box | None = None, index: int, finder: FaceFinder, settings: IntakeSettings
+) -> Portrait:
+    """The one usable face of an upright photo (H, W, 3) uint8 RGB, or the one in the box ``hint``.
+
+    Raises:
+        NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: the photo does not qualify.
+    """
+    face = _chosen_face(srgb_u8, hint, index=index, finder=finder, settings=settings)
     eye_distance = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
     if eye_distance < settings.min_eye_distance_px:
         raise FaceTooSmall(

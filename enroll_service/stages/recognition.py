@@ -3,7 +3,7 @@ graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ TYPICAL_SIMILARITY = {
     "fr_feature": (0.018, 0.675),
     "mobileface": (0.037, 0.411),
 }
+
+
+_ARCFACE_TYPICAL = TYPICAL_SIMILARITY["fr_feature"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,20 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def as_crops(crops: Tensor) -> np.ndarray:
     """Contiguous float32 (N, 3, 112, 112) as runtimes take it."""
     return np.ascontiguousarray(crops.detach().numpy(), dtype=np.float32)
+
+
+def sameness(crops: np.ndarray, *, runtime: RecognizerRuntime, names: Sequence[str]) -> np.ndarray:
+    """How much each pair of crops (N, 3, 112, 112) shows one person: (N, N) float64, symmetric.
+
+    On a scale from another person (0) to the same person (1), both meaning the typical pair; the mean over the
+    recognizers ``names``. One whose typical similarities are not known is read as an ArcFace-type one.
+    """
+    scores = np.zeros((len(crops), len(crops)))
+    for name in names:
+        stranger, same = TYPICAL_SIMILARITY.get(name, _ARCFACE_TYPICAL)
+        embeddings = runtime.embed(name, crops).astype(np.float64)
+        scores += (embeddings @ embeddings.T - stranger) / (same - stranger) / len(names)
+    return scores
 
 
 class SurrogateEnsemble:

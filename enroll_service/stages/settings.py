@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,14 +44,17 @@ class SynthesizerName(StrEnum):
     ELASTIC = "elastic"
     MESH = "mesh"
     MIXED = "mixed"
+    ARC2FACE = "arc2face"
 
 
 class SynthesisSettings(_Frozen):
     """Stage one: how varied the pictures are that the mask is learned on."""
 
     synthesizer: SynthesizerName = SynthesizerName.ELASTIC
-    """Who makes the variations. elastic: the photo bent and relit, on any CPU. mesh: the head turned, with
-    other expressions, in other light, on any CPU. mixed: half of each."""
+    """Who makes the variations. elastic: the photo bent and relit, on any CPU. mesh: the head turned, with other
+    expressions, in other light, on any CPU. mixed: half of each. arc2face: new pictures of the person, drawn by a
+    diffusion model, and those and the photo bent and relit; for a GPU, with weights that the operator brings
+    (`arc2face`)."""
 
     variations: int = Field(default=48, ge=1, le=512)
     """Variations made of the enrolled photo(s)."""
@@ -77,6 +80,60 @@ class SynthesisSettings(_Frozen):
 
     mirrored: Share = 0.5
     """Share of the variations that are mirrored."""
+
+
+class Arc2FaceSettings(_Frozen):
+    """The synthesizer `arc2face` (arXiv 2403.11641; docs/arc2face.md). Used only where `synthesis` names it."""
+
+    weights: str = ""
+    """Folder with Arc2Face's weights as published, `arc2face` (UNet) and `encoder` in it, as safetensors files. Nothing
+    is ever downloaded. The usual weights were trained on photos for non-commercial research."""
+
+    base: str = ""
+    """Folder with the base, Stable Diffusion 1.5 as published: `vae`, `tokenizer`, `scheduler`. Empty: the folder
+    `stable-diffusion-v1-5` in `weights`."""
+
+    recognizer: str = ""
+    """Recognizer whose embedding (512 numbers) the pictures are drawn from: the ArcFace network that the weights were
+    trained with, added with `facecloak models add`. Whatever it is, it must not judge the masks later."""
+
+    device: Literal["", "cuda", "cpu"] = ""
+    """Where it runs; empty: on a GPU where torch sees one, else on the CPU (minutes a picture)."""
+
+    half_precision: bool | None = None
+    """Whether in 16 bits; unset: on a GPU yes, on a CPU no."""
+
+    steps: int = Field(default=25, ge=1, le=1000)
+    """Steps of the solver a picture (Arc2Face's own default)."""
+
+    guidance: float = Field(default=3.0, ge=1, le=30)
+    """Scale of classifier-free guidance (Arc2Face's own default); 1 is without."""
+
+    batch: int = Field(default=8, ge=1, le=64)
+    """Pictures drawn at once."""
+
+    repeats: int = Field(default=3, ge=1, le=64)
+    """Variations an enrolled photo or a picture serves for, about: 48 variations take 16 pictures."""
+
+    redraws: int = Field(default=16, ge=0, le=1024)
+    """Pictures drawn again at most, in place of those that do not show the person."""
+
+    similarity_floor: Annotated[float, Field(ge=-10.0, le=10.0)] = 0.4
+    """A picture shows the person when its similarity to the photos reaches this, on a scale from another person (0) to
+    the same (1), by the surrogates: as much as is asked of a second photo (`intake.same_person_score`)."""
+
+    attention_slicing: bool = False
+    """Compute attention in slices: less memory, slower."""
+
+    vae_slicing: bool = False
+    """Decode pictures one by one: less memory, slower."""
+
+    cpu_offload: bool = False
+    """Keep on the GPU only the network at work: least memory, slower."""
+
+    safety_checker: bool = False
+    """Withhold what Stable Diffusion's safety checker flags, and draw it again; its weights (`safety_checker`,
+    `feature_extractor`) must lie in the base folder. Nobody sees the pictures, and none is kept, with or without."""
 
 
 class PerturbSettings(_Frozen):
@@ -129,7 +186,14 @@ class StageSettings(_Frozen):
 
     intake: IntakeSettings = IntakeSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
+    arc2face: Arc2FaceSettings = Arc2FaceSettings()
     perturb: PerturbSettings = PerturbSettings()
+
+    @property
+    def recognizers(self) -> tuple[str, ...]:
+        """Every recognizer that shapes a mask: none of them can judge it."""
+        drawn_from = self.arc2face.recognizer if self.synthesis.synthesizer is SynthesizerName.ARC2FACE else ""
+        return tuple(dict.fromkeys((*self.surrogates, *([drawn_from] if drawn_from else []))))
 
     @model_validator(mode="after")
     def _surrogates_are_distinct(self) -> StageSettings:

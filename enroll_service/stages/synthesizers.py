@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer
 from enroll_service.stages.settings import StageSettings, SynthesizerName
 from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
+from facecloak.faces import FaceFinder
+from facecloak.recognizers import RecognizerRuntime
 
 
-def build_synthesizer(settings: StageSettings) -> Synthesizer:
-    """Stage one as ``settings.synthesis.synthesizer`` wants it."""
-    return _BUILDERS[settings.synthesis.synthesizer](settings)
+def build_synthesizer(settings: StageSettings, *, runtime: RecognizerRuntime, finder: FaceFinder) -> Synthesizer:
+    """Stage one as ``settings.synthesis.synthesizer`` wants it.
 
+    Raises:
+        SynthesizerUnavailable: what it needs is not here.
+        ModuleNotFoundError: its extra is not installed.
+    """
+    elastic = ElasticSynthesizer(settings.synthesis)
+    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic)
+    match settings.synthesis.synthesizer:
+        case SynthesizerName.ELASTIC:
+            return elastic
+        case SynthesizerName.MESH:
+            return mesh
+        case SynthesizerName.MIXED:
+            return MixedSynthesizer(elastic, mesh)
+        case SynthesizerName.ARC2FACE:
+            # Diffusion models load slowly: only where they are used.
+            from enroll_service.stages.arc2face.painter import Painter
+            from enroll_service.stages.arc2face.synthesizer import Arc2FaceSynthesizer
 
-def _mesh(settings: StageSettings) -> MeshSynthesizer:
-    return MeshSynthesizer(settings.synthesis, fallback=ElasticSynthesizer(settings.synthesis))
-
-
-_BUILDERS: dict[SynthesizerName, Callable[[StageSettings], Synthesizer]] = {
-    SynthesizerName.ELASTIC: lambda settings: ElasticSynthesizer(settings.synthesis),
-    SynthesizerName.MESH: _mesh,
-    SynthesizerName.MIXED: lambda settings: MixedSynthesizer(ElasticSynthesizer(settings.synthesis), _mesh(settings)),
-}
+            painter = Painter(settings.arc2face)
+            return Arc2FaceSynthesizer(painter, variety=elastic, runtime=runtime, finder=finder, settings=settings)

@@ -110,7 +110,9 @@ def test_a_photo_without_a_mesh_is_left_to_the_fallback(portrait: Portrait) -> N
 
 def test_the_settings_name_the_synthesizer(portrait: Portrait) -> None:
     def built(name: SynthesizerName) -> MeshSynthesizer | MixedSynthesizer:
-        synthesizer = build_synthesizer(StageSettings(synthesis=SynthesisSettings(synthesizer=name)))
+        synthesizer = build_synthesizer(
+            StageSettings(synthesis=SynthesisSettings(synthesizer=name)), runtime=None, finder=None
+        )
         assert isinstance(synthesizer, MeshSynthesizer | MixedSynthesizer)
         return synthesizer
 

@@ -76,6 +76,6 @@ def test_misalignment_is_small_differentiable_and_can_be_switched_off() -> None:
 
 def test_settings_name_the_synthesizer() -> None:
     chosen = StageSettings(synthesis=SynthesisSettings(synthesizer=SynthesizerName.ELASTIC))
-    assert isinstance(build_synthesizer(chosen), ElasticSynthesizer)
+    assert isinstance(build_synthesizer(chosen, runtime=None, finder=None), ElasticSynthesizer)
     with pytest.raises(ValueError, match="elastic"):
         SynthesisSettings.model_validate({"synthesizer": "nobody"})
