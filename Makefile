@@ -21,7 +21,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 # Installing again is needed only when what is installed changes; the code itself is installed in place.
-$(STAMPS)/installed: pyproject.toml setup.py constraints.txt $(shell find protos -name '*.proto')
+$(STAMPS)/installed: pyproject.toml setup.py constraints.txt $(shell find protos native/src -name '*.proto' -o -name '*.rs')
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[enroll,triton,otel,dev]'
 	@mkdir -p $(STAMPS) && touch $@
@@ -66,7 +66,8 @@ bench: models
 
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -f facecloak/v1/*_pb2*.py facecloak/v1/*_pb2*.pyi $(STAMPS)/installed
+	rm -rf native/target
+	rm -f facecloak/v1/*_pb2*.py facecloak/v1/*_pb2*.pyi facecloak/photos/_splice*.so $(STAMPS)/installed
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Also what takes long to bring back.

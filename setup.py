@@ -1,16 +1,21 @@
-"""Builds the protobuf code from protos/; everything else about the package is in pyproject.toml.
+"""Builds the protobuf code from protos/ and the splice codec from native/; all else is in pyproject.toml.
 
 `pip install .`, `pip install -e .` and `python setup.py build_protos` (what `make protos` runs) come through here. The
 generated files land in facecloak/v1/, beside an `__init__.py` that is kept by hand, and are never committed.
+
+The codec is Rust without dependencies. Where there is no Rust compiler the package is built without it, and works:
+photos are then decoded and encoded anew instead of spliced.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build_py import build_py
+from setuptools_rust import Binding, RustExtension
 
 HERE = Path(__file__).resolve().parent
 PROTOS = HERE / "protos"
@@ -54,4 +59,12 @@ class BuildPy(build_py):
         super().run()
 
 
-setup(cmdclass={"build_py": BuildPy, "build_protos": BuildProtos})
+# Where rustup puts the compiler, for shells that do not read a profile.
+os.environ["PATH"] += os.pathsep + str(Path.home() / ".cargo" / "bin")
+
+# optional: without a compiler, a warning and no extension. No binding: it is loaded by ctypes and knows no Python.
+SPLICE = RustExtension(
+    "facecloak.photos._splice", path="native/Cargo.toml", binding=Binding.NoBinding, optional=True, debug=False
+)
+
+setup(cmdclass={"build_py": BuildPy, "build_protos": BuildProtos}, rust_extensions=[SPLICE])

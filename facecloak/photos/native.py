@@ -1,0 +1,201 @@
+"""The splice codec's compiled part (native/, Rust), called through ctypes, which releases the GIL.
+
+The package works without it: photos then take the full way. It is absent where FaceCloak was installed from source on a
+machine without a Rust compiler; wheels carry it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from facecloak.errors import FaceCloakError
+
+
+class Fault(IntEnum):
+    """Why a photo cannot be spliced; the numbers are those of native/src/fault.rs."""
+
+    UNSUPPORTED = 1
+    DAMAGED = 2
+    NO_CODE = 3
+    BAD_REGION = 4
+    DEFECT = 5
+    NO_LIBRARY = 6
+
+
+class CannotSplice(FaceCloakError):
+    """This photo has to take the full way; never leaves the domain."""
+
+    reason = "CANNOT_SPLICE"
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__("the photo cannot be spliced", fault=fault.name)
+        self.fault = fault
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What to add to a rectangle of MCUs.
+
+    Attributes:
+        left, top, across, down: the rectangle, in MCUs.
+        levels: (height, width, components) float32, C-contiguous, in the scan's own colors; as large as the part of the
+            picture that the MCUs hold.
+    """
+
+    left: int
+    top: int
+    across: int
+    down: int
+    levels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """``data[begin:end]`` of the file is to become ``content``."""
+
+    begin: int
+    end: int
+    content: bytes
+
+
+class _ChangeView(ctypes.Structure):
+    _fields_ = [
+        ("left", ctypes.c_uint32), ("top", ctypes.c_uint32), ("across", ctypes.c_uint32), ("down", ctypes.c_uint32),
+        ("pixels", ctypes.c_void_p), ("length", ctypes.c_size_t),
+    ]  # fmt: skip
+
+
+class _Patch(ctypes.Structure):
+    _fields_ = [
+        ("count", ctypes.c_size_t),
+        ("rows", ctypes.POINTER(ctypes.c_uint64)),
+        ("content", ctypes.c_void_p),
+    ]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    paths = sorted(Path(__file__).parent.glob("_splice*.so"))
+    if not paths:
+        return None
+    library = ctypes.CDLL(str(paths[0]))
+    pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32
+    signatures = {
+        "splice_open": [ctypes.c_char_p, size, ctypes.POINTER(pointer)],
+        "splice_close": [pointer],
+        "splice_describe": [pointer, pointer],
+        "splice_thumbnail": [pointer, pointer, size],
+        "splice_decode": [pointer, number, number, number, number, number, pointer, size],
+        "splice_apply": [pointer, pointer, size, ctypes.POINTER(ctypes.POINTER(_Patch))],
+        "splice_free": [ctypes.POINTER(_Patch)],
+        "splice_deltas": [pointer, pointer, pointer, size],
+    }
+    for name, arguments in signatures.items():
+        getattr(library, name).argtypes = arguments
+    for name in ("splice_close", "splice_describe", "splice_free"):
+        getattr(library, name).restype = None
+    return library
+
+
+def is_available() -> bool:
+    """Whether the compiled part is there."""
+    return _library() is not None
+
+
+class NativeScan:
+    """The one scan of a baseline JPEG. Reads of it are made as far down as they are needed, and never twice.
+
+    Not for two threads at once.
+
+    Attributes:
+        width, height: px, as stored.
+        mcu_width, mcu_height: px.
+        mcus_across, mcus_down: MCUs.
+        restart_interval: MCUs, 0 for none.
+        end: offset in the file of the marker behind the scan.
+        factors: (horizontal, vertical) sampling factors of each component.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Raises :class:`CannotSplice`."""
+        library = _library()
+        if library is None:
+            raise CannotSplice(Fault.NO_LIBRARY)
+        self._library = library
+        self._scan = ctypes.c_void_p()
+        _check(library.splice_open(data, len(data), ctypes.byref(self._scan)))
+        weakref.finalize(self, library.splice_close, self._scan)
+        numbers = np.zeros(15, np.uint64)
+        library.splice_describe(self._scan, numbers.ctypes.data)
+        values = numbers.tolist()
+        self.width, self.height, components = values[:3]
+        self.mcu_width, self.mcu_height, self.mcus_across, self.mcus_down = values[3:7]
+        self.restart_interval, self.end = values[7:9]
+        self.factors = tuple(zip(values[9 : 9 + 2 * components : 2], values[10 : 9 + 2 * components : 2], strict=True))
+
+    def dc_luma(self) -> np.ndarray:
+        """(rows, columns) int16: the first component's quantized DC coefficients."""
+        across, down = self.factors[0]
+        out = np.empty((self.mcus_down * down, self.mcus_across * across), np.int16)
+        _check(self._library.splice_thumbnail(self._scan, out.ctypes.data, out.size))
+        return out
+
+    def decode(self, *, left: int, top: int, across: int, down: int, points: int) -> list[np.ndarray]:
+        """The components of a rectangle of MCUs, each (rows, columns) uint8 at its own sampling, with ``points``
+        samples (8, 4, 2 or 1) a block side."""
+        shapes = [(down * vertical * points, across * horizontal * points) for horizontal, vertical in self.factors]
+        out = np.empty(sum(rows * columns for rows, columns in shapes), np.uint8)
+        _check(self._library.splice_decode(self._scan, left, top, across, down, points, out.ctypes.data, out.size))
+        ends = np.cumsum([rows * columns for rows, columns in shapes]).tolist()
+        return [
+            out[end - rows * columns : end].reshape(rows, columns)
+            for end, (rows, columns) in zip(ends, shapes, strict=True)
+        ]
+
+    def apply(self, changes: Sequence[Change]) -> list[Replacement]:
+        """What to replace in the file, in file order, to add ``changes``, whose rectangles must not overlap."""
+        views = (_ChangeView * len(changes))(*(_view(change) for change in changes))
+        patch = ctypes.POINTER(_Patch)()
+        _check(self._library.splice_apply(self._scan, views, len(changes), ctypes.byref(patch)))
+        try:
+            count, rows, content = patch.contents.count, patch.contents.rows, patch.contents.content or 0
+            return [
+                Replacement(
+                    begin=rows[4 * row],
+                    end=rows[4 * row + 1],
+                    content=ctypes.string_at(content + rows[4 * row + 2], rows[4 * row + 3]),
+                )
+                for row in range(count)
+            ]
+        finally:
+            self._library.splice_free(patch)
+
+    def deltas(self, change: Change) -> list[np.ndarray]:
+        """What :meth:`apply` adds to the quantized coefficients, before it clamps: for each component
+        (block rows, block columns, 8, 8) int16. For tests."""
+        shapes = [(change.down * vertical, change.across * horizontal, 8, 8) for horizontal, vertical in self.factors]
+        out = np.empty(sum(int(np.prod(shape)) for shape in shapes), np.int16)
+        view = _view(change)
+        _check(self._library.splice_deltas(self._scan, ctypes.byref(view), out.ctypes.data, out.size))
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes]).tolist()
+        return [out[end - int(np.prod(shape)) : end].reshape(shape) for end, shape in zip(ends, shapes, strict=True)]
+
+
+def _view(change: Change) -> _ChangeView:
+    levels = change.levels
+    if levels.dtype != np.float32 or not levels.flags.c_contiguous:
+        raise CannotSplice(Fault.BAD_REGION)
+    return _ChangeView(change.left, change.top, change.across, change.down, levels.ctypes.data, levels.size)
+
+
+def _check(status: int) -> None:
+    if status:
+        raise CannotSplice(Fault(status))

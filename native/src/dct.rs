@@ -1,0 +1,142 @@
+//! The discrete cosine transform of 8x8 blocks (T.81 A.3.3) in float32, both ways.
+
+use std::f32::consts::{FRAC_1_SQRT_2, PI};
+use std::sync::OnceLock;
+
+/// Adding and subtracting it rounds a float of less than 2^22 to the nearest whole number, ties to even.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// Rows of the orthonormal transform of N points: `[u][x]`, zero where u or x is N or more.
+fn cosines(points: usize) -> [[f32; 8]; 8] {
+    let mut rows = [[0.0; 8]; 8];
+    for (u, row) in rows.iter_mut().enumerate().take(points) {
+        for (x, value) in row.iter_mut().enumerate().take(points) {
+            let angle = PI as f64 * ((2 * x + 1) * u) as f64 / (2 * points) as f64;
+            let scale = (2.0 / points as f64).sqrt() * if u == 0 { FRAC_1_SQRT_2 as f64 } else { 1.0 };
+            *value = (scale * angle.cos()) as f32;
+        }
+    }
+    rows
+}
+
+fn eight() -> &'static [[f32; 8]; 8] {
+    static ROWS: OnceLock<[[f32; 8]; 8]> = OnceLock::new();
+    ROWS.get_or_init(|| cosines(8))
+}
+
+/// One pass along the first index, for eight columns at once: sums and differences of mirrored rows halve the products.
+#[inline(always)]
+fn pass(rows: &[[f32; 8]; 8], cosine: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    let (mut sums, mut differences) = ([[0.0; 8]; 4], [[0.0; 8]; 4]);
+    for x in 0..4 {
+        for lane in 0..8 {
+            sums[x][lane] = rows[x][lane] + rows[7 - x][lane];
+            differences[x][lane] = rows[x][lane] - rows[7 - x][lane];
+        }
+    }
+    let mut out = [[0.0; 8]; 8];
+    for u in 0..8 {
+        let half = if u % 2 == 0 { &sums } else { &differences };
+        for lane in 0..8 {
+            out[u][lane] = cosine[u][0] * half[0][lane]
+                + cosine[u][1] * half[1][lane]
+                + cosine[u][2] * half[2][lane]
+                + cosine[u][3] * half[3][lane];
+        }
+    }
+    out
+}
+
+#[inline(always)]
+fn transposed(rows: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    let mut out = [[0.0; 8]; 8];
+    for (y, row) in rows.iter().enumerate() {
+        for (x, &value) in row.iter().enumerate() {
+            out[x][y] = value;
+        }
+    }
+    out
+}
+
+/// The quantized coefficients of a block of sample differences, both in natural order.
+#[inline(always)]
+pub fn quantized(block: &[[f32; 8]; 8], inverse_steps: &[[f32; 8]; 8]) -> [[i16; 8]; 8] {
+    let cosine = eight();
+    let coefficients = transposed(&pass(&transposed(&pass(block, cosine)), cosine));
+    let mut out = [[0; 8]; 8];
+    for v in 0..8 {
+        for u in 0..8 {
+            let rounded = coefficients[v][u] * inverse_steps[v][u] + ROUNDING;
+            out[v][u] = (rounded.to_bits() as i32).wrapping_sub(ROUNDING.to_bits() as i32) as i16;
+        }
+    }
+    out
+}
+
+/// Decodes blocks at N = 8, 4, 2 or 1 samples a side: the low N x N coefficients by the transform of N points.
+pub struct Decoder {
+    points: usize,
+    cosine: [[f32; 8]; 8],
+}
+
+impl Decoder {
+    pub fn new(points: usize) -> Self {
+        Decoder { points, cosine: cosines(points) }
+    }
+
+    /// `coefficients` are dequantized, in natural order. Writes N rows of N samples 0..=255 to `out`, `stride` apart.
+    #[inline(always)]
+    pub fn decode(&self, coefficients: &[[f32; 8]; 8], out: &mut [u8], stride: usize) {
+        let n = self.points;
+        let mut half = [[0.0f32; 8]; 8];
+        for (v, row) in half.iter_mut().enumerate().take(n) {
+            for u in 0..n {
+                for x in 0..8 {
+                    row[x] += coefficients[v][u] * self.cosine[u][x];
+                }
+            }
+        }
+        let scale = n as f32 / 8.0;
+        for y in 0..n {
+            let mut row = [0.0f32; 8];
+            for v in 0..n {
+                for x in 0..8 {
+                    row[x] += self.cosine[v][y] * half[v][x];
+                }
+            }
+            if let Some(out) = out.get_mut(y * stride..y * stride + n) {
+                for (sample, value) in out.iter_mut().zip(row) {
+                    *sample = (value * scale + 128.5).clamp(0.0, 255.0) as u8;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flat_block_has_only_a_dc_coefficient_and_comes_back() {
+        let out = quantized(&[[10.0; 8]; 8], &[[1.0; 8]; 8]);
+        assert_eq!(out[0][0], 80);
+        assert!(out.iter().flatten().skip(1).all(|&value| value == 0));
+        for points in [1, 2, 4, 8] {
+            let mut coefficients = [[0.0; 8]; 8];
+            coefficients[0][0] = 80.0;
+            let mut samples = [0; 64];
+            Decoder::new(points).decode(&coefficients, &mut samples, 8);
+            for y in 0..points {
+                assert!(samples[y * 8..y * 8 + points].iter().all(|&sample| sample == 138));
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest() {
+        for (level, expected) in [(0.0624, 0), (0.0626, 1), (-0.0626, -1), (0.19, 2), (-12.0, -96)] {
+            assert_eq!(quantized(&[[level; 8]; 8], &[[1.0; 8]; 8])[0][0], expected);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Huffman tables (T.81 annex C and F.2.2.3): decoding, encoding, and adding codes that a table lacks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::bits::Bits;
+use crate::fault::Fault;
+
+/// Bits that one look-up sees. 12: two tables of 16 KiB fit a first-level cache of 32.
+const WINDOW: u32 = 12;
+const ENTRIES: usize = 1 << WINDOW;
+const ZERO_RUN: u8 = 0xF0;
+/// Tables kept: of a few photos at once. 40 KiB each.
+const KEPT: usize = 32;
+
+static LATEST: Mutex<Vec<Arc<Huffman>>> = Mutex::new(Vec::new());
+
+/// One table, of either class.
+#[derive(Clone)]
+pub struct Huffman {
+    /// How many codes of each length 1..=16.
+    pub counts: [u8; 16],
+    pub symbols: Vec<u8>,
+    /// Window -> code length | symbol << 8; 0 for codes longer than the window.
+    first: Box<[u16; ENTRIES]>,
+    /// Window -> bits used | coefficients passed << 8 | end of block << 16, of as many whole AC symbols as the window
+    /// shows; 0 where it shows none. The last symbol's value bits may lie beyond the window.
+    chain: Box<[u32; ENTRIES]>,
+    /// Of each length: the largest code (-1 for none) and what to add to a code for its symbol's index.
+    largest: [i32; 17],
+    offset: [i32; 17],
+    /// Symbol -> code << 8 | length; 0 for none.
+    codes: [u32; 256],
+}
+
+impl Huffman {
+    /// A table as DHT states it; refused where the codes do not fit their lengths. Building one takes 0.1 ms, and nearly all
+    /// photos have the same ones: the latest are kept.
+    pub fn shared(counts: [u8; 16], symbols: &[u8]) -> Result<Arc<Self>, Fault> {
+        let kept = |tables: &Vec<Arc<Self>>| {
+            tables.iter().find(|table| table.counts == counts && table.symbols == symbols).map(Arc::clone)
+        };
+        // A poisoned lock guards a list that is whole all the same.
+        if let Some(table) = kept(&LATEST.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(table);
+        }
+        let table = Arc::new(Self::new(counts, symbols)?);
+        let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.insert(0, Arc::clone(&table));
+        latest.truncate(KEPT);
+        Ok(table)
+    }
+
+    /// A new table.
+    pub fn new(counts: [u8; 16], symbols: &[u8]) -> Result<Self, Fault> {
+        let mut table = Huffman {
+            counts,
+            symbols: symbols.to_vec(),
+            first: boxed(0u16),
+            chain: boxed(0u32),
+            largest: [-1; 17],
+            offset: [0; 17],
+            codes: [0; 256],
+        };
+        let (mut code, mut index) = (0u32, 0usize);
+        for length in 1..=16u32 {
+            let count = usize::from(counts[length as usize - 1]);
+            table.offset[length as usize] = index as i32 - code as i32;
+            for &symbol in symbols.get(index..index + count).ok_or(Fault::Damaged)? {
+                if code >= 1 << length {
+                    return Err(Fault::Damaged);
+                }
+                table.codes[usize::from(symbol)] = code << 8 | length;
+                if length <= WINDOW {
+                    let begin = (code << (WINDOW - length)) as usize;
+                    let entry = length as u16 | u16::from(symbol) << 8;
+                    table.first[begin..begin + (1 << (WINDOW - length))].fill(entry);
+                }
+                code += 1;
+            }
+            index += count;
+            if count > 0 {
+                table.largest[length as usize] = code as i32 - 1;
+            }
+            code <<= 1;
+        }
+        for window in 0..ENTRIES {
+            table.chain[window] = table.chained(window);
+        }
+        Ok(table)
+    }
+
+    fn chained(&self, window: usize) -> u32 {
+        let (mut used, mut passed, mut ended) = (0u32, 0u32, 0u32);
+        while used < WINDOW {
+            let entry = self.first[(window << used) & (ENTRIES - 1)];
+            let (length, symbol) = (u32::from(entry & 0xFF), (entry >> 8) as u8);
+            if length == 0 || used + length > WINDOW {
+                break;
+            }
+            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            used += length + size;
+            if size == 0 && symbol != ZERO_RUN {
+                ended = 1;
+                break;
+            }
+            passed += run + 1;
+        }
+        used | passed << 8 | ended << 16
+    }
+
+    /// Reads one symbol; the caller has refilled.
+    #[inline(always)]
+    pub fn symbol(&self, bits: &mut Bits) -> Result<u8, Fault> {
+        let entry = self.first[(bits.next >> (64 - WINDOW)) as usize];
+        if entry != 0 {
+            bits.skip(u32::from(entry & 0xFF));
+            return Ok((entry >> 8) as u8);
+        }
+        self.long_symbol(bits)
+    }
+
+    #[cold]
+    fn long_symbol(&self, bits: &mut Bits) -> Result<u8, Fault> {
+        for length in WINDOW as usize + 1..=16 {
+            let code = (bits.next >> (64 - length)) as i32;
+            if code <= self.largest[length] {
+                bits.skip(length as u32);
+                let index = code + self.offset[length];
+                return self.symbols.get(index as usize).copied().ok_or(Fault::Damaged);
+            }
+        }
+        Err(Fault::Damaged)
+    }
+
+    /// Reads one DC difference; refills before.
+    #[inline(always)]
+    pub fn difference(&self, bits: &mut Bits) -> Result<i32, Fault> {
+        bits.refill();
+        let size = u32::from(self.symbol(bits)?);
+        if size > 15 {
+            return Err(Fault::Damaged);
+        }
+        Ok(value(bits, size))
+    }
+
+    /// Passes a block's AC coefficients.
+    #[inline(always)]
+    pub fn skip_block(&self, bits: &mut Bits) -> Result<(), Fault> {
+        let mut place = 1u32;
+        loop {
+            bits.refill();
+            for _ in 0..2 {
+                let entry = self.chain[(bits.next >> (64 - WINDOW)) as usize];
+                let (used, passed, ended) = (entry & 0xFF, entry >> 8 & 0xFF, entry >> 16);
+                if used != 0 && place + passed + ended <= 64 {
+                    bits.skip(used);
+                    place += passed;
+                    if ended != 0 || place == 64 {
+                        return Ok(());
+                    }
+                } else {
+                    bits.refill();
+                    let symbol = self.symbol(bits)?;
+                    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+                    if size == 0 && symbol != ZERO_RUN {
+                        return Ok(());
+                    }
+                    bits.skip(size);
+                    place += run + 1;
+                    if place >= 64 {
+                        return if place == 64 { Ok(()) } else { Err(Fault::Damaged) };
+                    }
+                    bits.refill();
+                }
+            }
+        }
+    }
+
+    /// Reads a block's AC coefficients, in zigzag order, into `block`. Returns which of them the stream states, one bit a
+    /// place, and where the end of block stands: (bit position of its code, place it stands for), or None where the last
+    /// coefficient ends the block.
+    #[inline(always)]
+    pub fn read_block(&self, bits: &mut Bits, block: &mut [i16; 64]) -> Result<(u64, Option<(usize, u32)>), Fault> {
+        let (mut place, mut stated) = (1u32, 0u64);
+        while place < 64 {
+            bits.refill();
+            let before = bits.position();
+            let symbol = self.symbol(bits)?;
+            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            if size == 0 && symbol != ZERO_RUN {
+                return Ok((stated, Some((before, place))));
+            }
+            place += run;
+            if place > 63 {
+                return Err(Fault::Damaged);
+            }
+            if size != 0 {
+                block[place as usize] = value(bits, size) as i16;
+                stated |= 1 << place;
+            }
+            place += 1;
+        }
+        Ok((stated, None))
+    }
+
+    /// A symbol's code << 8 | its length, 0 where the table lacks it.
+    #[inline(always)]
+    pub fn code(&self, symbol: u8) -> u32 {
+        self.codes[usize::from(symbol)]
+    }
+
+    /// The zero run's code and length, if there is one.
+    pub fn zero_run(&self) -> Option<(u64, u32)> {
+        let code = self.code(ZERO_RUN);
+        (code != 0).then_some((u64::from(code >> 8), code & 0xFF))
+    }
+
+    /// The table with codes for `missing` symbols added behind the last one, all others unchanged; None where there is no
+    /// room. The code of all ones stays free (T.81 annex C).
+    pub fn extended(&self, missing: &[u8]) -> Option<Self> {
+        let last = (1..=16usize).rev().find(|&length| self.counts[length - 1] > 0)?;
+        let next = self.largest[last] as u32 + 1;
+        for length in last..=16 {
+            let begin = next << (length - last);
+            if begin as usize + missing.len() < 1 << length {
+                let mut counts = self.counts;
+                counts[length - 1] = u8::try_from(usize::from(counts[length - 1]) + missing.len()).ok()?;
+                let symbols = [self.symbols.as_slice(), missing].concat();
+                return Huffman::new(counts, &symbols).ok();
+            }
+        }
+        None
+    }
+}
+
+/// Reads `size` value bits (T.81 F.2.2.1, EXTEND).
+#[inline(always)]
+fn value(bits: &mut Bits, size: u32) -> i32 {
+    if size == 0 {
+        return 0;
+    }
+    let raw = (bits.next >> (64 - size)) as i32;
+    bits.skip(size);
+    if raw < 1 << (size - 1) {
+        raw - (1 << size) + 1
+    } else {
+        raw
+    }
+}
+
+fn boxed<T: Copy + std::fmt::Debug>(value: T) -> Box<[T; ENTRIES]> {
+    vec![value; ENTRIES].try_into().expect("as long as the array")
+}

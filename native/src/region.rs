@@ -1,0 +1,213 @@
+//! A rectangle of whole MCUs: what is to be added there, and what it looks like.
+
+use crate::dct::{quantized, Decoder};
+use crate::fault::Fault;
+use crate::header::{Block, Header, NATURAL};
+use crate::scan::Scan;
+
+/// MCUs `left..left + across`, `top..top + down`.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub left: usize,
+    pub top: usize,
+    pub across: usize,
+    pub down: usize,
+}
+
+impl Bounds {
+    pub fn check(&self, header: &Header) -> Result<(), Fault> {
+        let fits = |begin: usize, count: usize, limit: usize| count > 0 && begin < limit && count <= limit - begin;
+        if fits(self.left, self.across, header.mcus_across) && fits(self.top, self.down, header.mcus_down) {
+            Ok(())
+        } else {
+            Err(Fault::BadRegion)
+        }
+    }
+
+    /// Width and height, px, of the part of the picture that the MCUs hold.
+    pub fn size(&self, header: &Header) -> (usize, usize) {
+        let (mcu_width, mcu_height) = (8 * header.across, 8 * header.down);
+        (
+            (self.across * mcu_width).min(header.width - self.left * mcu_width),
+            (self.down * mcu_height).min(header.height - self.top * mcu_height),
+        )
+    }
+}
+
+/// What one component's samples change by, over a region's blocks.
+struct Plane {
+    samples: Vec<f32>,
+    stride: usize,
+    inverse_steps: [[f32; 8]; 8],
+}
+
+pub struct Change {
+    pub bounds: Bounds,
+    planes: Vec<Plane>,
+}
+
+/// Quantized coefficients to add to one block.
+pub struct Delta {
+    pub dc: i32,
+    /// In zigzag order; the first is not used.
+    pub ac: [i16; 64],
+    /// Which of them are not zero, one bit a place.
+    pub stated: u64,
+}
+
+impl Change {
+    /// `pixels`: rows of interleaved components in the scan's own colors, of the bounds' size. A subsampled component
+    /// changes by the mean over the pixels that its sample stands for; beyond the picture's edge the last pixels repeat, as
+    /// encoders have it.
+    #[inline(always)]
+    pub fn new(header: &Header, bounds: Bounds, pixels: &[f32]) -> Result<Self, Fault> {
+        bounds.check(header)?;
+        let (width, height) = bounds.size(header);
+        let channels = header.components.len();
+        if pixels.len() != width * height * channels {
+            return Err(Fault::BadRegion);
+        }
+        let planes = header.components.iter().enumerate().map(|(channel, component)| {
+            let stride = bounds.across * 8 * component.across;
+            let rows = bounds.down * 8 * component.down;
+            let (across, down) = (header.across / component.across, header.down / component.down);
+            let scale = 1.0 / (across * down) as f32;
+            let mut samples = vec![0.0f32; stride * rows];
+            for (y, out) in samples.chunks_exact_mut(stride).enumerate() {
+                for line in 0..down {
+                    let row = (y * down + line).min(height - 1);
+                    let pixels = &pixels[row * width * channels..(row + 1) * width * channels];
+                    add_row(out, pixels, channel, channels, across);
+                }
+                if across * down > 1 {
+                    out.iter_mut().for_each(|sample| *sample *= scale);
+                }
+            }
+            let mut inverse_steps = [[0.0; 8]; 8];
+            for (place, &step) in component.steps.iter().enumerate() {
+                inverse_steps[place / 8][place % 8] = 1.0 / f32::from(step);
+            }
+            Plane { samples, stride, inverse_steps }
+        });
+        Ok(Change { bounds, planes: planes.collect() })
+    }
+
+    /// What to add to a block of the MCU at column `x`, row `y` of the region; None where that is nothing.
+    #[inline(always)]
+    pub fn delta(&self, header: &Header, block: Block, x: usize, y: usize) -> Option<Delta> {
+        let component = &header.components[block.component];
+        let natural = self.block(block.component, x * component.across + block.x, y * component.down + block.y)?;
+        let mut delta = Delta { dc: i32::from(natural[0][0]), ac: [0; 64], stated: 0 };
+        for (place, &at) in NATURAL.iter().enumerate().skip(1) {
+            let value = natural[usize::from(at >> 3)][usize::from(at & 7)];
+            delta.ac[place] = value;
+            delta.stated |= u64::from(value != 0) << place;
+        }
+        (delta.dc != 0 || delta.stated != 0).then_some(delta)
+    }
+
+    /// The quantized difference of a component's block at column `x`, row `y`, in natural order; None where it is zero.
+    #[inline(always)]
+    pub fn block(&self, component: usize, x: usize, y: usize) -> Option<[[i16; 8]; 8]> {
+        let plane = &self.planes[component];
+        let mut block = [[0.0f32; 8]; 8];
+        let mut any = false;
+        for (row, out) in block.iter_mut().enumerate() {
+            let begin = (y * 8 + row) * plane.stride + x * 8;
+            out.copy_from_slice(&plane.samples[begin..begin + 8]);
+            any |= out.iter().fold(false, |any, &value| any | (value != 0.0));
+        }
+        if !any {
+            return None;
+        }
+        let natural = quantized(&block, &plane.inverse_steps);
+        natural.iter().flatten().fold(0, |any, &value| any | value).ne(&0).then_some(natural)
+    }
+}
+
+/// Adds one channel of a row of pixels to a row of samples that stand for `across` pixels each.
+#[inline(always)]
+fn add_row(out: &mut [f32], pixels: &[f32], channel: usize, channels: usize, across: usize) {
+    let width = pixels.len() / channels;
+    let whole = width / across;
+    match (channels, across) {
+        // The usual cases, with steps that the compiler knows.
+        (3, 1) => add_whole::<3>(out, pixels, channel, 3),
+        (3, 2) => add_whole::<6>(out, pixels, channel, 3),
+        _ => {
+            for (sample, group) in out.iter_mut().zip(pixels.chunks_exact(channels * across)) {
+                *sample += group.iter().skip(channel).step_by(channels).sum::<f32>();
+            }
+        }
+    }
+    for (x, sample) in out.iter_mut().enumerate().skip(whole) {
+        for step in 0..across {
+            *sample += pixels[(x * across + step).min(width - 1) * channels + channel];
+        }
+    }
+}
+
+#[inline(always)]
+fn add_whole<const GROUP: usize>(out: &mut [f32], pixels: &[f32], channel: usize, channels: usize) {
+    for (sample, group) in out.iter_mut().zip(pixels.chunks_exact(GROUP)) {
+        *sample += group[channel];
+        if GROUP > channels {
+            *sample += group[channel + channels];
+        }
+    }
+}
+
+/// Decodes a region at `points` samples a block side: the components' planes one after the other, each `across * factor *
+/// points` wide. Returns None where `out` has another length.
+pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) -> Result<(), Fault> {
+    bounds.check(&scan.header)?;
+    let last = (bounds.top + bounds.down - 1) * scan.header.mcus_across + bounds.left + bounds.across;
+    scan.index(last)?;
+    let header = &scan.header;
+    let mut begins = Vec::new();
+    let mut length = 0;
+    for component in &header.components {
+        begins.push(length);
+        length += bounds.across * component.across * bounds.down * component.down * points * points;
+    }
+    if out.len() != length || !matches!(points, 1 | 2 | 4 | 8) {
+        return Err(Fault::BadRegion);
+    }
+    let decoder = Decoder::new(points);
+    for y in 0..bounds.down {
+        let row = (bounds.top + y) * header.mcus_across + bounds.left;
+        let mut place = scan.place(row)?;
+        let mut segment = scan.segment_of(row);
+        for x in 0..bounds.across {
+            if scan.segment_of(row + x) != segment {
+                segment = scan.segment_of(row + x);
+                place = scan.place(row + x)?;
+            }
+            for block in &header.blocks {
+                let component = &header.components[block.component];
+                let prediction = &mut place.dc[block.component];
+                *prediction = prediction.wrapping_add(header.table(component.dc)?.difference(&mut place.bits)?);
+                let mut coefficients = [[0.0f32; 8]; 8];
+                if points == 1 {
+                    header.table(component.ac)?.skip_block(&mut place.bits)?;
+                } else {
+                    let mut zigzag = [0i16; 64];
+                    let (mut stated, _) = header.table(component.ac)?.read_block(&mut place.bits, &mut zigzag)?;
+                    while stated != 0 {
+                        let k = stated.trailing_zeros() as usize;
+                        stated &= stated - 1;
+                        let at = usize::from(NATURAL[k]);
+                        coefficients[at / 8][at % 8] = f32::from(zigzag[k]) * f32::from(component.steps[at]);
+                    }
+                }
+                coefficients[0][0] = *prediction as f32 * f32::from(component.steps[0]);
+                let stride = bounds.across * component.across * points;
+                let left = (x * component.across + block.x) * points;
+                let top = (y * component.down + block.y) * points;
+                let begin = begins[block.component] + top * stride + left;
+                decoder.decode(&coefficients, &mut out[begin..], stride);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! Adding to the coefficients of some MCUs and leaving every other bit of the scan alone.
+//!
+//! A block's quantized coefficients are whole numbers, so adding a picture adds its own quantized coefficients, whatever the
+//! block shows. Only the changed blocks get new codes, and the block behind them a new DC difference. The new data is longer
+//! or shorter by some bits; zero-run codes that say nothing (they stand before an end of block) are put in until the
+//! difference is a whole number of bytes, so that all the rest of the file stays as it is, byte for byte.
+
+use std::sync::Arc;
+
+use crate::bits::Writer;
+use crate::fault::Fault;
+use crate::header::Header;
+use crate::huffman::Huffman;
+use crate::region::{Bounds, Change, Delta};
+use crate::scan::{Place, Scan};
+
+/// What baseline coding can say (T.81 F.1.2.1, F.1.2.2): DC differences of 11 bits, AC coefficients of 10.
+const DC_BITS: u32 = 11;
+const DC_RANGE: (i32, i32) = (-1024, 1023);
+const AC_LARGEST: i32 = 1023;
+/// MCUs up to the end of a segment that are parsed rather than padded for.
+const NEAR_END: usize = 64;
+
+/// Put `bytes` where `from..to` of the file was.
+pub struct Replacement {
+    pub from: usize,
+    pub to: usize,
+    pub bytes: Vec<u8>,
+}
+
+/// MCUs `begin..end` in a row of the picture, which hold row `row` of a change from its column `column` on.
+#[derive(Clone, Copy)]
+struct Run {
+    begin: usize,
+    end: usize,
+    change: usize,
+    row: usize,
+    column: usize,
+}
+
+type Tables = [Option<Arc<Huffman>>; 8];
+
+/// The replacements, in file order, that add pixels to regions, which must not overlap; see `Change::new`.
+#[inline(always)]
+pub fn add(scan: &mut Scan, pixels: &[(Bounds, &[f32])]) -> Result<Vec<Replacement>, Fault> {
+    let mut changes = Vec::with_capacity(pixels.len());
+    for &(bounds, pixels) in pixels {
+        changes.push(Change::new(&scan.header, bounds, pixels)?);
+    }
+    splice(scan, &changes)
+}
+
+#[inline(always)]
+fn splice(scan: &mut Scan, changes: &[Change]) -> Result<Vec<Replacement>, Fault> {
+    let runs = runs(scan, changes)?;
+    let Some(last) = runs.last() else { return Ok(Vec::new()) };
+    scan.index(last.end)?;
+    let mut tables = scan.header.tables.clone();
+    let mut missing = Vec::new();
+    let replacements = rewrite(scan, changes, &runs, &tables, &mut missing)?;
+    if missing.is_empty() {
+        return Ok(replacements);
+    }
+    let mut all = extend(&scan.header, &mut tables, &missing)?;
+    let mut still_missing = Vec::new();
+    all.extend(rewrite(scan, changes, &runs, &tables, &mut still_missing)?);
+    if still_missing.is_empty() {
+        Ok(all)
+    } else {
+        Err(Fault::Defect)
+    }
+}
+
+/// The changes' rows, in the order of the scan, cut where a restart lies within.
+fn runs(scan: &Scan, changes: &[Change]) -> Result<Vec<Run>, Fault> {
+    let across = scan.header.mcus_across;
+    let mut runs = Vec::new();
+    for (index, change) in changes.iter().enumerate() {
+        let bounds = change.bounds;
+        for row in 0..bounds.down {
+            let first = (bounds.top + row) * across + bounds.left;
+            let (mut begin, end) = (first, first + bounds.across);
+            while begin < end {
+                let (_, behind) = scan.mcus_of(scan.segment_of(begin));
+                let stop = end.min(behind);
+                runs.push(Run { begin, end: stop, change: index, row, column: begin - first });
+                begin = stop;
+            }
+        }
+    }
+    runs.sort_by_key(|run| run.begin);
+    if runs.windows(2).any(|pair| pair[0].end > pair[1].begin) {
+        return Err(Fault::BadRegion);
+    }
+    Ok(runs)
+}
+
+#[inline(always)]
+fn rewrite(
+    scan: &Scan,
+    changes: &[Change],
+    runs: &[Run],
+    tables: &Tables,
+    missing: &mut Vec<(usize, u8)>,
+) -> Result<Vec<Replacement>, Fault> {
+    let mut replacements = Vec::new();
+    for runs in runs.chunk_by(|one, other| scan.segment_of(one.begin) == scan.segment_of(other.begin)) {
+        let segment = scan.segment_of(runs[0].begin);
+        let (_, behind) = scan.mcus_of(segment);
+        let mut rewriter = Rewriter {
+            scan,
+            tables,
+            missing,
+            segment,
+            data: scan.data_of(segment)?,
+            place: scan.place(runs[0].begin)?,
+            mcu: runs[0].begin,
+            behind,
+            shift: [0; 3],
+            written: None,
+        };
+        for run in runs {
+            rewriter.go_to(run.begin)?;
+            for index in 0..run.end - run.begin {
+                rewriter.mcu(Some((&changes[run.change], run.column + index, run.row)))?;
+            }
+        }
+        rewriter.settle()?;
+        replacements.extend(rewriter.finish()?);
+    }
+    Ok(replacements)
+}
+
+/// What was written of a segment: from the byte `begin` of its data, and up to the bit `copied`.
+struct Written {
+    begin: usize,
+    copied: usize,
+    writer: Writer,
+}
+
+struct Rewriter<'a, 'm> {
+    scan: &'a Scan,
+    tables: &'a Tables,
+    missing: &'m mut Vec<(usize, u8)>,
+    segment: usize,
+    data: &'a [u8],
+    /// Where the MCU `mcu` begins; `behind` is the first one of the next segment.
+    place: Place<'a>,
+    mcu: usize,
+    behind: usize,
+    /// By how much the last DC coefficient of each component was changed.
+    shift: [i32; 3],
+    written: Option<Written>,
+}
+
+impl Rewriter<'_, '_> {
+    fn header(&self) -> &Header {
+        &self.scan.header
+    }
+
+    /// Goes on to an MCU; what lies between is copied later.
+    fn go_to(&mut self, mcu: usize) -> Result<(), Fault> {
+        if self.mcu < mcu {
+            self.settle_once()?;
+        }
+        if mcu - self.mcu > 16 {
+            self.place = self.scan.place(mcu)?;
+        } else {
+            for _ in self.mcu..mcu {
+                self.scan.skip_mcu(&mut self.place)?;
+            }
+        }
+        self.mcu = mcu;
+        Ok(())
+    }
+
+    /// Gives the blocks behind a change their new DC differences.
+    fn settle(&mut self) -> Result<(), Fault> {
+        if self.mcu < self.behind {
+            self.settle_once()?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn settle_once(&mut self) -> Result<(), Fault> {
+        // Every MCU holds a block of every component, so one is enough.
+        if self.shift != [0; 3] {
+            self.mcu(None)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn mcu(&mut self, change: Option<(&Change, usize, usize)>) -> Result<(), Fault> {
+        let scan = self.scan;
+        for &block in &scan.header.blocks {
+            let component = &scan.header.components[block.component];
+            let (dc_table, ac_table) = (scan.header.table(component.dc)?, scan.header.table(component.ac)?);
+            let delta = change.and_then(|(change, x, y)| change.delta(&scan.header, block, x, y));
+            let before = self.place.bits.position();
+            let difference = dc_table.difference(&mut self.place.bits)?;
+            let old = self.place.dc[block.component].wrapping_add(difference);
+            self.place.dc[block.component] = old;
+            let wanted = old.wrapping_add(delta.as_ref().map_or(0, |delta| delta.dc));
+            let shift = wanted.clamp(old.min(DC_RANGE.0), old.max(DC_RANGE.1)).wrapping_sub(old);
+            let new = difference.wrapping_add(shift).wrapping_sub(self.shift[block.component]);
+            self.shift[block.component] = shift;
+            if new != difference {
+                let after = self.place.bits.position();
+                self.put_difference(component.dc, new, before)?;
+                self.copied(after);
+            }
+            match delta {
+                Some(delta) if delta.stated != 0 => {
+                    let before = self.place.bits.position();
+                    let mut block = [0i16; 64];
+                    let (stated, _) = ac_table.read_block(&mut self.place.bits, &mut block)?;
+                    let after = self.place.bits.position();
+                    self.put_block(component.ac, &block, stated, &delta, before)?;
+                    self.copied(after);
+                }
+                _ => ac_table.skip_block(&mut self.place.bits)?,
+            }
+        }
+        self.mcu += 1;
+        if self.place.bits.is_overrun() {
+            return Err(Fault::Damaged);
+        }
+        Ok(())
+    }
+
+    /// The writer, after all bits up to `bit` were copied to it.
+    #[inline(always)]
+    fn writer(&mut self, bit: usize) -> &mut Writer {
+        let data = self.data;
+        let written = self.written.get_or_insert_with(|| Written {
+            begin: bit / 8,
+            copied: bit / 8 * 8,
+            writer: Writer::with_capacity(data.len() - (bit / 8).min(data.len()) + 4096),
+        });
+        if bit > written.copied {
+            written.writer.copy(data, written.copied, bit);
+            written.copied = bit;
+        }
+        &mut written.writer
+    }
+
+    #[inline(always)]
+    fn copied(&mut self, bit: usize) {
+        if let Some(written) = &mut self.written {
+            written.copied = bit;
+        }
+    }
+
+    fn put_difference(&mut self, slot: usize, difference: i32, before: usize) -> Result<(), Fault> {
+        let size = bits_of(difference);
+        if size > DC_BITS {
+            return Err(Fault::NoCode);
+        }
+        let code = self.code(slot, size as u8);
+        put_value(self.writer(before), code, difference, size);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn put_block(
+        &mut self,
+        slot: usize,
+        old: &[i16; 64],
+        stated: u64,
+        delta: &Delta,
+        before: usize,
+    ) -> Result<(), Fault> {
+        self.writer(before);
+        let mut places = stated | delta.stated;
+        let mut last = 0u32;
+        while places != 0 {
+            let place = places.trailing_zeros();
+            places &= places - 1;
+            let (old, added) = (i32::from(old[place as usize & 63]), i32::from(delta.ac[place as usize & 63]));
+            let value = if added == 0 { old } else { (old + added).clamp(old.min(-AC_LARGEST), old.max(AC_LARGEST)) };
+            if value == 0 {
+                continue;
+            }
+            let mut run = place - last - 1;
+            last = place;
+            while run > 15 {
+                let code = self.code(slot, 0xF0);
+                put_value(self.writer(before), code, 0, 0);
+                run -= 16;
+            }
+            let size = bits_of(value);
+            let code = self.code(slot, (run << 4 | size) as u8);
+            put_value(self.writer(before), code, value, size);
+        }
+        if last != 63 {
+            let code = self.code(slot, 0);
+            put_value(self.writer(before), code, 0, 0);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn code(&mut self, slot: usize, symbol: u8) -> u32 {
+        let code = self.tables[slot & 7].as_ref().map_or(0, |table| table.code(symbol));
+        if code == 0 {
+            self.lacks(slot, symbol);
+            // Stands for the code of the next attempt.
+            return 16;
+        }
+        code
+    }
+
+    #[cold]
+    fn lacks(&mut self, slot: usize, symbol: u8) {
+        if !self.missing.contains(&(slot, symbol)) {
+            self.missing.push((slot, symbol));
+        }
+    }
+
+    fn finish(mut self) -> Result<Option<Replacement>, Fault> {
+        let Some(written) = &self.written else { return Ok(None) };
+        let growth = written.writer.position() as i64 - (written.copied as i64 - written.begin as i64 * 8);
+        let lacking = (-growth).rem_euclid(8) as u32;
+        if self.behind - self.mcu > NEAR_END && self.pad(lacking)? {
+            let Some(mut written) = self.written else { return Err(Fault::Defect) };
+            let end = written.copied.div_ceil(8);
+            written.writer.copy(self.data, written.copied, end * 8);
+            return Ok(Some(Replacement {
+                from: self.scan.file_offset(self.segment, written.begin)?,
+                to: self.scan.file_offset(self.segment, end)?,
+                bytes: written.writer.finish(),
+            }));
+        }
+        while self.mcu < self.behind {
+            self.scan.skip_mcu(&mut self.place)?;
+            self.mcu += 1;
+            if self.place.bits.is_overrun() {
+                return Err(Fault::Damaged);
+            }
+        }
+        let end = self.place.bits.position();
+        self.writer(end);
+        let Some(written) = self.written else { return Err(Fault::Defect) };
+        Ok(Some(Replacement {
+            from: self.scan.file_offset(self.segment, written.begin)?,
+            to: self.scan.segments[self.segment].file_end,
+            bytes: written.writer.finish(),
+        }))
+    }
+
+    /// Puts zero runs before the next blocks' ends until `lacking` bits, modulo 8, were added. False where that cannot be.
+    fn pad(&mut self, lacking: u32) -> Result<bool, Fault> {
+        let Some(mut counts) = padding(self.header(), lacking) else { return Ok(false) };
+        let scan = self.scan;
+        while counts.iter().any(|&count| count > 0) {
+            if self.mcu == self.behind {
+                return Ok(false);
+            }
+            for block in &scan.header.blocks {
+                let component = &scan.header.components[block.component];
+                let table = scan.header.table(component.ac)?;
+                self.place.dc[block.component] = self.place.dc[block.component]
+                    .wrapping_add(scan.header.table(component.dc)?.difference(&mut self.place.bits)?);
+                let (_, end) = table.read_block(&mut self.place.bits, &mut [0; 64])?;
+                let Some((before, place)) = end else { continue };
+                let count = counts[component.ac & 7].min((63 - place) / 16);
+                if count == 0 {
+                    continue;
+                }
+                counts[component.ac & 7] -= count;
+                let Some((code, length)) = table.zero_run() else { return Err(Fault::Defect) };
+                let writer = self.writer(before);
+                for _ in 0..count {
+                    writer.put(code, length);
+                }
+            }
+            self.mcu += 1;
+            if self.place.bits.is_overrun() {
+                return Err(Fault::Damaged);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// How many zero runs of each AC table add up to `lacking` bits modulo 8: the fewest bits; None where none do.
+fn padding(header: &Header, lacking: u32) -> Option<[u32; 8]> {
+    let length = |slot: usize| header.tables[slot & 7].as_ref().and_then(|table| table.zero_run()).map(|(_, length)| length);
+    let first = header.components.first()?.ac;
+    let second = header.components.last()?.ac;
+    let mut best: Option<(u32, [u32; 8])> = None;
+    for one in 0..8 {
+        for other in 0..8 {
+            if (one > 0 && length(first).is_none()) || (other > 0 && (second == first || length(second).is_none())) {
+                continue;
+            }
+            let bits = one * length(first).unwrap_or(0) + other * length(second).unwrap_or(0);
+            if bits % 8 == lacking && best.is_none_or(|(fewest, _)| bits < fewest) {
+                let mut counts = [0; 8];
+                counts[first & 7] = one;
+                counts[second & 7] += other;
+                best = Some((bits, counts));
+            }
+        }
+    }
+    best.map(|(_, counts)| counts)
+}
+
+/// Adds codes for what is missing; the replacements that state them in the header.
+fn extend(header: &Header, tables: &mut Tables, missing: &[(usize, u8)]) -> Result<Vec<Replacement>, Fault> {
+    let mut replacements: Vec<Replacement> = Vec::new();
+    let mut lengths: Vec<(usize, usize, usize)> = Vec::new();
+    for slot in 0..8 {
+        let symbols: Vec<u8> = missing.iter().filter(|&&(place, _)| place == slot).map(|&(_, symbol)| symbol).collect();
+        if symbols.is_empty() {
+            continue;
+        }
+        let extended = header.table(slot)?.extended(&symbols).ok_or(Fault::NoCode)?;
+        let definition = header.definitions[slot];
+        let segment = definition.length_at;
+        match lengths.iter_mut().find(|(at, _, _)| *at == segment) {
+            Some((_, added, _)) => *added += symbols.len(),
+            None => lengths.push((segment, symbols.len(), definition.segment_length)),
+        }
+        let at = definition.counts_at;
+        replacements.push(Replacement { from: at, to: at + 16, bytes: extended.counts.to_vec() });
+        replacements.push(Replacement { from: definition.end, to: definition.end, bytes: symbols });
+        tables[slot] = Some(Arc::new(extended));
+    }
+    for (at, added, length) in lengths {
+        let length = u16::try_from(length + added).map_err(|_| Fault::NoCode)?;
+        replacements.push(Replacement { from: at, to: at + 2, bytes: length.to_be_bytes().to_vec() });
+    }
+    replacements.sort_by_key(|replacement| replacement.from);
+    Ok(replacements)
+}
+
+#[inline(always)]
+fn bits_of(value: i32) -> u32 {
+    32 - value.unsigned_abs().leading_zeros()
+}
+
+/// Writes a code and the `size` bits of a value (T.81 F.1.2.1.1).
+#[inline(always)]
+fn put_value(writer: &mut Writer, code: u32, value: i32, size: u32) {
+    let raw = (value - i32::from(value < 0)) as u32 & ((1u32 << size) - 1);
+    writer.put(u64::from(code >> 8) << size | u64::from(raw), (code & 0xFF) + size);
+}
