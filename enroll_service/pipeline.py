@@ -19,11 +19,11 @@ from enroll_service.stages.personalize import measure, quantize, warnings_for
 from enroll_service.stages.perturb import perturb
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings
-from enroll_service.stages.synthesize import Synthesizer
+from enroll_service.stages.synthesize import Synthesizer, portrait_variation
 from enroll_service.stages.synthesizers import build_synthesizer
 from facecloak.anchors import AnchorPool, mirrored, opposite
 from facecloak.faces import FaceFinder
-from facecloak.mask import Mask
+from facecloak.mask import Mask, MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
 
 # Where each stage begins on the scale of Progress.fraction: shares of the time that an enrolment takes on two cores.
@@ -143,7 +143,9 @@ class Enroller:
             seed=held_out_seed,
             checkpoint=lambda _: tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask"),
         )
-        report = measure(pixels, own_crop=portraits[0].crop, held_out=held_out, runtime=self._runtime, targets=targets)
+        geometry = self._geometry(portraits)
+        own = portrait_variation(portraits[0], in_face_frame=geometry is MaskGeometry.FACE)
+        report = measure(pixels, own=own, held_out=held_out, runtime=self._runtime, targets=targets)
         report["warnings"] = [
             *variations.warnings,
             *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
@@ -153,11 +155,12 @@ class Enroller:
             "surrogates": list(settings.surrogates),
             "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
             "photo_count": len(portraits),
+            "geometry": geometry.value,
             "settings": settings.model_dump(mode="json", exclude=_PATHS),
             "seconds": clock.seconds,
         }
         tell("personalize", 1.0, "done")
-        return Mask.new(pixels, seed=seed, versions=self._versions(), report=report)
+        return Mask.new(pixels, seed=seed, versions=self._versions(), report=report, geometry=geometry)
 
     def _admit(self, photos: Sequence[EnrollmentPhoto]) -> list[Portrait]:
         settings = self._settings.intake
@@ -166,6 +169,12 @@ class Enroller:
         ]
         require_same_person(portraits, runtime=self._runtime, surrogates=self._settings.surrogates, settings=settings)
         return portraits
+
+    def _geometry(self, portraits: Sequence[Portrait]) -> MaskGeometry:
+        """The frame that the mask lies in: where no photo has a mesh, what was learned is of the aligned crop."""
+        if all(portrait.mesh is None for portrait in portraits):
+            return MaskGeometry.SQUARE
+        return self._settings.geometry
 
     def _targets(self, portraits: Sequence[Portrait], variations: np.ndarray) -> dict[str, Target]:
         """For each surrogate the identity to leave and the anchor to approach. The same all through the run."""

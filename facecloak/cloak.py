@@ -17,7 +17,7 @@ from facecloak.errors import InvalidInput
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, aligning_transform
 from facecloak.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, Photo, PhotoLimits, decode_photo, encode_photo
-from facecloak.placement import place_mask, square_side_px
+from facecloak.placement import place_mask, square_side_px, wants_mesh
 from facecloak.stores.errors import MaskNotFound
 from facecloak.watch import Watch, unwatched
 
@@ -117,6 +117,8 @@ class Finder(Protocol):
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
 
+    def mesh_of(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None: ...
+
 
 class MaskSource(Protocol):
     """Where masks come from: a store, or a cache before one."""
@@ -182,7 +184,8 @@ class Cloaker:
             if mask is not None and result.face is not None:
                 cloaked = photo.srgb_u8.copy() if cloaked is None else cloaked
                 with self._watch("add"):
-                    add_in_place(cloaked, place_mask(mask, result.face, strength=self._strength))
+                    mesh = self._finder.mesh_of(photo.srgb_u8, result.face.landmarks) if wants_mesh(mask) else None
+                add_in_place(cloaked, place_mask(mask, result.face, mesh=mesh, strength=self._strength))
             results[index] = result
             check()
         answers = tuple(results[index] for index in range(len(subjects)))

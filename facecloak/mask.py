@@ -1,6 +1,7 @@
 """The mask: what enrolment produces, what a store keeps and what apply adds to a photo.
 
-A mask is 112 x 112 x 3 signed levels of 0..255 sRGB, in the frame of the aligned face crop (five points, similarity).
+A mask is 112 x 112 x 3 signed levels of 0..255 sRGB, in the frame of the aligned face crop (five points, similarity) or
+in the face's own (mesh): :class:`MaskGeometry`.
 Its file is a safetensors container (https://huggingface.co/docs/safetensors, "Format"): one int8 tensor ``pixels`` and,
 in the header's ``__metadata__``, one JSON document under the format's name: format version, every other field, and a
 SHA-256 over the whole file with the digest itself taken as zeros. So any damage is found, whatever byte it hits.
@@ -18,6 +19,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,18 @@ from facecloak.errors import ErrorCode, FaceCloakError
 
 MASK_SIZE = 112
 """Side of a mask, in pixels of the aligned crop (ArcFace's crop size)."""
-GEOMETRY = "similarity-112"
+
+
+class MaskGeometry(StrEnum):
+    """How a mask's pixels map to a face."""
+
+    SQUARE = "similarity-112"
+    """The frame of the aligned crop: five points, one similarity."""
+    FACE = "uv-112"
+    """The face's own frame (:mod:`facecloak.faces.frame`), which follows pose and expression by the face mesh. It is
+    the aligned crop of the mean face, so that such a mask can be laid by similarity too, where the mesh fails."""
+
+
 FORMAT_NAME = "facecloak-mask"
 FORMAT_VERSION = 1
 MAX_MASK_BYTES = 64 * 1024
@@ -69,7 +82,7 @@ class Mask:
         seed: of the enrolment's random generator, 0 .. 2**63 - 1.
         versions: name -> version or digest of everything that shaped the mask.
         report: what was measured at enrolment; JSON values, finite numbers.
-        geometry: how ``pixels`` maps to a face; "similarity-112" is the only one so far.
+        geometry: how ``pixels`` map to a face.
 
     Raises:
         MaskInvalid: a field is out of its range.
@@ -81,7 +94,7 @@ class Mask:
     seed: int
     versions: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
-    geometry: str = GEOMETRY
+    geometry: MaskGeometry = MaskGeometry.SQUARE
 
     def __post_init__(self) -> None:
         _require(isinstance(self.pixels, np.ndarray), "pixels are no array")
@@ -92,7 +105,7 @@ class Mask:
         )
         _require(_is_instant(self.created_at), "created_at is not an ISO 8601 instant with a zone")
         _require(type(self.seed) is int and 0 <= self.seed < 2**63, "seed is out of range")
-        _require(self.geometry == GEOMETRY, f"geometry is not {GEOMETRY}")
+        _require(self.geometry in tuple(MaskGeometry), f"geometry is none of {', '.join(MaskGeometry)}")
         _require(
             isinstance(self.versions, Mapping) and isinstance(self.report, Mapping), "versions or report is no mapping"
         )
@@ -103,6 +116,7 @@ class Mask:
         pixels = np.ascontiguousarray(self.pixels).copy()
         pixels.setflags(write=False)
         object.__setattr__(self, "pixels", pixels)
+        object.__setattr__(self, "geometry", MaskGeometry(self.geometry))
         object.__setattr__(self, "versions", dict(self.versions))
         # Through JSON once: what is held is what a file gives back (tuples become lists), and it is the mask's own
         # copy.
@@ -116,6 +130,7 @@ class Mask:
         seed: int,
         versions: Mapping[str, str] | None = None,
         report: Mapping[str, Any] | None = None,
+        geometry: MaskGeometry = MaskGeometry.SQUARE,
     ) -> Mask:
         """Make a mask of (112, 112, 3) int8 ``pixels`` with a fresh random id and the present time."""
         return cls(
@@ -125,6 +140,7 @@ class Mask:
             seed=seed,
             versions=versions or {},
             report=report or {},
+            geometry=geometry,
         )
 
     def __eq__(self, other: object) -> bool:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from facecloak.faces import Face, aligning_transform
-from facecloak.mask import MASK_SIZE, Mask
+from facecloak.faces.frame import field_at, frame_field, mesh_in_crop
+from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
 
 
 class Placement(Protocol):
@@ -28,14 +29,23 @@ class Placement(Protocol):
         ...
 
 
-def place_mask(mask: Mask, face: Face, *, strength: float = 1.0) -> Placement:
+def place_mask(mask: Mask, face: Face, *, mesh: np.ndarray | None = None, strength: float = 1.0) -> Placement:
     """The mask over the face, by the geometry that the mask has.
 
     Args:
         face: its landmarks count, in upright photo px.
+        mesh: (468, 3) the face's mesh in upright photo px, see :meth:`FaceFinder.mesh_of`. A mask in the face's own
+            frame follows it; without it, such a mask is laid by the landmarks, as near as they can bring it.
         strength: factor on the mask's levels, 0..; 1 is the mask as it was made.
     """
+    if mask.geometry is MaskGeometry.FACE and mesh is not None:
+        return FacePlacement(mask, face, mesh, strength=strength)
     return SquarePlacement(mask, face, strength=strength)
+
+
+def wants_mesh(mask: Mask) -> bool:
+    """Whether :func:`place_mask` can use the face's mesh for this mask."""
+    return mask.geometry is MaskGeometry.FACE
 
 
 class SquarePlacement:
@@ -52,17 +62,37 @@ class SquarePlacement:
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """See :class:`Placement`."""
-        corners = np.array([[u, v] for u in (-0.5, MASK_SIZE - 0.5) for v in (-0.5, MASK_SIZE - 0.5)])
-        placed = np.linalg.solve(self._to_crop[:, :2], (corners - self._to_crop[:, 2]).T)
-        low, high = np.floor(placed.min(axis=1)).astype(int), np.ceil(placed.max(axis=1)).astype(int) + 1
-        left, top = max(int(low[0]), 0), max(int(low[1]), 0)
-        return left, top, max(min(int(high[0]), width), left), max(min(int(high[1]), height), top)
+        return _square_bounds(self._to_crop, width=width, height=height)
 
     def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
         """See :class:`Placement`."""
-        to_crop = self._to_crop.copy()
-        to_crop[:, 2] += to_crop[:, :2] @ (left, top)
-        return _warp(self._levels, to_crop, width=width, height=height)
+        return _warp(self._levels, _shifted(self._to_crop, x=left, y=top), width=width, height=height)
+
+
+class FacePlacement:
+    """A mask in the face's own frame, bent to the face's pose and expression by its mesh, within the aligned square.
+
+    Bilinear, and the mean over each photo pixel's area where the face is smaller than the crop. Beyond the square, and
+    where the frame ends, nothing changes; no pixel changes by more than ``strength * max|mask|`` levels.
+    """
+
+    def __init__(self, mask: Mask, face: Face, mesh: np.ndarray, *, strength: float = 1.0) -> None:
+        self._to_crop = aligning_transform(face.landmarks)
+        self._levels = mask.pixels.astype(np.float32) * np.float32(strength)
+        self._field = frame_field(mesh_in_crop(mesh, self._to_crop))
+
+    def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
+        """See :class:`Placement`."""
+        return _square_bounds(self._to_crop, width=width, height=height)
+
+    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
+        """See :class:`Placement`."""
+        to_crop = _shifted(self._to_crop, x=left, y=top)
+        samples, fine = _finer(to_crop)
+        places = field_at(self._field, fine, width=width * samples, height=height * samples)
+        # OpenCV wants None for the second map of two coordinates in one; its stubs do not know.
+        change = cv2.remap(self._levels, places, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+        return _within_square(change, to_crop, width=width, height=height)
 
 
 def square_side_px(face: Face) -> float:
@@ -72,12 +102,7 @@ def square_side_px(face: Face) -> float:
 
 def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
     """(height, width, 3) float32 of the mask's levels as seen from a photo; zero outside the mask's square."""
-    # One sample a mask pixel and more in each direction; the mean over a photo pixel is then free of aliases.
-    samples = max(1, int(np.ceil(_scale(to_crop) - 1e-6)))
-    fine = to_crop.copy()
-    fine[:, :2] /= samples
-    # The samples of a photo pixel lie around its centre: fine pixel i is at photo (i + 1/2) / samples - 1/2.
-    fine[:, 2] += to_crop[:, :2] @ np.full(2, 0.5 / samples - 0.5)
+    samples, fine = _finer(to_crop)
     change = cv2.warpAffine(
         levels,
         fine,
@@ -85,7 +110,23 @@ def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    if samples > 1:
+    return _within_square(change, to_crop, width=width, height=height)
+
+
+def _finer(to_crop: np.ndarray) -> tuple[int, np.ndarray]:
+    """Samples of a photo pixel in each direction, and the transform from px of these samples to px of the crop."""
+    # One sample a mask pixel and more in each direction; the mean over a photo pixel is then free of aliases.
+    samples = max(1, int(np.ceil(_scale(to_crop) - 1e-6)))
+    fine = to_crop.copy()
+    fine[:, :2] /= samples
+    # The samples of a photo pixel lie around its centre: fine pixel i is at photo (i + 1/2) / samples - 1/2.
+    fine[:, 2] += to_crop[:, :2] @ np.full(2, 0.5 / samples - 0.5)
+    return samples, fine
+
+
+def _within_square(change: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
+    """A sampled change as the mean over each pixel, (height, width, 3) float32, zero outside the crop's square."""
+    if change.shape[:2] != (height, width):
         change = cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)
     inside = cv2.warpAffine(
         np.ones((MASK_SIZE, MASK_SIZE), np.uint8),
@@ -97,6 +138,22 @@ def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -
     )
     # Into zeros: a tenth of the time that NumPy's boolean index takes.
     return cv2.copyTo(change, inside)
+
+
+def _square_bounds(to_crop: np.ndarray, *, width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) px of a photo within which the crop's square lies; right and bottom exclusive."""
+    corners = np.array([[u, v] for u in (-0.5, MASK_SIZE - 0.5) for v in (-0.5, MASK_SIZE - 0.5)])
+    placed = np.linalg.solve(to_crop[:, :2], (corners - to_crop[:, 2]).T)
+    low, high = np.floor(placed.min(axis=1)).astype(int), np.ceil(placed.max(axis=1)).astype(int) + 1
+    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
+    return left, top, max(min(int(high[0]), width), left), max(min(int(high[1]), height), top)
+
+
+def _shifted(to_crop: np.ndarray, *, x: float, y: float) -> np.ndarray:
+    """The transform for a part of the photo whose corner is at ``x``, ``y``."""
+    shifted = to_crop.copy()
+    shifted[:, 2] += to_crop[:, :2] @ (x, y)
+    return shifted
 
 
 def _scale(to_crop: np.ndarray) -> float:

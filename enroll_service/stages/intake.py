@@ -21,7 +21,7 @@ from enroll_service.stages.recognition import TYPICAL_SIMILARITY, unit
 from enroll_service.stages.settings import IntakeSettings
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
-from facecloak.faces.align import scale_of, transform_points
+from facecloak.faces.frame import mesh_in_crop
 from facecloak.photos import decode_photo
 from facecloak.recognizers import RecognizerRuntime
 
@@ -164,6 +164,5 @@ def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, eye_distance: float, m
     )
     inner = crop[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
     sharpness = float(cv2.Laplacian(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
-    if mesh is not None:
-        mesh = np.hstack([transform_points(transform, mesh[:, :2]), mesh[:, 2:] * scale_of(transform)])
-    return Portrait(wide_srgb_u8=crop, sharpness=sharpness, eye_distance_px=eye_distance, mesh=mesh)
+    in_crop = None if mesh is None else mesh_in_crop(mesh, transform)
+    return Portrait(wide_srgb_u8=crop, sharpness=sharpness, eye_distance_px=eye_distance, mesh=in_crop)

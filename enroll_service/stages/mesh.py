@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -23,11 +23,12 @@ from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import relight, vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
 from enroll_service.stages.synthesize import Synthesizer
-from enroll_service.stages.variations import Variations
+from enroll_service.stages.variations import Variations, joined_variations, mirrored_grids
 from enroll_service.stages.warping import WIDE_MARGIN
 from facecloak.faces import ALIGNED_SIZE, aligning_transform
 from facecloak.faces.align import transform_points
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
+from facecloak.faces.frame import field_at, frame_fields
 from facecloak.faces.pose import Pose, fit_pose, rotation_of
 from facecloak.faces.raster import facing, rasterize
 from facecloak.faces.shape import FaceShape, face_shape, with_border
@@ -153,6 +154,14 @@ def _sampled(wide_srgb_u8: np.ndarray, texture: np.ndarray) -> np.ndarray:
     return picture
 
 
+def frame_grids(vertices: np.ndarray) -> Tensor:
+    """The grids of :class:`Variations` for heads (N, 528, 3), px of their aligned crops, and a mask in the face's own
+    frame."""
+    still = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    places = [field_at(field, still, width=ALIGNED_SIZE, height=ALIGNED_SIZE) for field in frame_fields(vertices)]
+    return torch.from_numpy(np.stack(places)) * 2 / (ALIGNED_SIZE - 1) - 1
+
+
 class MeshSynthesizer:
     """Turned, deformed and newly lit pictures of the head in the enrolled photo(s).
 
@@ -160,12 +169,15 @@ class MeshSynthesizer:
 
     Args:
         fallback: takes those photos.
+        in_face_frame: whether the mask is to lie in the face's own frame: then each variation comes with the grid by
+            which the frame follows its pose and expression.
     """
 
     identity = "mesh-1"
 
-    def __init__(self, settings: SynthesisSettings, *, fallback: Synthesizer) -> None:
+    def __init__(self, settings: SynthesisSettings, *, fallback: Synthesizer, in_face_frame: bool = False) -> None:
         self._settings = settings
+        self._in_face_frame = in_face_frame
         self._fallback = fallback
 
     def synthesize(
@@ -175,7 +187,8 @@ class MeshSynthesizer:
         # Each photo serves equally often.
         wanted = np.bincount(np.arange(count) % len(portraits), minlength=len(portraits))
         meshless = [portrait for portrait in portraits if portrait.mesh is None]
-        parts, rest = [], 0
+        parts: list[Variations] = []
+        rest = 0
         for index, (portrait, share) in enumerate(zip(portraits, wanted.tolist(), strict=True)):
             checkpoint(index / len(portraits))
             if portrait.mesh is None:
@@ -185,12 +198,13 @@ class MeshSynthesizer:
         warnings: tuple[str, ...] = ()
         if rest:
             other = self._fallback.synthesize(meshless, count=rest, seed=seed, checkpoint=checkpoint)
-            parts.append(other.crops)
+            parts.append(other)
             warnings = (*other.warnings, "The face's shape was not found in every photo: its pictures were only bent.")
         record = {self.identity: count - rest, self._fallback.identity: rest}
-        return Variations(torch.cat(parts), record=record, warnings=warnings)
+        joined = joined_variations(parts)
+        return replace(joined, record=record, warnings=warnings)
 
-    def _vary(self, wide_srgb_u8: np.ndarray, mesh: np.ndarray, *, count: int, seed: int) -> Tensor:
+    def _vary(self, wide_srgb_u8: np.ndarray, mesh: np.ndarray, *, count: int, seed: int) -> Variations:
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
         head = head_of(mesh, face_shape())
@@ -200,7 +214,11 @@ class MeshSynthesizer:
         crops = relight(crops, torch.from_numpy(normals), generator=generator)
         mirrored = torch.rand(count, 1, 1, 1, generator=generator) < self._settings.mirrored
         crops = torch.where(mirrored, crops.flip(3), crops)
-        return vary_photometry(crops, generator=generator)
+        grids = None
+        if self._in_face_frame:
+            grids = frame_grids(vertices)
+            grids = mirrored_grids(torch.where(mirrored, grids.flip(2), grids), mirrored)
+        return Variations(vary_photometry(crops, generator=generator), grids)
 
 
 class MixedSynthesizer:
@@ -223,4 +241,4 @@ class MixedSynthesizer:
         for part, variations in zip(self._parts, made, strict=False):
             record.update(variations.record or {part.identity: len(variations)})
         warnings = dict.fromkeys(warning for variations in made for warning in variations.warnings)
-        return Variations(torch.cat([variations.crops for variations in made]), record=record, warnings=tuple(warnings))
+        return replace(joined_variations(made), record=record, warnings=tuple(warnings))

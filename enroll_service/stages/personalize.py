@@ -34,7 +34,7 @@ def quantize(perturbation: Tensor) -> np.ndarray:
 def measure(
     pixels: np.ndarray,
     *,
-    own_crop: np.ndarray,
+    own: Variations,
     held_out: Variations,
     runtime: RecognizerRuntime,
     targets: Mapping[str, Target],
@@ -43,7 +43,7 @@ def measure(
 
     Args:
         pixels: (112, 112, 3) int8 mask.
-        own_crop: (1, 3, 112, 112) float32, the enrolled photo's aligned crop.
+        own: the enrolled photo's aligned crop, alone.
         held_out: variations that the mask was not learned on.
 
     Returns:
@@ -52,7 +52,7 @@ def measure(
         both through JPEG 85.
     """
     mask = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
-    masked_crop = (torch.from_numpy(own_crop) + mask).clamp(0, 255).round()
+    masked_crop = own.masked(mask).round()
     before, after = _through_jpeg(held_out.crops), _through_jpeg(held_out.masked(mask))
     similarities = {}
     for name, target in targets.items():
@@ -64,8 +64,8 @@ def measure(
         "condition": f"held-out variations of the enrolled photo, JPEG {_JPEG_QUALITY}",
         "variations": len(held_out),
         "similarities": similarities,
-        "ssim": round(float(structural_similarity(torch.from_numpy(own_crop), masked_crop)), 4),
-        "psnr_db": round(float(peak_signal_noise_ratio(own_crop, masked_crop.numpy(), data_range=255)), 2)
+        "ssim": round(float(structural_similarity(own.crops, masked_crop)), 4),
+        "psnr_db": round(float(peak_signal_noise_ratio(own.crops.numpy(), masked_crop.numpy(), data_range=255)), 2)
         if energy
         else None,
         "max_level": int(np.abs(pixels.astype(np.int16)).max()),

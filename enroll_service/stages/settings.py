@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from facecloak.mask import MaskGeometry
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -183,6 +185,10 @@ class StageSettings(_Frozen):
     anchors: str = ""
     """Path of a pool written by `facecloak anchors build`; empty for the direction opposite to the enrolled
     identity."""
+
+    geometry: MaskGeometry = MaskGeometry.SQUARE
+    """The frame that the mask lies in. similarity-112: the aligned crop's. uv-112: the face's own, which follows pose
+    and expression where a photo's face mesh is found."""
 
     intake: IntakeSettings = IntakeSettings()
     synthesis: SynthesisSettings = SynthesisSettings()

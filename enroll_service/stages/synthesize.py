@@ -11,12 +11,15 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
-from enroll_service.stages.variations import Variations
-from enroll_service.stages.warping import WIDE_SIZE, vary_geometry
+from enroll_service.stages.variations import Variations, mirrored_grids
+from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends
+from facecloak.faces import ALIGNED_SIZE
+from facecloak.faces.frame import field_at, frame_field
 
 
 class Synthesizer(Protocol):
@@ -41,12 +44,18 @@ class Synthesizer(Protocol):
 
 
 class ElasticSynthesizer:
-    """Elastic, pose, light, color, blur and noise variations, drawn anew for each picture."""
+    """Elastic, pose, light, color, blur and noise variations, drawn anew for each picture.
+
+    Args:
+        in_face_frame: whether the mask is to lie in the face's own frame, where a photo's mesh is known: the mask is
+            then bent with the face, else the face under the mask.
+    """
 
     identity = "elastic-1"
 
-    def __init__(self, settings: SynthesisSettings) -> None:
+    def __init__(self, settings: SynthesisSettings, *, in_face_frame: bool = False) -> None:
         self._settings = settings
+        self._in_face_frame = in_face_frame
 
     def synthesize(
         self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
@@ -59,7 +68,32 @@ class ElasticSynthesizer:
         if sources.shape[1:] != (3, WIDE_SIZE, WIDE_SIZE):
             raise ValueError(f"wide crops have the shape {tuple(sources.shape[1:])}")
         # Each photo serves equally often.
-        chosen = sources[torch.arange(count) % len(sources)]
-        bent = vary_geometry(chosen, settings=self._settings, generator=generator)
-        # The face is bent under the mask, which lies in the aligned crop's frame: no grid.
-        return Variations(vary_photometry(bent, generator=generator))
+        source_of = torch.arange(count) % len(sources)
+        bends = draw_bends(count, settings=self._settings, generator=generator)
+        crops = vary_photometry(bends.apply(sources[source_of]), generator=generator)
+        if not self._in_face_frame:
+            return Variations(crops)
+        places = torch.stack([_frame_places(portrait) for portrait in portraits])
+        grids = bends.apply(places[source_of]).movedim(1, 3)
+        return Variations(crops, mirrored_grids(grids, bends.mirrored[..., None]))
+
+
+def portrait_variation(portrait: Portrait, *, in_face_frame: bool) -> Variations:
+    """The enrolled photo itself, as one variation."""
+    crop = torch.from_numpy(portrait.crop)
+    if not in_face_frame:
+        return Variations(crop)
+    inner = slice(WIDE_MARGIN, WIDE_MARGIN + ALIGNED_SIZE)
+    return Variations(crop, _frame_places(portrait)[None, :, inner, inner].movedim(1, 3))
+
+
+def _frame_places(portrait: Portrait) -> Tensor:
+    """(2, 160, 160) of each pixel of the wide crop its place in the face's frame, as a grid of variations tells it;
+    without a mesh, its place in the crop."""
+    to_crop = np.array([[1.0, 0.0, -WIDE_MARGIN], [0.0, 1.0, -WIDE_MARGIN]])
+    if portrait.mesh is None:
+        x, y = np.meshgrid(*[np.arange(WIDE_SIZE, dtype=np.float32) - WIDE_MARGIN] * 2)
+        places = np.stack([x, y], axis=-1)
+    else:
+        places = field_at(frame_field(portrait.mesh), to_crop, width=WIDE_SIZE, height=WIDE_SIZE)
+    return (torch.from_numpy(places) * 2 / (ALIGNED_SIZE - 1) - 1).movedim(2, 0)

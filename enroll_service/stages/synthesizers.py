@@ -6,6 +6,7 @@ from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer
 from enroll_service.stages.settings import StageSettings, SynthesizerName
 from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
 from facecloak.faces import FaceFinder
+from facecloak.mask import MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
 
 
@@ -16,8 +17,9 @@ def build_synthesizer(settings: StageSettings, *, runtime: RecognizerRuntime, fi
         SynthesizerUnavailable: what it needs is not here.
         ModuleNotFoundError: its extra is not installed.
     """
-    elastic = ElasticSynthesizer(settings.synthesis)
-    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic)
+    in_face_frame = settings.geometry is MaskGeometry.FACE
+    elastic = ElasticSynthesizer(settings.synthesis, in_face_frame=in_face_frame)
+    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic, in_face_frame=in_face_frame)
     match settings.synthesis.synthesizer:
         case SynthesizerName.ELASTIC:
             return elastic

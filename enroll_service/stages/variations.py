@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,3 +74,30 @@ class Variations:
         (weight,) = torch.autograd.grad(laid, place, grad_outputs=torch.ones_like(maps))
         seen = weight > 1e-3
         return torch.where(seen, total / weight.clamp_min(1e-3), (total[seen].sum() / weight[seen].sum()))
+
+
+def joined_variations(parts: Sequence[Variations]) -> Variations:
+    """All crops, and grids where any part has them; a part without them keeps the crop's own frame. Records and
+    warnings are not joined."""
+    crops = torch.cat([part.crops for part in parts])
+    if all(part.grids is None for part in parts):
+        return Variations(crops)
+    return Variations(
+        crops, torch.cat([still_grids(len(part)) if part.grids is None else part.grids for part in parts])
+    )
+
+
+def still_grids(count: int) -> Tensor:
+    """(count, 112, 112, 2): each pixel of the crop finds its place in the mask where it is."""
+    line = torch.linspace(-1, 1, MASK_SIZE)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x, y], dim=-1).expand(count, -1, -1, -1)
+
+
+def mirrored_grids(grids: Tensor, mirrored: Tensor) -> Tensor:
+    """Grids (N, 112, 112, 2) that were mirrored with their crops, where ``mirrored`` (N, 1, 1, 1), made to read the
+    mask as it is: the right side of a mirrored face takes the mask's right side, as that of any face does.
+
+    The face's own frame is as good as symmetric.
+    """
+    return torch.where(mirrored, grids * torch.tensor([-1.0, 1.0]), grids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -26,9 +28,26 @@ def uniform(generator: torch.Generator, count: int, low: float, high: float) -> 
     return torch.rand(count, 1, 1, generator=generator) * (high - low) + low
 
 
-def vary_geometry(wide: Tensor, *, settings: SynthesisSettings, generator: torch.Generator) -> Tensor:
-    """Crops (N, 3, 112, 112) of ``wide`` (N, 3, 160, 160), each bent, turned and shifted in its own way."""
-    count = len(wide)
+@dataclass(frozen=True)
+class Bends:
+    """How each of N crops is bent, turned, shifted and mirrored.
+
+    Attributes:
+        grids: (N, 112, 112, 2) where in the wide crop each pixel comes from, as `grid_sample` takes it with
+            ``align_corners``.
+        mirrored: (N, 1, 1) bool.
+    """
+
+    grids: Tensor
+    mirrored: Tensor
+
+    def apply(self, wide: Tensor) -> Tensor:
+        """Crops (N, C, 112, 112) of ``wide`` (N, C, 160, 160)."""
+        return functional.grid_sample(wide, self.grids, align_corners=True, padding_mode="reflection")
+
+
+def draw_bends(count: int, *, settings: SynthesisSettings, generator: torch.Generator) -> Bends:
+    """Each of ``count`` crops its own way."""
     rows, columns = torch.meshgrid(torch.arange(float(ALIGNED_SIZE)), torch.arange(float(ALIGNED_SIZE)), indexing="ij")
     control = torch.randn(count, 2, 4, 4, generator=generator) * settings.elastic_px
     bend = functional.interpolate(control, size=(ALIGNED_SIZE, ALIGNED_SIZE), mode="bicubic", align_corners=True)
@@ -48,8 +67,7 @@ def vary_geometry(wide: Tensor, *, settings: SynthesisSettings, generator: torch
     )
     mirrored = torch.rand(count, 1, 1, generator=generator) < settings.mirrored
     x = torch.where(mirrored, ALIGNED_SIZE - 1 - x, x)
-    grid = torch.stack([x + WIDE_MARGIN, y + WIDE_MARGIN], dim=-1) * 2 / (WIDE_SIZE - 1) - 1
-    return functional.grid_sample(wide, grid, align_corners=True, padding_mode="reflection")
+    return Bends(torch.stack([x + WIDE_MARGIN, y + WIDE_MARGIN], dim=-1) * 2 / (WIDE_SIZE - 1) - 1, mirrored)
 
 
 def misalign(crops: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:

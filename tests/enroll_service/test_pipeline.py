@@ -21,10 +21,13 @@ from enroll_service.stages import (
     SeveralFaces,
     StageSettings,
     SynthesisSettings,
+    SynthesizerName,
 )
 from facecloak.anchors import AnchorPool, AnchorPoolUnusable
 from facecloak.faces import Box, FaceFinder
-from facecloak.mask import Mask
+from facecloak.faces.fr_detect import FrDetect
+from facecloak.faces.fr_landmark import FrLandmark
+from facecloak.mask import Mask, MaskGeometry
 from facecloak.recognizers.errors import RecognizerUnknown
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
@@ -85,6 +88,28 @@ def test_same_photo_settings_and_seed_give_the_same_mask(enroller: Enroller, ast
     first, again, other = (_run(enroller, astronaut_photo, seed=seed) for seed in (3, 3, 4))
     assert np.array_equal(first.pixels, again.pixels)
     assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_a_mask_lies_in_the_faces_frame_where_there_is_a_mesh(
+    runtime: OnnxRuntime, finder: FaceFinder, model_repository: Path, astronaut_photo: bytes
+) -> None:
+    in_face_frame = QUICK.model_copy(
+        update={
+            "geometry": MaskGeometry.FACE,
+            "synthesis": SynthesisSettings(variations=4, synthesizer=SynthesizerName.MIXED),
+        }
+    )
+    mask = _run(Enroller(runtime=runtime, finder=finder, settings=in_face_frame), astronaut_photo)
+    assert mask.geometry is MaskGeometry.FACE
+    assert mask.report["geometry"] == "uv-112"
+    assert mask.report["synthesis"] == {"synthesizer": "elastic-1+mesh-1", "elastic-1": 2, "mesh-1": 2}
+    assert Mask.from_bytes(mask.to_bytes()) == mask
+    # Where the largest package was left out there is no mesh.
+    reduced = FaceFinder(FrDetect(model_repository), FrLandmark(model_repository), None, first_side=1.0)
+    without = _run(Enroller(runtime=runtime, finder=reduced, settings=in_face_frame), astronaut_photo)
+    assert without.geometry is MaskGeometry.SQUARE
+    assert without.report["synthesis"] == {"synthesizer": "elastic-1+mesh-1", "elastic-1": 4, "mesh-1": 0}
+    assert "shape was not found" in without.report["warnings"][0]
 
 
 def test_cancelling_stops_within_one_iteration(enroller: Enroller, astronaut_photo: bytes) -> None:

@@ -19,6 +19,7 @@ from enroll_service.stages.synthesize import ElasticSynthesizer
 from enroll_service.stages.synthesizers import build_synthesizer
 from enroll_service.stages.variations import Variations
 from facecloak.faces import ARCFACE_TEMPLATE, FaceFinder
+from facecloak.faces.frame import field_at, frame_field
 from facecloak.faces.pose import angles_of, fit_pose, rotation_of
 from facecloak.faces.shape import face_shape
 from facecloak.recognizers import OnnxRuntime
@@ -87,6 +88,35 @@ def test_variations_have_shape_range_variety_and_repeat(portrait: Portrait) -> N
         assert float((crops[index] - crops[index + 1]).abs().mean()) > 3
     assert variations.record == {"mesh-1": 6, "elastic-1": 0}
     assert variations.warnings == ()
+
+
+@pytest.mark.parametrize("kind", ["mesh", "elastic"])
+def test_grids_say_where_the_mesh_sees_the_face_in_each_picture(
+    portrait: Portrait, finder: FaceFinder, kind: str
+) -> None:
+    """Independent of how a picture was made: the network looks at the picture as it will look at a photo."""
+    settings = SynthesisSettings(yaw_degrees=24)
+    elastic = ElasticSynthesizer(settings, in_face_frame=True)
+    mesh = MeshSynthesizer(settings, fallback=elastic, in_face_frame=True)
+    synthesizer = mesh if kind == "mesh" else elastic
+    variations = synthesizer.synthesize([portrait], count=8, seed=1, checkpoint=lambda _: None)
+    still = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    assert variations.grids is not None
+    astray, unbent = [], []
+    for crop, grid in zip(variations.crops, variations.grids, strict=True):
+        picture = np.ascontiguousarray(crop.permute(1, 2, 0).numpy().round().astype(np.uint8))
+        seen = finder.mesh_of(picture, ARCFACE_TEMPLATE)
+        if seen is None:
+            continue
+        seen_places = field_at(frame_field(seen), still, width=112, height=112)[30:100, 30:82]
+        places = (grid.numpy() + 1)[30:100, 30:82] * 111 / 2
+        where = np.stack(np.meshgrid(np.arange(30.0, 82), np.arange(30.0, 100)), axis=-1)
+        astray.append(np.median(np.linalg.norm(seen_places - places, axis=-1)))
+        unbent.append(np.median(np.linalg.norm(seen_places - where, axis=-1)))
+    assert len(astray) >= 6
+    # Two looks at one photo part by about 1 px.
+    assert np.median(astray) < 2.5
+    assert np.median(astray) < np.median(unbent)
 
 
 def test_variations_are_still_the_person_and_not_the_photo(portrait: Portrait, model_repository: Path) -> None:

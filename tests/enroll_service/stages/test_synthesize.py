@@ -11,7 +11,7 @@ from enroll_service.stages.settings import StageSettings, SynthesisSettings, Syn
 from enroll_service.stages.synthesize import ElasticSynthesizer
 from enroll_service.stages.synthesizers import build_synthesizer
 from enroll_service.stages.variations import Variations
-from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, misalign, vary_geometry
+from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends, misalign
 
 
 def _synthesize(*wide_crops: np.ndarray, count: int, seed: int) -> Variations:
@@ -54,7 +54,7 @@ def test_every_photo_is_used(wide_crop: np.ndarray) -> None:
 def test_without_elastic_warps_only_the_alignment_varies(wide_crop: np.ndarray) -> None:
     settings = SynthesisSettings(elastic_px=0, rotation_radians=0, mirrored=0)
     wide = torch.from_numpy(wide_crop).permute(2, 0, 1)[None].float()
-    crop = vary_geometry(wide, settings=settings, generator=torch.Generator().manual_seed(0))
+    crop = draw_bends(1, settings=settings, generator=torch.Generator().manual_seed(0)).apply(wide)
     inner = wide[:, :, WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
     # A scale of up to 5 % and a shift of up to 2 px remain: close on average, not equal.
     assert 0 < float((crop - inner).abs().mean()) < 25

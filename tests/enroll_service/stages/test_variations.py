@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from enroll_service.stages.variations import Variations
+from enroll_service.stages.variations import Variations, joined_variations
 
 
 def _identity_grids(count: int) -> torch.Tensor:
@@ -56,6 +56,18 @@ def test_gathering_follows_the_grids_and_fills_what_nobody_sees() -> None:
     assert float(unseen.min()) == pytest.approx(float(unseen.max()), abs=1e-4)
     assert 1 < float(unseen.mean()) < 3
     assert torch.isfinite(gathered).all()
+
+
+def test_joining_keeps_order_and_fills_in_grids_that_stay() -> None:
+    plain, moved = Variations(_random(2, 3, 112, 112, seed=6)), Variations(_random(1, 3, 112, 112, seed=7))
+    assert joined_variations([plain, moved]).grids is None
+    bent = Variations(moved.crops, _random(1, 112, 112, 2, seed=8))
+    joined = joined_variations([plain, bent])
+    assert torch.equal(joined.crops, torch.cat([plain.crops, bent.crops]))
+    assert joined.grids is not None
+    assert torch.equal(joined.grids[:2], _identity_grids(2))
+    assert bent.grids is not None
+    assert torch.equal(joined.grids[2:], bent.grids)
 
 
 def test_choosing_takes_crops_and_grids_together() -> None:
