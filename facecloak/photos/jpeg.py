@@ -71,12 +71,22 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     pixels = _decode_pixels(data, colorspace="GRAY" if grey else "RGB")
     if pixels.shape[:2] != (structure.height, structure.width):
         raise PhotoDamaged("The JPEG's size is not what its header states.")
-    exif = next((s.payload for s in structure.metadata if s.marker == APP1 and s.payload.startswith(_EXIF)), b"")
     return Decoded(
         stored_srgb_u8=grey_to_rgb(pixels[:, :, 0]) if grey else pixels,
-        orientation=orientation_of(exif),
+        orientation=jpeg_orientation(structure),
         encoding=_encoding_of(structure, has_trailer=structure.end < len(data)),
     )
+
+
+def jpeg_orientation(structure: JpegStructure) -> int:
+    """The EXIF orientation 1..8, 1 where none is stated."""
+    exif = next((s.payload for s in structure.metadata if s.marker == APP1 and s.payload.startswith(_EXIF)), b"")
+    return orientation_of(exif)
+
+
+def is_index(segment: Segment) -> bool:
+    """Whether a segment lists further pictures behind this one (MPF)."""
+    return segment.marker == APP2 and segment.payload.startswith(_MPF)
 
 
 def _decode_pixels(data: bytes, *, colorspace: str) -> np.ndarray:
@@ -118,11 +128,7 @@ def _encoding_of(structure: JpegStructure, *, has_trailer: bool) -> JpegEncoding
         progressive=structure.progressive,
         optimized=not structure.huffman_tables.items() <= _standard_huffman_tables().items(),
         restart_interval=structure.restart_interval,
-        metadata=tuple(
-            segment
-            for segment in structure.metadata
-            if not (has_trailer and segment.marker == APP2 and segment.payload.startswith(_MPF))
-        ),
+        metadata=tuple(segment for segment in structure.metadata if not (has_trailer and is_index(segment))),
     )
 
 

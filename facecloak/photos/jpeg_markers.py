@@ -40,10 +40,12 @@ class Component:
 
 @dataclass(frozen=True)
 class Segment:
-    """A marker segment: ``data`` is the whole of it, marker and length included."""
+    """A marker segment: ``data`` is the whole of it, marker and length included, and ``begin`` its place in the
+    file."""
 
     marker: int
     data: bytes
+    begin: int = field(default=0, compare=False)
 
     @property
     def payload(self) -> bytes:
@@ -89,8 +91,9 @@ class JpegStructure:
         return [component.identifier for component in self.components] == [ord(letter) for letter in "RGB"]
 
 
-def read_structure(data: bytes, limits: PhotoLimits) -> JpegStructure:
-    """Walk a JPEG from SOI to EOI. Raises the refusals of :func:`facecloak.photos.decode_photo`."""
+def read_structure(data: bytes, limits: PhotoLimits, *, header_only: bool = False) -> JpegStructure:
+    """Walk a JPEG from SOI to EOI, or to the first scan. Raises the refusals of
+    :func:`facecloak.photos.decode_photo`."""
     found = JpegStructure()
     for count, (marker, start, end) in enumerate(_segments(data)):
         limits.check_segments(count)
@@ -106,10 +109,12 @@ def read_structure(data: bytes, limits: PhotoLimits) -> JpegStructure:
         elif marker == SOS:
             found.scans += 1
             limits.check_scans(found.scans)
+            if header_only:
+                break
         elif marker == EOI:
             found.end = end
         elif (APP0 <= marker <= 0xEF or marker == COM) and not found.scans:
-            found.metadata.append(Segment(marker, data[start:end]))
+            found.metadata.append(Segment(marker, data[start:end], start))
     if not found.components or not found.scans:
         raise PhotoDamaged("The JPEG holds no picture.")
     return found

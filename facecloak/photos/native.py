@@ -20,7 +20,7 @@ from facecloak.errors import FaceCloakError
 
 
 class Fault(IntEnum):
-    """Why a photo cannot be spliced; the numbers are those of native/src/fault.rs."""
+    """Why a photo cannot be spliced; the numbers up to DEFECT are those of native/src/fault.rs."""
 
     UNSUPPORTED = 1
     DAMAGED = 2
@@ -28,6 +28,7 @@ class Fault(IntEnum):
     BAD_REGION = 4
     DEFECT = 5
     NO_LIBRARY = 6
+    NOT_A_JPEG = 7
 
 
 class CannotSplice(FaceCloakError):

@@ -26,7 +26,7 @@ SIGNATURE = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
 # the time; 12 megapixels take 1.5 s of one core.
 _LOSSLESS = {"lossless": True, "method": 1, "quality": 20}
 
-_HEADER_BYTES = 12
+HEADER_BYTES = 12
 _METADATA = {b"ICCP": "icc_profile", b"EXIF": "exif", b"XMP ": "xmp"}
 _ANIMATION_FRAME_HEADER_BYTES = 16
 
@@ -58,14 +58,14 @@ class WebpEncoding:
 
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     """Decode a WebP; raises the refusals of :func:`facecloak.photos.decode_photo`."""
-    chunks = _read_chunks(data, start=_HEADER_BYTES, limits=limits)
+    chunks = _read_chunks(data, start=HEADER_BYTES, limits=limits)
     frames = [payload for kind, payload in chunks if kind == b"ANMF"]
     if len(frames) > 1:
         raise AnimatedPhoto("The WebP is animated.", frames=len(frames))
     still = _read_chunks(frames[0], start=_ANIMATION_FRAME_HEADER_BYTES, limits=limits) if frames else chunks
-    width, height = _canvas(chunks) or _picture_size(still)
+    width, height = _canvas(chunks) or picture_size(still)
     limits.check_size(width, height)
-    limits.check_size(*_picture_size(still))
+    limits.check_size(*picture_size(still))
     lossy = next((payload for kind, payload in still if kind == b"VP8 "), None)
     quality = lossy_quality(lossy) if lossy is not None else None
     try:
@@ -90,7 +90,7 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
 def _read_chunks(data: bytes, *, start: int, limits: PhotoLimits) -> list[tuple[bytes, bytes]]:
     """(kind, payload) of each RIFF chunk from ``start``; for a file, up to the size that its header states."""
     end = len(data)
-    if start == _HEADER_BYTES:
+    if start == HEADER_BYTES:
         end = 8 + int.from_bytes(data[4:8], "little")
         if end > len(data):
             raise PhotoTruncated("The WebP ends before its picture does.")
@@ -115,7 +115,7 @@ def _canvas(chunks: list[tuple[bytes, bytes]]) -> tuple[int, int] | None:
     return 1 + int.from_bytes(payload[4:7], "little"), 1 + int.from_bytes(payload[7:10], "little")
 
 
-def _picture_size(chunks: list[tuple[bytes, bytes]]) -> tuple[int, int]:
+def picture_size(chunks: list[tuple[bytes, bytes]]) -> tuple[int, int]:
     for kind, payload in chunks:
         if kind == b"VP8 " and len(payload) >= 10:
             width, height = struct.unpack_from("<HH", payload, 6)

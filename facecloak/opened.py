@@ -1,0 +1,107 @@
+"""A photo that is being cloaked: looked at as cheaply as it can be, and changed as little as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from facecloak.adding import add_in_place
+from facecloak.photos import PhotoLimits, decode_photo, encode_photo
+from facecloak.photos.native import CannotSplice
+from facecloak.photos.photo import Photo
+from facecloak.photos.pieces import Pieces
+from facecloak.photos.splice import JpegSplice, Look, Rectangle
+from facecloak.placement import Placement
+from facecloak.watch import Watch
+
+
+class Way(StrEnum):
+    """How a photo was changed."""
+
+    SPLICE = "splice"
+    """Only the faces' blocks were coded again; every other byte is the original's."""
+    FULL = "full"
+    """Decoded, changed and encoded again."""
+    UNCHANGED = "unchanged"
+    """The very bytes that came."""
+
+
+class OpenedPhoto:
+    """A photo's size at once, its pixels when they are asked for. Not for two threads at once.
+
+    Attributes:
+        why_full: why the photo goes the full way; empty while it does not.
+    """
+
+    def __init__(self, data: bytes, *, limits: PhotoLimits, watch: Watch) -> None:
+        """Raises the refusals of :func:`facecloak.photos.decode_photo`; for a JPEG that can be spliced only those that
+        its header gives reason for."""
+        self._data = data
+        self._limits = limits
+        self._watch = watch
+        self._decoded: Photo | None = None
+        self._splice: JpegSplice | None = None
+        self.why_full = ""
+        try:
+            self._splice = JpegSplice(data, limits=limits)
+            self.width, self.height = self._splice.width, self._splice.height
+        except CannotSplice as error:
+            self._give_up(error)
+            self.width, self.height = self._photo.width, self._photo.height
+
+    @property
+    def srgb_u8(self) -> np.ndarray:
+        """The whole photo, upright (H, W, 3) uint8 RGB, read-only."""
+        return self._photo.srgb_u8
+
+    def look(self, part: Rectangle, *, smallest_scale: float) -> Look | None:
+        """A part of the photo without the rest, at least ``smallest_scale`` large; None where only the whole is to be
+        had."""
+        if self._splice is None:
+            return None
+        try:
+            return self._splice.look(part, smallest_scale=smallest_scale)
+        except CannotSplice as error:
+            self._give_up(error)
+            return None
+
+    def thumbnail(self) -> Look | None:
+        """The whole photo at 1/8, grey; None where only the whole is to be had."""
+        if self._splice is None:
+            return None
+        try:
+            return self._splice.thumbnail()
+        except CannotSplice as error:
+            self._give_up(error)
+            return None
+
+    def added(self, placements: Sequence[Placement]) -> tuple[bytes | Pieces, Way]:
+        """The photo with the placed masks added."""
+        if self._splice is not None:
+            try:
+                with self._watch("add"):
+                    pieces = self._splice.added(placements)
+                return (self._data, Way.UNCHANGED) if pieces is None else (pieces, Way.SPLICE)
+            except CannotSplice as error:
+                self._give_up(error)
+        photo = self._photo
+        cloaked = photo.srgb_u8.copy()
+        with self._watch("add"):
+            for placement in placements:
+                add_in_place(cloaked, placement)
+        with self._watch("encode"):
+            encoded = encode_photo(photo, cloaked)
+        return encoded, Way.UNCHANGED if encoded is photo.data else Way.FULL
+
+    @property
+    def _photo(self) -> Photo:
+        if self._decoded is None:
+            with self._watch("decode"):
+                self._decoded = decode_photo(self._data, limits=self._limits)
+        return self._decoded
+
+    def _give_up(self, error: CannotSplice) -> None:
+        self._splice = None
+        self.why_full = error.fault.name

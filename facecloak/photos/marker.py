@@ -1,0 +1,150 @@
+"""A few bytes kept in a photo's file, in a place that viewers pass over: where the marker of a cloaked photo lives.
+
+JPEG: an APP15 segment. PNG: a private ancillary chunk that editors must drop when they change the picture. WebP: an
+unknown chunk at the end (RFC 9649, 2.7.1.5), for which a simple file becomes an extended one.
+
+What the bytes say is :mod:`facecloak.marking`'s. They are bound there to the picture's own data, so this module also
+says which bytes of a file those are: everything that makes the picture, and no metadata.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+
+from facecloak.photos import jpeg, png, webp
+from facecloak.photos.errors import PhotoRefused
+from facecloak.photos.jpeg_markers import metadata_end, read_structure
+from facecloak.photos.limits import DEFAULT_LIMITS
+from facecloak.photos.pieces import Pieces
+
+MAX_PAYLOAD_BYTES = 4096
+
+_JPEG_MARKER = 0xEF
+_NAME = b"FaceCloak\0"
+# Ancillary, private, not safe to copy into a changed picture (PNG Third Edition, 5.4).
+_PNG_KIND = b"fcLK"
+_WEBP_KIND = b"FCLK"
+_WEBP_ALPHA = 0x10
+_PICTURE_KINDS = (b"VP8 ", b"VP8L", b"ALPH")
+
+Buffers = Sequence[bytes | memoryview]
+
+
+def payload_of(data: bytes) -> bytes | None:
+    """The bytes that a marker in the file holds; None where there is no marker, or no readable file."""
+    found = _find(data)
+    return None if found is None else found[0]
+
+
+def without_marker(data: bytes) -> bytes:
+    """The file as it was before it was marked, but for what marking a WebP made of its header."""
+    found = _find(data)
+    if found is None:
+        return data
+    _, begin, end = found
+    bare = data[:begin] + data[end:]
+    return without_marker(_sized(bare) if webp.SIGNATURE.match(data) else bare)
+
+
+def picture_of(data: bytes) -> Buffers:
+    """The part of a whole file, with or without a marker, that makes the picture."""
+    view = memoryview(data)
+    if jpeg.SIGNATURE.match(data):
+        return (view[metadata_end(data) :],)
+    if png.SIGNATURE.match(data):
+        return tuple(view[begin:end] for kind, begin, end in _png_chunks(data) if kind == b"IDAT")
+    return tuple(view[begin:end] for kind, begin, end in _webp_chunks(data) if kind in _PICTURE_KINDS)
+
+
+def marked(photo: bytes | Pieces, payload: bytes) -> bytes:
+    """The file with a marker; it must have none. ``payload`` has at most MAX_PAYLOAD_BYTES."""
+    if isinstance(photo, Pieces):
+        return photo.joined(_jpeg_segment(payload))
+    if jpeg.SIGNATURE.match(photo):
+        at = metadata_end(photo)
+        return photo[:at] + _jpeg_segment(payload) + photo[at:]
+    if png.SIGNATURE.match(photo):
+        at = next(begin for kind, begin, _ in _png_chunks(photo) if kind == b"IDAT")
+        body = _PNG_KIND + payload
+        chunk = struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body))
+        return photo[:at] + chunk + photo[at:]
+    return _sized(_extended(photo) + _webp_chunk(_WEBP_KIND, payload))
+
+
+def _jpeg_segment(payload: bytes) -> bytes:
+    content = _NAME + payload
+    return struct.pack(">BBH", 0xFF, _JPEG_MARKER, 2 + len(content)) + content
+
+
+def _find(data: bytes) -> tuple[bytes, int, int] | None:
+    """(payload, begin, end) of the first marker."""
+    if jpeg.SIGNATURE.match(data):
+        try:
+            structure = read_structure(data, DEFAULT_LIMITS, header_only=True)
+        except PhotoRefused:
+            return None
+        for segment in structure.metadata:
+            if segment.marker == _JPEG_MARKER and segment.payload.startswith(_NAME):
+                return segment.payload[len(_NAME) :], segment.begin, segment.begin + len(segment.data)
+    elif png.SIGNATURE.match(data):
+        for kind, begin, end in _png_chunks(data):
+            if kind == _PNG_KIND:
+                return data[begin + 8 : end - 4], begin, end
+    elif webp.SIGNATURE.match(data):
+        for kind, begin, end in _webp_chunks(data):
+            if kind == _WEBP_KIND:
+                size = int.from_bytes(data[begin + 4 : begin + 8], "little")
+                return data[begin + 8 : begin + 8 + size], begin, end
+    return None
+
+
+def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    """(kind, begin, end) of each chunk that is whole."""
+    chunks: list[tuple[bytes, int, int]] = []
+    at = len(png.MAGIC)
+    while at + 12 <= len(data) and len(chunks) < DEFAULT_LIMITS.max_segments:
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            break
+        chunks.append((data[at + 4 : at + 8], at, end))
+        at = end
+    return chunks
+
+
+def _webp_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    chunks: list[tuple[bytes, int, int]] = []
+    at = webp.HEADER_BYTES
+    while at + 8 <= len(data) and len(chunks) < DEFAULT_LIMITS.max_segments:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        end = at + 8 + size + size % 2
+        if end > len(data):
+            break
+        chunks.append((data[at : at + 4], at, end))
+        at = end
+    return chunks
+
+
+def _webp_chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def _extended(data: bytes) -> bytes:
+    """A WebP that may hold further chunks (RFC 9649, 2.7): a simple file gets the header of an extended one."""
+    chunks = _webp_chunks(data)
+    if not chunks or chunks[0][0] == b"VP8X":
+        return data
+    kind, begin, end = chunks[0]
+    picture = data[begin + 8 : end]
+    width, height = webp.picture_size([(kind, picture)])
+    # VP8L states in its header whether alpha is used (RFC 9649, 3.4).
+    alpha = _WEBP_ALPHA if kind == b"VP8L" and picture[4] & 0x10 else 0
+    header = struct.pack("<I", alpha) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    at = webp.HEADER_BYTES
+    return data[:at] + _webp_chunk(b"VP8X", header) + data[at:]
+
+
+def _sized(data: bytes) -> bytes:
+    """A RIFF file whose header states its size."""
+    return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]

@@ -1,0 +1,17 @@
+"""A photo's file in pieces, so that a megabyte that did not change is copied once, when the file is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pieces:
+    """What comes before the place for a marker (``head``), and the picture's own data and all that follows."""
+
+    head: tuple[bytes | memoryview, ...]
+    picture: tuple[bytes | memoryview, ...]
+
+    def joined(self, marker: bytes = b"") -> bytes:
+        """The file, with ``marker`` in its place."""
+        return b"".join([*self.head, marker, *self.picture])

@@ -1,0 +1,232 @@
+"""The splice way through a JPEG: look at parts of it, add to parts of it, and copy everything else byte for byte.
+
+Taken: what :mod:`facecloak.photos.native` takes, which is one baseline or extended Huffman scan of 8 bits, grey, YCbCr
+or RGB, of any sampling. Other JPEGs, and those found damaged on the way, raise CannotSplice and go the full way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
+from facecloak.photos.jpeg import SIGNATURE, is_index, jpeg_orientation
+from facecloak.photos.jpeg_markers import JpegStructure, metadata_end, read_structure
+from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.native import CannotSplice, Change, Fault, NativeScan, Replacement
+from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turned_rectangle
+from facecloak.photos.pieces import Pieces
+
+Rectangle = tuple[int, int, int, int]
+"""(left, top, right, bottom) px, right and bottom exclusive."""
+
+_EOI_BYTES = 2
+# JFIF 1.02, "Conversion to and from RGB": ITU-R BT.601 at full range.
+_RGB_TO_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
+)
+_BLOCK = 8
+
+
+class Addend(Protocol):
+    """What is added to a photo: :class:`facecloak.placement.Placement`."""
+
+    def bounds(self, *, width: int, height: int) -> Rectangle: ...
+
+    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A part of the upright photo, as small as ``scale`` says.
+
+    Attributes:
+        srgb_u8: (h, w, 3) uint8 RGB.
+        left, top: the part's corner in the photo, px.
+        scale: px of ``srgb_u8`` that a px of the photo becomes: 1, 1/2, 1/4 or 1/8.
+    """
+
+    srgb_u8: np.ndarray
+    left: int
+    top: int
+    scale: float
+
+
+class JpegSplice:
+    """A JPEG that can be spliced. Not for two threads at once.
+
+    Attributes:
+        width, height: upright px.
+        orientation: EXIF orientation 1..8.
+    """
+
+    def __init__(self, data: bytes, *, limits: PhotoLimits) -> None:
+        """Reads the header alone; the scan's data is parsed as far as it is needed.
+
+        Raises:
+            PhotoTooLarge: beyond ``limits``.
+            CannotSplice: to go the full way.
+        """
+        if not SIGNATURE.match(data):
+            raise CannotSplice(Fault.NOT_A_JPEG)
+        structure = _header_of(data, limits)
+        self._data = data
+        self._structure = structure
+        self._scan = NativeScan(data)
+        if (self._scan.width, self._scan.height) != (structure.width, structure.height):
+            raise CannotSplice(Fault.DAMAGED)
+        self.orientation = jpeg_orientation(structure)
+        turned = self.orientation >= 5
+        self.width = structure.height if turned else structure.width
+        self.height = structure.width if turned else structure.height
+
+    def look(self, part: Rectangle, *, smallest_scale: float = 1.0) -> Look:
+        """A part of the photo with what lies around it in the same MCUs, at the smallest of the scales 1, 1/2, 1/4 and
+        1/8 that is no smaller than ``smallest_scale``. Raises CannotSplice where the part is off the photo."""
+        points = next(points for points in (1, 2, 4, _BLOCK) if points >= min(smallest_scale, 1.0) * _BLOCK)
+        left, top, right, bottom = self._mcus(self._stored(part))
+        planes = self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=points)
+        scan = self._scan
+        stored = self._pixels_of(left, top, right, bottom)
+        size = tuple(-(-length * points // _BLOCK) for length in (stored[2] - stored[0], stored[3] - stored[1]))
+        shape = (planes[0].shape[1] * scan.mcu_width // (scan.factors[0][0] * _BLOCK),
+                 planes[0].shape[0] * scan.mcu_height // (scan.factors[0][1] * _BLOCK))  # fmt: skip
+        full = [plane if plane.shape[::-1] == shape else cv2.resize(plane, shape) for plane in planes]
+        pixels = self._to_rgb(full)[: size[1], : size[0]]
+        upright = self._upright(stored)
+        return Look(to_upright(pixels, self.orientation), upright[0], upright[1], points / _BLOCK)
+
+    def thumbnail(self) -> Look:
+        """The whole photo at 1/8, in grey (three equal channels), for the price of the entropy decoding alone."""
+        step = float(self._structure.tables[self._structure.components[0].table][0])
+        luma = cv2.convertScaleAbs(self._scan.dc_luma().astype(np.float32) * (step / _BLOCK) + 128.0)
+        shape = (self._scan.mcus_across * self._scan.mcu_width // _BLOCK,
+                 self._scan.mcus_down * self._scan.mcu_height // _BLOCK)  # fmt: skip
+        if (luma.shape[1], luma.shape[0]) != shape:
+            luma = cv2.resize(luma, shape)
+        luma = luma[: -(-self._scan.height // _BLOCK), : -(-self._scan.width // _BLOCK)]
+        return Look(to_upright(np.repeat(luma[:, :, None], 3, axis=2), self.orientation), 0, 0, 1 / _BLOCK)
+
+    def added(self, addends: Sequence[Addend]) -> Pieces | None:
+        """The photo with all of them added; None where that changes nothing.
+
+        The levels' own quantized coefficients are added to the photo's. So nothing is clipped to 0..255 before it is
+        coded: a decoder clips, and a change near black or white is kept where the pixel way would lose it.
+        """
+        changes = [self._change(rectangle, addends) for rectangle in self._rectangles(addends)]
+        replacements = self._scan.apply(changes) if changes else []
+        if not replacements:
+            return None
+        return self._pieces(replacements)
+
+    def _rectangles(self, addends: Sequence[Addend]) -> list[Rectangle]:
+        """The MCUs that the addends touch; those that overlap are joined."""
+        joined: list[Rectangle] = []
+        for addend in addends:
+            bounds = addend.bounds(width=self.width, height=self.height)
+            if bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
+                continue
+            new = self._mcus(self._stored(bounds))
+            while True:
+                others = [other for other in joined if _overlap(new, other)]
+                if not others:
+                    break
+                joined = [other for other in joined if other not in others]
+                lefts, tops, rights, bottoms = zip(new, *others, strict=True)
+                new = min(lefts), min(tops), max(rights), max(bottoms)
+            joined.append(new)
+        return joined
+
+    def _change(self, mcus: Rectangle, addends: Sequence[Addend]) -> Change:
+        left, top, right, bottom = self._upright(self._pixels_of(*mcus))
+        total: np.ndarray | None = None
+        for addend in addends:
+            bounds = addend.bounds(width=self.width, height=self.height)
+            if _overlap(bounds, (left, top, right, bottom)):
+                levels = addend.change(left=left, top=top, width=right - left, height=bottom - top)
+                total = levels if total is None else total + levels
+        if total is None:
+            raise CannotSplice(Fault.BAD_REGION)
+        levels = np.ascontiguousarray(to_stored(self._from_rgb(total), self.orientation), np.float32)
+        return Change(left=mcus[0], top=mcus[1], across=mcus[2] - mcus[0], down=mcus[3] - mcus[1], levels=levels)
+
+    def _pieces(self, replacements: list[Replacement]) -> Pieces:
+        """The file with parts replaced, without what follows the picture, and without the index that points there."""
+        end = self._scan.end + _EOI_BYTES
+        edits = list(replacements)
+        if end < len(self._data):
+            edits += [
+                Replacement(segment.begin, segment.begin + len(segment.data), b"")
+                for segment in self._structure.metadata
+                if is_index(segment)
+            ]
+        middle = metadata_end(self._data)
+        view = memoryview(self._data)
+        head: list[bytes | memoryview] = []
+        picture: list[bytes | memoryview] = []
+        at = 0
+        for edit in sorted(edits, key=lambda edit: edit.begin):
+            if at < middle <= edit.begin:
+                head.append(view[at:middle])
+                at = middle
+            part = picture if edit.begin >= middle else head
+            part += [view[at : edit.begin], edit.content]
+            at = edit.end
+        picture.append(view[at:end])
+        return Pieces(head=tuple(head), picture=tuple(picture))
+
+    def _stored(self, upright: Rectangle) -> Rectangle:
+        return turned_rectangle(upright, inverse_of(self.orientation), width=self.width, height=self.height)
+
+    def _upright(self, stored: Rectangle) -> Rectangle:
+        return turned_rectangle(stored, self.orientation, width=self._scan.width, height=self._scan.height)
+
+    def _mcus(self, stored: Rectangle) -> Rectangle:
+        left, top, right, bottom = stored
+        width, height = self._scan.mcu_width, self._scan.mcu_height
+        return (
+            max(left // width, 0), max(top // height, 0),
+            min(-(-right // width), self._scan.mcus_across), min(-(-bottom // height), self._scan.mcus_down),
+        )  # fmt: skip
+
+    def _pixels_of(self, left: int, top: int, right: int, bottom: int) -> Rectangle:
+        """The stored px that MCUs hold."""
+        if left >= right or top >= bottom:
+            raise CannotSplice(Fault.BAD_REGION)
+        width, height = self._scan.mcu_width, self._scan.mcu_height
+        return (
+            left * width, top * height, min(right * width, self._scan.width), min(bottom * height, self._scan.height)
+        )  # fmt: skip
+
+    def _from_rgb(self, levels: np.ndarray) -> np.ndarray:
+        """RGB levels (h, w, 3) in the scan's own colors."""
+        if len(self._scan.factors) == 1:
+            return cv2.transform(levels, _RGB_TO_YCBCR[:1])
+        return levels if self._structure.rgb else cv2.transform(levels, _RGB_TO_YCBCR)
+
+    def _to_rgb(self, planes: list[np.ndarray]) -> np.ndarray:
+        if len(planes) == 1:
+            return np.repeat(planes[0][:, :, None], 3, axis=2)
+        if self._structure.rgb:
+            return cv2.merge(planes)
+        # OpenCV wants Cr before Cb.
+        return cv2.cvtColor(cv2.merge([planes[0], planes[2], planes[1]]), cv2.COLOR_YCrCb2RGB)
+
+
+def _header_of(data: bytes, limits: PhotoLimits) -> JpegStructure:
+    """The header; a fault in it is for the full way to name, but for the size."""
+    limits.check_bytes(len(data))
+    try:
+        return read_structure(data, limits, header_only=True)
+    except PhotoTooLarge:
+        raise
+    except PhotoRefused as error:
+        raise CannotSplice(Fault.UNSUPPORTED) from error
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,162 @@
+"""Whose face is where in one photo: by the caller's hints, else by searching, on the cheapest look that shows it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from facecloak.faces import Box, Face
+from facecloak.opened import OpenedPhoto
+from facecloak.outcome import Outcome
+from facecloak.photos.splice import Look
+from facecloak.placement import square_side_px
+from facecloak.subject import Subject, face_of_landmarks
+
+DOMINANT_AREA_RATIO = 4.0
+"""Without a hint, the largest of several faces is the subject's only where it has this many times every other's
+area."""
+
+_SAME_FACE_DISTANCE = 0.3
+# The finder shrinks a face to 320 px before it places landmarks; a look that shows it no smaller loses nothing.
+_SIDE_PX = 320.0
+# Half the side of the part that is looked at, in sides of the box: what the finder's own looks reach.
+_REACH = 1.0
+# What a look must show around a face to be used again.
+_LEAST_REACH = 0.8
+# A thumbnail is searched where its long side has this many px: see docs/splice.md for what it then misses.
+_THUMBNAIL_PX = 480
+
+
+class Finder(Protocol):
+    """What is needed of :class:`facecloak.faces.FaceFinder`."""
+
+    def find(self, srgb_u8: np.ndarray) -> list[Face]: ...
+
+    def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
+
+    def mesh_of(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None: ...
+
+
+class Search:
+    """The faces of one photo: found at most once, and only when a subject without a hint needs them."""
+
+    def __init__(self, finder: Finder, photo: OpenedPhoto) -> None:
+        self._finder = finder
+        self._photo = photo
+        self._found: list[Face] | None = None
+        self._taken: list[Face] = []
+        self._look: Look | None = None
+
+    def face_of(self, subject: Subject) -> tuple[Face | None, Outcome]:
+        """The subject's face, or None and why."""
+        if subject.landmarks is not None:
+            return face_of_landmarks(subject), Outcome.CLOAKED
+        if subject.box is not None:
+            return self._face_in(subject.box), Outcome.NO_FACE
+        if self._found is None:
+            self._found = self._find()
+        if not self._found:
+            return None, Outcome.NO_FACE
+        largest, *others = sorted(self._found, key=lambda face: face.box.area, reverse=True)
+        if others and largest.box.area < DOMINANT_AREA_RATIO * others[0].box.area:
+            return None, Outcome.AMBIGUOUS_FACE
+        return largest, Outcome.CLOAKED
+
+    def take(self, face: Face) -> bool:
+        """Claim a face for one subject; False where another has it."""
+        if any(_same_face(face, other) for other in self._taken):
+            return False
+        self._taken.append(face)
+        return True
+
+    def mesh_of(self, face: Face) -> np.ndarray | None:
+        """(468, 3) the mesh of a face in upright photo px; None where the finder sees none."""
+        look = self._look_around(face.box)
+        if look is None:
+            return self._finder.mesh_of(self._photo.srgb_u8, face.landmarks)
+        offset = np.array([look.left, look.top])
+        mesh = self._finder.mesh_of(look.srgb_u8, (face.landmarks - offset + 0.5) * look.scale - 0.5)
+        if mesh is None:
+            return None
+        placed = mesh / look.scale
+        placed[:, :2] = (mesh[:, :2] + 0.5) / look.scale - 0.5 + offset
+        return placed
+
+    def _face_in(self, box: Box) -> Face | None:
+        # What a part does not show, the whole may: nobody goes uncloaked for having been looked at cheaply.
+        return self._face_near(box) or self._finder.landmarks_for(self._photo.srgb_u8, box)
+
+    def _face_near(self, box: Box) -> Face | None:
+        """The face in a box, as the box's surroundings alone show it."""
+        look = self._look_around(box)
+        if look is None:
+            return None
+        face = self._finder.landmarks_for(look.srgb_u8, _seen(box, look))
+        return None if face is None else _placed(face, look)
+
+    def _look_around(self, box: Box) -> Look | None:
+        """A box's surroundings; the latest one again where it shows them."""
+        side = float(np.sqrt(box.width * box.height))
+        x, y = box.center
+        if self._look is not None and _shows(self._look, x, y, reach=_LEAST_REACH * side):
+            return self._look
+        reach = _REACH * side
+        part = (
+            max(int(x - reach), 0), max(int(y - reach), 0),
+            min(int(x + reach) + 1, self._photo.width), min(int(y + reach) + 1, self._photo.height),
+        )  # fmt: skip
+        if part[0] >= part[2] or part[1] >= part[3]:
+            return None
+        self._look = self._photo.look(part, smallest_scale=_SIDE_PX / side)
+        return self._look
+
+    def _find(self) -> list[Face]:
+        if max(self._photo.width, self._photo.height) >= 8 * _THUMBNAIL_PX:
+            found = self._find_in_thumbnail()
+            if found:
+                return found
+        return self._finder.find(self._photo.srgb_u8)
+
+    def _find_in_thumbnail(self) -> list[Face]:
+        """The faces that the thumbnail shows, placed by a closer look each; none where one of them is not confirmed."""
+        look = self._photo.thumbnail()
+        if look is None:
+            return []
+        rough = [_placed(face, look) for face in self._finder.find(look.srgb_u8)]
+        faces = [self._face_near(face.box) for face in rough]
+        return [face for face in faces if face is not None] if all(faces) else []
+
+
+def _shows(look: Look, x: float, y: float, *, reach: float) -> bool:
+    """Whether a look holds the square of ``2 * reach`` px about a place of the photo."""
+    height, width = look.srgb_u8.shape[:2]
+    return (
+        look.left <= x - reach
+        and look.top <= y - reach
+        and x + reach <= look.left + width / look.scale
+        and y + reach <= look.top + height / look.scale
+    )
+
+
+def _seen(box: Box, look: Look) -> Box:
+    """A box of the photo in px of a look."""
+    scale = look.scale
+    return Box((box.x - look.left) * scale, (box.y - look.top) * scale, box.width * scale, box.height * scale)
+
+
+def _placed(face: Face, look: Look) -> Face:
+    """A face in px of a look as a face of the photo. Pixel centers are whole numbers, in both."""
+    scale = look.scale
+    landmarks = (face.landmarks + 0.5) / scale - 0.5 + (look.left, look.top)
+    box = face.box
+    return Face(
+        Box(box.x / scale + look.left, box.y / scale + look.top, box.width / scale, box.height / scale),
+        landmarks.astype(np.float32),
+        face.score,
+    )
+
+
+def _same_face(one: Face, other: Face) -> bool:
+    distance = np.linalg.norm(one.landmarks.mean(axis=0) - other.landmarks.mean(axis=0))
+    return bool(distance < _SAME_FACE_DISTANCE * min(square_side_px(one), square_side_px(other)))
