@@ -33,7 +33,7 @@ def apply(
     *, user_id: str, photo: Path, output: Path, face: tuple[float, ...] | None, target: str | None, data: Path | None,
     timeout_seconds: float, allow_uncloaked: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Add the mask of USER to the photo IN.
+    """Add the mask of USER to the photo IN. A photo that bears this mask already is written as it is.
 
     When the photo cannot be cloaked (no face, no mask, several faces and no --face, ...) the exit code is 1, the
     outcome is named, and nothing is written, unless --allow-uncloaked is given.
@@ -51,12 +51,13 @@ def apply(
         cloaked, outcome = _apply_remotely(content, subject, target=target, timeout_seconds=timeout_seconds)
     else:
         cloaked, outcome = _apply_here(content, subject, data=data)
-    written = outcome == "CLOAKED" or allow_uncloaked
+    cloaked_now_or_before = outcome in ("CLOAKED", "ALREADY_CLOAKED")
+    written = cloaked_now_or_before or allow_uncloaked
     if written:
         _write(output, cloaked)
     if as_json:
         click.echo(json.dumps({"outcome": outcome, "output": str(output) if written else None}))
-    if outcome != "CLOAKED":
+    if not cloaked_now_or_before:
         note = "written unchanged" if written else "nothing was written"
         click.echo(f"facecloak: not cloaked: {outcome}; {note}", err=True)
         if not written:

@@ -46,7 +46,10 @@ def request_to(photo: bytes, subjects: tuple[Subject, ...]) -> apply_pb2.ApplyCl
 def response_to(result: CloakResult, *, request_id: str) -> apply_pb2.ApplyCloakResponse:
     """The answer to one photo."""
     return apply_pb2.ApplyCloakResponse(
-        request_id=request_id, photo=result.photo, subjects=[_subject_to(subject) for subject in result.subjects]
+        request_id=request_id,
+        photo=result.photo,
+        subjects=[_subject_to(subject) for subject in result.subjects],
+        way=f"CLOAK_WAY_{result.way.name}",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter
 
-from facecloak.cloak import CloakResult
+from facecloak.cloak import CloakResult, Way
 
 
 class ApplyMetrics:
@@ -19,8 +19,15 @@ class ApplyMetrics:
             "facecloak_subjects", "Subjects of answered photos, by outcome.", ["outcome"], registry=registry
         )
 
-    def answered(self, result: CloakResult, *, way: str) -> None:
+        self._full = Counter(
+            "facecloak_photos_full", "Photos that were changed the full way, by why they could not be spliced.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+
+    def answered(self, result: CloakResult) -> None:
         """Counts one photo that was answered."""
-        self._photos.labels(way).inc()
+        self._photos.labels(result.way.value).inc()
+        if result.way is Way.FULL:
+            self._full.labels(result.why_full).inc()
         for subject in result.subjects:
             self._subjects.labels(subject.outcome.value).inc()

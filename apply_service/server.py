@@ -48,7 +48,7 @@ def build_domain(settings: ApplySettings) -> Domain:
         registry=telemetry.registry,
     )
     finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
-    cloaker = Cloaker(finder, masks, limits=settings.photo_limits, watch=telemetry.stage)
+    cloaker = Cloaker(finder, masks, limits=settings.photo_limits, mark=settings.mark_photos, watch=telemetry.stage)
     return Domain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
 
 

@@ -82,6 +82,10 @@ class ApplySettings(RpcSettings):
             raise ValueError("cache_stale_seconds must not be below cache_ttl_seconds")
         return self
 
+    mark_photos: bool = True
+    """Whether a cloaked photo carries a marker, so that it is not cloaked twice. The marker shows that the photo went
+    through FaceCloak and how many masks it bears; it names nobody and differs from photo to photo."""
+
     @property
     def photo_limits(self) -> PhotoLimits:
         """The limits on one photo."""

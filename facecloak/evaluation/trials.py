@@ -85,10 +85,11 @@ class Trials:
         return {"strength": strength, **self._seen(delivered), "evaluators": self._judged(self.upload(delivered))}
 
     def _reapplied(self) -> dict[str, Any]:
-        """The cloaked photo uploaded and cloaked a second time."""
+        """The cloaked photo uploaded and cloaked a second time, after the marker that forbids it was stripped."""
+        from facecloak.photos.marker import without_marker
 
         def cloak(photo: DeliveredPhoto) -> DeliveredPhoto:
-            again = self.protector.cloak(photo.clean.owner, photo.data, photo.clean.box)
+            again = self.protector.cloak(photo.clean.owner, without_marker(photo.data), photo.clean.box)
             return DeliveredPhoto(photo.clean, again.outcome, again.photo, decode(again.photo))
 
         delivered = self.each(cloak, self.cloaked)
