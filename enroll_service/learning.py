@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
-import numpy as np
-
 from enroll_service.jobs import Order, ProgressEvent, Stage
 from enroll_service.pipeline import Enroller, Progress
 from enroll_service.stages.settings import StageSettings
@@ -28,7 +26,6 @@ class Learner:
         self._settings = settings
         self._watch = watch
         self._enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
-        self._warm = False
 
     def learn(self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]) -> Mask:
         """Learns the order's mask. Raises EnrollmentRefused, EnrollmentCancelled, PhotoRefused."""
@@ -41,18 +38,9 @@ class Learner:
             return self._enroller.run(order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed)
 
     def probe(self) -> None:
-        """Runs every recognizer once: a server may call a recognizer ready that does not run.
-
-        The first time it takes the gradients too, so that no enrollment waits for models to load.
-        """
-        crop = np.full((1, 3, 112, 112), 127.0, np.float32)
+        """Runs every recognizer once: a server may call a recognizer ready that does not run."""
         for name in self._settings.recognizers:
-            if self._warm or name not in self._settings.surrogates:
-                self._runtime.embed(name, crop)
-                continue
-            nothing = np.zeros((1, self._runtime.spec(name).embedding_size), np.float32)
-            self._runtime.gradient(name, crop, far=nothing, near=nothing)
-        self._warm = True
+            self._runtime.probe(name, gradient=name in self._settings.surrogates)
 
     def close(self) -> None:
         """Frees the recognizers."""

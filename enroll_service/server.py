@@ -14,6 +14,7 @@ from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
+from facecloak.recognizers.runtime import RecognizerRuntime
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
@@ -46,9 +47,10 @@ def build_domain(settings: EnrollSettings) -> Domain:
     """Opens store, face finder and recognizers. Raises FaceCloakError where one is missing or cannot be used."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
     store = ObservedStore(open_configured_store(settings.store), telemetry)
-    runtime = OnnxRuntime(settings.model_repository, names=settings.stages.recognizers, threads=settings.threads)
     learner = Learner(
-        runtime=ObservedRuntime(runtime, telemetry, name="onnxruntime"),
+        runtime=ObservedRuntime(
+            open_runtime(settings), telemetry, name="triton" if settings.triton.url else "onnxruntime"
+        ),
         finder=FaceFinder.load(settings.model_repository),
         settings=settings.stages,
         watch=telemetry.stage,
@@ -56,6 +58,23 @@ def build_domain(settings: EnrollSettings) -> Domain:
     jobs = build_jobs(settings, work=learner.learn, store=store, metrics=EnrollMetrics(telemetry.registry))
     enrollments = build_enrollments(settings, jobs=jobs, store=store)
     return Domain(enrollments=enrollments, jobs=jobs, learner=learner, telemetry=telemetry)
+
+
+def open_runtime(settings: EnrollSettings) -> RecognizerRuntime:
+    """Where the settings want the recognizers to run. A Triton is not contacted yet.
+
+    Raises:
+        RecognizerUnknown: a surrogate is not in the model repository.
+        InvalidTritonUrl: Triton's address cannot be used.
+    """
+    names = settings.stages.recognizers
+    if not settings.triton.url:
+        return OnnxRuntime(settings.model_repository, names=names, threads=settings.threads)
+    from facecloak.recognizers.triton.connection import TritonConnection
+    from facecloak.recognizers.triton.runtime import TritonRuntime  # the extra `triton`: only where it is wanted
+
+    connection = TritonConnection(**settings.triton.model_dump())
+    return TritonRuntime(settings.model_repository, connection=connection, names=names)
 
 
 def build_jobs(

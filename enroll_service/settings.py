@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from enroll_service.stages.settings import StageSettings
@@ -12,6 +12,36 @@ from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
 ENV_PREFIX = "FACECLOAK_ENROLL_"
+
+
+class TritonSettings(BaseModel):
+    """The operator's Triton, for recognizers that do not run in this process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    url: str = ""
+    """HOST:PORT or grpc://HOST:PORT of Triton's gRPC, grpcs://HOST:PORT with TLS; `facecloak models build` writes what
+    it serves. Empty: the recognizers run in this process."""
+
+    root_certificates: Path | None = None
+    """File of PEM certificates to trust with TLS. Empty: those that gRPC ships."""
+
+    shared_memory: bool = True
+    """Pass tensors by POSIX shared memory where Triton runs on this machine, as this user and with the same /dev/shm;
+    where it does not, that is noticed. false never tries."""
+
+    call_seconds: float = Field(default=30.0, gt=0)
+    """Deadline of one call, seconds. One of 8 crops takes a second on a slow CPU."""
+
+    retry_seconds: float = Field(default=20.0, ge=0)
+    """How long a call is tried again while Triton is away, drains or has its queue full, seconds; a restart on a CPU
+    takes 5. An enrollment that is cancelled meanwhile occupies its worker for as long."""
+
+    circuit_failures: int = Field(default=2, ge=1)
+    """Calls of one model that fail in a row before it counts as dead: later ones then fail at once."""
+
+    circuit_seconds: float = Field(default=5.0, gt=0)
+    """How long they do, seconds; then one call finds out whether the model lives again."""
 
 
 class EnrollSettings(RpcSettings):
@@ -37,11 +67,14 @@ class EnrollSettings(RpcSettings):
     stages: StageSettings = StageSettings()
     """How masks are learned; fields as FACECLOAK_ENROLL_STAGES__<FIELD>."""
 
+    triton: TritonSettings = TritonSettings()
+    """Where recognizers run, if not in this process; fields as FACECLOAK_ENROLL_TRITON__<FIELD>."""
+
     workers: int = Field(default=1, ge=1, le=64)
     """Enrollments that run at once. One uses every CPU core, and a GPU is shared by few."""
 
     threads: int = Field(default=0, ge=0)
-    """CPU threads that a recognizer uses in one operator; 0 takes one a core."""
+    """CPU threads that a recognizer uses in one operator; 0 takes one a core. Triton's are set by `models build`."""
 
     queue_limit: int = Field(default=16, ge=1, le=1024)
     """Enrollments that wait at most; more are refused with OVERLOADED and the time to come back."""

@@ -20,11 +20,13 @@ PLUGIN_GROUP = "facecloak.commands"
 
 EXTRA_OF_MODULE = {
     "accelerate": "diffusion",
+    "circuitbreaker": "triton",
     "diffusers": "diffusion",
     "kornia": "enroll",
     "onnx": "enroll",
     "opentelemetry": "otel",
     "skimage": "enroll",
+    "tenacity": "triton",
     "torch": "enroll",
     "transformers": "diffusion",
     "tritonclient": "triton",

@@ -129,5 +129,8 @@ class ObservedRuntime:
     def gradient(self, name: str, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray) -> GradientResult:
         return self._call(name, "gradient", self._name, lambda: self._runtime.gradient(name, crops, far=far, near=near))
 
+    def probe(self, name: str, *, gradient: bool) -> None:
+        self._call(name, "probe", self._name, lambda: self._runtime.probe(name, gradient=gradient))
+
     def close(self) -> None:
         self._runtime.close()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facecloak.recognizers.errors import BatchInvalid, GradientUnavailable, RecognizerFailed, RecognizerUnknown
+from facecloak.recognizers.batch import checked_anchor, checked_crops, parts, rows_of
+from facecloak.recognizers.errors import GradientUnavailable, RecognizerFailed, RecognizerUnknown
 from facecloak.recognizers.repository import ModelRepository
 from facecloak.recognizers.runtime import GradientResult
 from facecloak.recognizers.spec import CROP_SIZE, ModelKind, RecognizerSpec
@@ -83,27 +84,35 @@ class OnnxRuntime:
 
     def embed(self, name: str, crops: np.ndarray) -> np.ndarray:
         spec = self.spec(name)
-        crops = _checked_crops(crops)
+        crops = checked_crops(crops)
         if not len(crops):
             return np.zeros((0, spec.embedding_size), np.float32)
-        parts = [self._run(spec, {"crops": part})["embedding"] for part in _split(crops)]
-        return np.concatenate(parts)
+        answers = [self._run(spec, {"crops": crops[part]})["embedding"] for part in parts(len(crops), size=MAX_BATCH)]
+        return np.concatenate(answers)
 
     def gradient(self, name: str, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray) -> GradientResult:
         spec = self.spec(name)
         if not spec.has_gradient:
             raise GradientUnavailable(f"{name!r} was imported for evaluation only", model=name)
-        crops = _checked_crops(crops)
-        far = _checked_anchor(far, what="far", spec=spec, count=len(crops))
-        near = _checked_anchor(near, what="near", spec=spec, count=len(crops))
+        crops = checked_crops(crops)
+        far = checked_anchor(far, what="far", spec=spec, count=len(crops))
+        near = checked_anchor(near, what="near", spec=spec, count=len(crops))
         if not len(crops):
             return GradientResult(np.zeros(0, np.float32), np.zeros((0, spec.embedding_size), np.float32), crops)
-        parts = []
-        for start in range(0, len(crops), MAX_BATCH):
-            rows = slice(start, start + MAX_BATCH)
-            inputs = {"crops": crops[rows], "far": _rows(far, rows), "near": _rows(near, rows)}
-            parts.append(self._run(spec, inputs, gradient=True))
-        return GradientResult(*(np.concatenate([p[key] for p in parts]) for key in ("loss", "embedding", "gradient")))
+        answers = []
+        for part in parts(len(crops), size=MAX_BATCH):
+            inputs = {"crops": crops[part], "far": rows_of(far, part), "near": rows_of(near, part)}
+            answers.append(self._run(spec, inputs, gradient=True))
+        return GradientResult(*(np.concatenate([a[key] for a in answers]) for key in ("loss", "embedding", "gradient")))
+
+    def probe(self, name: str, *, gradient: bool) -> None:
+        spec = self.spec(name)
+        crop = np.full((1, 3, CROP_SIZE, CROP_SIZE), 127.0, np.float32)
+        self.embed(name, crop)
+        # Within one process a graph that ran once runs again, so later probes need not take the time.
+        if gradient and (name, True) not in self._sessions:
+            nothing = np.zeros((1, spec.embedding_size), np.float32)
+            self.gradient(name, crop, far=nothing, near=nothing)
 
     def close(self) -> None:
         with self._lock:
@@ -139,34 +148,3 @@ class OnnxRuntime:
             with self._lock:
                 self._sessions[key] = session
             return session
-
-
-def _split(crops: np.ndarray) -> list[np.ndarray]:
-    return [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
-
-
-def _rows(anchor: np.ndarray, rows: slice) -> np.ndarray:
-    return anchor if len(anchor) == 1 else anchor[rows]
-
-
-def _checked_crops(crops: np.ndarray) -> np.ndarray:
-    expected = (3, CROP_SIZE, CROP_SIZE)
-    if not isinstance(crops, np.ndarray) or crops.ndim != 4 or crops.shape[1:] != expected:
-        shape = getattr(crops, "shape", type(crops).__name__)
-        raise BatchInvalid(f"crops must be (N, 3, {CROP_SIZE}, {CROP_SIZE}), not {shape}")
-    if crops.dtype not in (np.float32, np.float64, np.uint8):
-        raise BatchInvalid(f"crops must be float32 0..255, not {crops.dtype}")
-    crops = np.ascontiguousarray(crops, np.float32)
-    if not np.isfinite(crops).all():
-        raise BatchInvalid("crops must be finite")
-    return crops
-
-
-def _checked_anchor(anchor: np.ndarray, *, what: str, spec: RecognizerSpec, count: int) -> np.ndarray:
-    rows = np.atleast_2d(np.asarray(anchor, np.float32))
-    if rows.ndim != 2 or rows.shape[1] != spec.embedding_size or rows.shape[0] not in (1, count):
-        size = spec.embedding_size
-        raise BatchInvalid(f"{what} must be (1, {size}) or ({count}, {size}) for {spec.name!r}, not {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise BatchInvalid(f"{what} must be finite")
-    return np.ascontiguousarray(rows)

@@ -62,6 +62,19 @@ class RecognizerRuntime(Protocol):
         """
         ...
 
+    def probe(self, name: str, *, gradient: bool) -> None:
+        """Run the recognizer once, for a health check: a server may call a model ready that does not run.
+
+        Also loads what the first enrollment would otherwise wait for. Nothing is tried again.
+
+        Args:
+            gradient: its gradient graph too.
+
+        Raises:
+            GradientUnavailable, RecognizerFailed, ...: as the calls themselves do, at once.
+        """
+        ...
+
     def close(self) -> None:
         """Free the sessions. The runtime cannot be used afterwards."""
         ...
