@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-NAMES = ("apply", "enrollment")
+NAMES = ("apply", "enrollment", "placement")
 
 
 @click.command()
@@ -19,13 +19,15 @@ NAMES = ("apply", "enrollment")
 @click.option("--enrollments", default=2, show_default=True, type=click.IntRange(1))
 def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enrollments: int) -> None:
     """Measure NAMES (all if none is given)."""
-    from benchmarks import apply, enrollment
+    from benchmarks import apply, enrollment, placement
     from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     for name in names or NAMES:
         click.echo(f"measuring {name}", err=True)
         if name == "apply":
             result: dict[str, Any] = apply.measure(repository, runs=runs)
+        elif name == "placement":
+            result = placement.measure(repository, runs=4 * runs)
         else:
             result = enrollment.measure(repository, runs=enrollments)
         packages = (*MEASURING_PACKAGES, "simplejpeg", "pydantic")
@@ -38,6 +40,12 @@ def _lines(name: str, result: dict[str, Any]) -> list[str]:
     if name == "enrollment":
         shares = ", ".join(f"{stage} {share:.0%}" for stage, share in result["share_by_stage"].items())
         return [f"enrollment: {result['seconds_median']} s ({shares})"]
+    if name == "placement":
+        return [
+            f"{size['square_side_px']} px  {what:<24} {timing['median_ms']:8.2f} ms"
+            for size in result["sizes"]
+            for what, timing in size["timings"].items()
+        ]
     return [
         f"{size['width']}x{size['height']}  {what:<24} {timing['median_ms']:8.2f} ms"
         for size in result["sizes"]

@@ -52,7 +52,7 @@ class SynthesizerName(StrEnum):
 class SynthesisSettings(_Frozen):
     """Stage one: how varied the pictures are that the mask is learned on."""
 
-    synthesizer: SynthesizerName = SynthesizerName.ELASTIC
+    synthesizer: SynthesizerName = SynthesizerName.MESH
     """Who makes the variations. elastic: the photo bent and relit, on any CPU. mesh: the head turned, with other
     expressions, in other light, on any CPU. mixed: half of each. arc2face: new pictures of the person, drawn by a
     diffusion model, and those and the photo bent and relit; for a GPU, with weights that the operator brings
@@ -186,7 +186,7 @@ class StageSettings(_Frozen):
     """Path of a pool written by `facecloak anchors build`; empty for the direction opposite to the enrolled
     identity."""
 
-    geometry: MaskGeometry = MaskGeometry.SQUARE
+    geometry: MaskGeometry = MaskGeometry.FACE
     """The frame that the mask lies in. similarity-112: the aligned crop's. uv-112: the face's own, which follows pose
     and expression where a photo's face mesh is found."""
 

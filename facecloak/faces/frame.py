@@ -42,7 +42,7 @@ def frame_fields(vertices: np.ndarray) -> np.ndarray:
     shape = face_shape()
     coarse = vertices.copy()
     coarse[..., :2] = (coarse[..., :2] - (FIELD_STEP_PX - 1) / 2) / FIELD_STEP_PX
-    raster = rasterize(coarse, shape.triangles, width=_FIELD_SIZE, height=_FIELD_SIZE)
+    raster = rasterize(coarse, shape.coarse_triangles, width=_FIELD_SIZE, height=_FIELD_SIZE)
     return raster.interpolate(_frame_places())
 
 

@@ -24,6 +24,7 @@ from facecloak.photos import decode_photo
 
 _COMPONENTS = 12
 _ROUNDS = 30
+_SPARSE_PX = 5.0
 _MIN_PRESENCE = 0.9
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -45,7 +46,8 @@ def main(*, others: Path, people: Path, first: int, repository: Path) -> None:
     tensors: dict[str, np.ndarray] = {
         "mean": mean.astype(np.float32),
         "mirror": mirror.astype(np.int16),
-        "triangles": _triangles(mean).astype(np.int16),
+        "triangles": _triangles(mean, np.arange(len(mean))).astype(np.int16),
+        "coarse_triangles": _triangles(mean, _sparse(mean, mirror)).astype(np.int16),
         "deformations": components.astype(np.float16),
     }
     SHAPE_FILE.write_bytes(safetensors.numpy.save(tensors))
@@ -119,8 +121,21 @@ def _deformations(groups: Sequence[np.ndarray], mean: np.ndarray, mirror: np.nda
     return (components * (scales / np.sqrt(len(rows)))[:, None])[:_COMPONENTS].reshape(-1, *mean.shape)
 
 
-def _triangles(mean: np.ndarray) -> np.ndarray:
-    """(T, 3) of the face, the ring about it and the border: Delaunay's, on the face unrolled from a cylinder."""
+def _sparse(mean: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """Vertices at least _SPARSE_PX apart, the outline's first, then mirrored pairs in the network's order."""
+    kept = list(OUTLINE)
+    for index in range(len(mean)):
+        pair = [index, int(mirror[index])]
+        if np.linalg.norm(mean[pair][:, None] - mean[kept][None], axis=2).min() >= _SPARSE_PX and (
+            pair[0] == pair[1] or np.linalg.norm(mean[pair[0]] - mean[pair[1]]) >= _SPARSE_PX
+        ):
+            kept += dict.fromkeys(pair)
+    return np.sort(kept)
+
+
+def _triangles(mean: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(T, 3) of the ``chosen`` vertices of the face, the ring about it and the border: Delaunay's, on the face unrolled
+    from a cylinder."""
     from scipy.spatial import Delaunay
 
     center = mean[OUTLINE].mean(axis=0)
@@ -129,8 +144,9 @@ def _triangles(mean: np.ndarray) -> np.ndarray:
     radius = axis - z
     flat = np.stack([np.arctan2(x, radius) * radius.mean(), y], axis=1)
     ring = flat[OUTLINE] * RING_REACH
-    corners = Delaunay(np.concatenate([flat, ring, (BORDER - center[:2]) * 2])).simplices
     points = np.concatenate([flat, ring, (BORDER - center[:2]) * 2])
+    used = np.concatenate([chosen, np.arange(len(flat), len(points))])
+    corners = used[Delaunay(points[used]).simplices]
     one, two, three = (points[corners[:, index]] for index in range(3))
     area = (two[:, 0] - one[:, 0]) * (three[:, 1] - one[:, 1]) - (two[:, 1] - one[:, 1]) * (three[:, 0] - one[:, 0])
     corners[area < 0] = corners[area < 0][:, ::-1]

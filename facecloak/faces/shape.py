@@ -51,12 +51,14 @@ class FaceShape:
         mirror: (468,) the vertex on the other side of the face.
         triangles: (T, 3) corners, clockwise as seen, of the face (0..467), the ring about it (468..503) and the border
             (504..527).
+        coarse_triangles: as ``triangles``, with face vertices no nearer to each other than 5 px.
         deformations: (K, 468, 3) float32 px: principal components, each one standard deviation long.
     """
 
     mean: np.ndarray
     mirror: np.ndarray
     triangles: np.ndarray
+    coarse_triangles: np.ndarray
     deformations: np.ndarray
 
     @functools.cached_property
@@ -90,8 +92,9 @@ def face_shape() -> FaceShape:
         mean=tensors["mean"],
         mirror=tensors["mirror"].astype(np.intp),
         triangles=tensors["triangles"].astype(np.intp),
+        coarse_triangles=tensors["coarse_triangles"].astype(np.intp),
         deformations=tensors["deformations"].astype(np.float32),
     )
-    for array in (shape.mean, shape.mirror, shape.triangles, shape.deformations):
+    for array in (shape.mean, shape.mirror, shape.triangles, shape.coarse_triangles, shape.deformations):
         array.setflags(write=False)
     return shape
