@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, Counter
 
-from facecloak.mask import Mask
+from facecloak.bank import StoredMask
 from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable
 
 # The pixels' 37,632 bytes, the report, and what Python adds.
@@ -22,7 +22,7 @@ _ABSENCE_BYTES = 1024
 
 @dataclass(frozen=True)
 class _Entry:
-    mask: Mask | None
+    mask: StoredMask | None
     version: str | None
     confirmed_at: float
 
@@ -47,12 +47,14 @@ class MaskCache:
         self._stale_seconds = stale_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries: LRUCache[str, _Entry] = LRUCache(max(bytes_limit, _MASK_BYTES), getsizeof=_size)
+        limit = max(bytes_limit, _MASK_BYTES)
+        # A bank larger than the whole cache counts as all of it: then it is alone there.
+        self._entries: LRUCache[str, _Entry] = LRUCache(limit, getsizeof=lambda entry: min(_size(entry), limit))
         self._loading: dict[str, Future[_Entry]] = {}
         self._lookups = Counter("facecloak_mask_lookups", "Masks asked for.", ["outcome"], registry=registry)
 
-    def get(self, user_id: str) -> Mask:
-        """Returns the user's mask.
+    def get(self, user_id: str) -> StoredMask:
+        """Returns the user's mask, or bank of masks.
 
         Raises:
             MaskNotFound: the user has none.
@@ -116,11 +118,11 @@ class MaskCache:
         return self._clock() - entry.confirmed_at < ttl
 
 
-def _mask_of(entry: _Entry) -> Mask:
+def _mask_of(entry: _Entry) -> StoredMask:
     if entry.mask is None:
         raise MaskNotFound("this user is not enrolled")
     return entry.mask
 
 
 def _size(entry: _Entry) -> int:
-    return _MASK_BYTES if entry.mask is not None else _ABSENCE_BYTES
+    return len(entry.mask.masks) * _MASK_BYTES if entry.mask is not None else _ABSENCE_BYTES

@@ -77,6 +77,7 @@ def enrollment_to(enrollment: Enrollment) -> enroll_pb2.Enrollment:
         versions=enrollment.versions,
         photo_count=int(_number(report.get("photo_count"))),
         seed=enrollment.seed,
+        mask_count=enrollment.mask_count,
     )
 
 
@@ -87,6 +88,7 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
         mask_id=message.mask_id,
         created_at=message.created_at.ToJsonString(),
         seed=message.seed,
+        mask_count=message.mask_count,
         versions=dict(message.versions),
         report={
             "ssim": message.report.ssim,

@@ -21,8 +21,8 @@ from cachetools import TTLCache
 from enroll_service.errors import EnrollmentSuperseded, RequestIdReused
 from enroll_service.metrics import EnrollMetrics
 from enroll_service.photo import EnrollmentPhoto
+from facecloak.bank import StoredMask
 from facecloak.errors import FaceCloakError
-from facecloak.mask import Mask
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, Overloaded, ShuttingDown
 
 _log = structlog.get_logger("enroll_service.jobs")
@@ -56,11 +56,19 @@ class Enrollment:
     seed: int
     versions: dict[str, str]
     report: dict[str, object]
+    mask_count: int = 1
 
     @classmethod
-    def of(cls, mask: Mask) -> Enrollment:
+    def of(cls, mask: StoredMask) -> Enrollment:
         """Describes ``mask``."""
-        return cls(mask.mask_id, mask.created_at, mask.seed, dict(mask.versions), dict(mask.report))
+        return cls(
+            mask_id=mask.mask_id,
+            created_at=mask.created_at,
+            seed=mask.seed,
+            versions=dict(mask.versions),
+            report=dict(mask.report),
+            mask_count=len(mask.masks),
+        )
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,10 @@ class Order:
         return digest.digest()
 
 
-Work = Callable[[Order, Callable[[ProgressEvent], None], Callable[[], bool]], Mask]
+Work = Callable[[Order, Callable[[ProgressEvent], None], Callable[[], bool]], StoredMask]
 """Learns a mask: (order, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
 
-Keep = Callable[[str, Mask], None]
+Keep = Callable[[str, StoredMask], None]
 """Stores a user's finished mask, atomically."""
 
 
@@ -312,7 +320,7 @@ class EnrollmentJobs:
                     job.cancel(DeadlineExceeded("the enrollment took too long", seconds_limit=self._seconds_limit))
             return job.cancelled.is_set()
 
-        mask: Mask | None = None
+        mask: StoredMask | None = None
         error: BaseException | None = None
         try:
             mask = self._work(job.order, progress, cancelled)
@@ -334,7 +342,7 @@ class EnrollmentJobs:
             self._metrics.ended(outcome, seconds=seconds, mask=mask)
         _log.info("enrollment", outcome=outcome, seconds=round(seconds, 2))
 
-    def _finish(self, job: Job, *, error: BaseException | None, mask: Mask | None = None) -> None:
+    def _finish(self, job: Job, *, error: BaseException | None, mask: StoredMask | None = None) -> None:
         with self._changed:
             job.error = error
             job.result = Enrollment.of(mask) if mask is not None else None

@@ -9,8 +9,8 @@ from types import TracebackType
 from enroll_service.jobs import Order, ProgressEvent, Stage
 from enroll_service.pipeline import Enroller, Progress
 from enroll_service.stages.settings import StageSettings
+from facecloak.bank import StoredMask
 from facecloak.faces import FaceFinder
-from facecloak.mask import Mask
 from facecloak.recognizers.runtime import RecognizerRuntime
 from facecloak.watch import Watch, unwatched
 
@@ -27,7 +27,9 @@ class Learner:
         self._watch = watch
         self._enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
 
-    def learn(self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]) -> Mask:
+    def learn(
+        self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
+    ) -> StoredMask:
         """Learns the order's mask. Raises EnrollmentRefused, EnrollmentCancelled, PhotoRefused."""
         with _Stages(self._watch) as stages:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from facecloak.mask import Mask
+from facecloak.bank import StoredMask
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
 
 # Presets aim between 0.85 and 0.95; what lies outside is worth seeing too.
@@ -28,7 +28,7 @@ class EnrollMetrics:
             buckets=_SSIM_BUCKETS, registry=registry,
         )  # fmt: skip
 
-    def ended(self, outcome: str, *, seconds: float, mask: Mask | None) -> None:
+    def ended(self, outcome: str, *, seconds: float, mask: StoredMask | None) -> None:
         """Counts one enrollment; ``mask`` where one was stored."""
         self._enrollments.labels(outcome).inc()
         self._seconds.observe(seconds)

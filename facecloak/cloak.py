@@ -6,11 +6,14 @@ photo is looked at and changed :mod:`facecloak.opened`'s.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from facecloak.adding import add_mask
+from facecloak.bank import StoredMask
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
 from facecloak.marking import bears, payload_for
@@ -82,8 +85,8 @@ class CloakResult:
 class MaskSource(Protocol):
     """Where masks come from: a store, or a cache before one."""
 
-    def get(self, user_id: str) -> Mask:
-        """The user's mask; raises :class:`facecloak.stores.MaskNotFound`."""
+    def get(self, user_id: str) -> StoredMask:
+        """The user's mask or masks; raises :class:`facecloak.stores.MaskNotFound`."""
         ...
 
 
@@ -167,8 +170,8 @@ class Cloaker:
                 mask = self._masks.get(subject.user_id)
         except MaskNotFound:
             return SubjectResult(subject.user_id, Outcome.NO_MASK), None
-        if marker.names(mask):
-            return SubjectResult(subject.user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), mask
+        if (borne := marker.borne_of(mask)) is not None:
+            return SubjectResult(subject.user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), borne
         with self._watch("find"):
             face, outcome = search.face_of(subject)
         if face is None:
@@ -177,7 +180,7 @@ class Cloaker:
             return SubjectResult(subject.user_id, Outcome.FACE_TOO_SMALL, face), None
         if not search.take(face):
             return SubjectResult(subject.user_id, Outcome.FACE_ALREADY_TAKEN, face), None
-        return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), mask
+        return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), marker.chosen_of(mask)
 
     def _marked(self, changed: bytes | Pieces, masks: Sequence[Mask]) -> bytes:
         if not self._mark:
@@ -187,13 +190,24 @@ class Cloaker:
 
 
 class _Marker:
-    """What a photo says about itself when it comes."""
+    """What a photo says about itself when it comes: which masks it bears, and which it is to bear."""
 
     def __init__(self, data: bytes) -> None:
         self._payload = payload_of(data)
         self.bare = data if self._payload is None else without_marker(data)
         self._picture: Buffers = () if self._payload is None else picture_of(self.bare)
 
-    def names(self, mask: Mask) -> bool:
-        """Whether the photo bears this mask."""
-        return self._payload is not None and bears(self._payload, mask, self._picture)
+    def borne_of(self, stored: StoredMask) -> Mask | None:
+        """The one of a user's masks that the photo bears, if it bears one."""
+        if self._payload is None:
+            return None
+        return next((mask for mask in stored.masks if bears(self._payload, mask, self._picture)), None)
+
+    def chosen_of(self, stored: StoredMask) -> Mask:
+        """The one of a user's masks that the photo is to bear."""
+        return stored if isinstance(stored, Mask) else stored.pick(self._bare_sha256)
+
+    @cached_property
+    def _bare_sha256(self) -> bytes:
+        """Computed at most once, and only where somebody has several masks."""
+        return hashlib.sha256(self.bare).digest()

@@ -143,6 +143,11 @@ class Mask:
             geometry=geometry,
         )
 
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """Itself: a user with one mask is a bank of one (see :mod:`facecloak.bank`)."""
+        return (self,)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):
             return NotImplemented
@@ -161,13 +166,10 @@ class Mask:
         Raises:
             MaskInvalid: versions and report do not fit.
         """
-        document = _canonical_json({"format_version": FORMAT_VERSION, "digest": _NO_DIGEST} | self._fields())
-        blank = safetensors.numpy.save({"pixels": self.pixels}, metadata={FORMAT_NAME: document})
-        if len(blank) > MAX_MASK_BYTES:
-            raise MaskInvalid("The mask is too large to be kept.", max_bytes=MAX_MASK_BYTES, bytes=len(blank))
-        if blank.count(_NO_DIGEST.encode()) != 1:
-            raise MaskInvalid("A mask's fields must not look like its digest.")
-        return blank.replace(_NO_DIGEST.encode(), _digest(blank).encode())
+        data = write_container({"pixels": self.pixels}, {"format_version": FORMAT_VERSION} | self._fields())
+        if len(data) > MAX_MASK_BYTES:
+            raise MaskInvalid("The mask is too large to be kept.", max_bytes=MAX_MASK_BYTES, bytes=len(data))
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Mask:
@@ -179,10 +181,10 @@ class Mask:
         """
         if len(data) > MAX_MASK_BYTES:
             raise MaskCorrupt("The stored mask is too large.", max_bytes=MAX_MASK_BYTES)
-        document = _read_document(data)
+        document = read_container(data)
         if document.pop("format_version", None) != FORMAT_VERSION:
             raise MaskFormatUnsupported("The stored mask has a format that this release does not read.")
-        _verify_digest(data, document.pop("digest", None))
+        verify_container(data, document.pop("digest", None))
         try:
             return cls(pixels=safetensors.numpy.load(data)["pixels"], **document)
         except (KeyError, TypeError, ValueError, MaskInvalid, safetensors.SafetensorError) as error:
@@ -197,6 +199,34 @@ class Mask:
             "versions": dict(self.versions),
             "report": dict(self.report),
         }
+
+
+def write_container(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> bytes:
+    """A safetensors file of ``tensors`` and one JSON document of ``fields`` and a digest over the whole file.
+
+    Raises:
+        MaskInvalid: a field is not JSON, or looks like the digest.
+    """
+    document = _canonical_json({"digest": _NO_DIGEST, **fields})
+    blank = safetensors.numpy.save(dict(tensors), metadata={FORMAT_NAME: document})
+    if blank.count(_NO_DIGEST.encode()) != 1:
+        raise MaskInvalid("A mask's fields must not look like its digest.")
+    return blank.replace(_NO_DIGEST.encode(), _digest(blank).encode())
+
+
+def read_container(data: bytes) -> dict[str, Any]:
+    """The JSON document of :func:`write_container`'s output, nothing verified yet; raises :class:`MaskCorrupt`.
+
+    (safetensors gives a header's metadata for files only, not for bytes in memory.)
+    """
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        document = json.loads(header["__metadata__"][FORMAT_NAME])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise MaskCorrupt("The stored data is not a mask.") from error
+    if not isinstance(document, dict):
+        raise MaskCorrupt("The stored data is not a mask.")
+    return document
 
 
 def _require(condition: bool, fault: str, /) -> None:
@@ -218,23 +248,12 @@ def _canonical_json(value: object) -> str:
         raise MaskInvalid("A mask's report must be JSON with finite numbers.") from error
 
 
-def _read_document(data: bytes) -> dict[str, Any]:
-    """The mask's JSON document; safetensors gives a header's metadata for files only, not for bytes in memory."""
-    try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        document = json.loads(header["__metadata__"][FORMAT_NAME])
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise MaskCorrupt("The stored data is not a mask.") from error
-    if not isinstance(document, dict):
-        raise MaskCorrupt("The stored data is not a mask.")
-    return document
-
-
 def _digest(blank: bytes) -> str:
     return f"sha256:{hashlib.sha256(blank).hexdigest()}"
 
 
-def _verify_digest(data: bytes, digest: object) -> None:
+def verify_container(data: bytes, digest: object) -> None:
+    """Raise :class:`MaskCorrupt` unless ``digest`` is that of :func:`write_container`'s output ``data``."""
     written = str(digest).encode()
     # The digest's own place is put back to zeros first; a changed digest then differs from the one computed.
     if data.count(written) != 1 or _digest(data.replace(written, _NO_DIGEST.encode())) != digest:

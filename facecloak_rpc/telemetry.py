@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from prometheus_client import CollectorRegistry, Histogram
 
-from facecloak.mask import Mask
+from facecloak.bank import StoredMask
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
 from facecloak.recognizers.spec import RecognizerSpec
 from facecloak.stores import MaskStore
@@ -89,10 +89,10 @@ class ObservedStore:
         self._store = store
         self._call = telemetry.store_call
 
-    def put(self, user_id: str, mask: Mask) -> None:
+    def put(self, user_id: str, mask: StoredMask) -> None:
         self._call("put", lambda: self._store.put(user_id, mask))
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         return self._call("get", lambda: self._store.get(user_id))
 
     def delete(self, user_id: str) -> bool:

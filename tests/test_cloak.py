@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from facecloak.bank import MaskBank, StoredMask
 from facecloak.cloak import (
     MAX_SUBJECTS,
     Cloaker,
@@ -180,10 +181,10 @@ class StubFinder:
 class Masks:
     """Masks in memory."""
 
-    def __init__(self, **masks: Mask) -> None:
+    def __init__(self, **masks: StoredMask) -> None:
         self.masks = masks
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         if user_id not in self.masks:
             raise MaskNotFound("The user has no mask.")
         return self.masks[user_id]
@@ -398,3 +399,24 @@ def test_a_real_face(model_repository: Path, astronaut_photo: bytes) -> None:
     assert np.corrcoef(seen.ravel(), ALICE.pixels.ravel())[0, 1] > 0.8
     (again,) = finder.find(after)
     assert np.abs(again.landmarks - face.landmarks).max() < 4
+
+
+def test_each_photo_gets_one_of_the_users_masks_always_the_same() -> None:
+    bank = MaskBank.of([soft_mask(seed) for seed in range(10, 14)])
+    masks = Masks(alice=bank)
+    worn = []
+    for level in range(90, 122):
+        photo = np.full((300, 480, 3), level, np.uint8)
+        data = cv2.imencode(".png", photo)[1].tobytes()
+        first, again = (Cloaker(StubFinder(LEFT), masks).cloak(data, [Subject("alice")]) for _ in range(2))
+        assert first.photo == again.photo
+        # The bank's name, whichever mask it was: a caller compares it with the enrollment's.
+        assert first.subjects[0].mask_id == bank.mask_id
+        changed = decode_photo(first.photo).srgb_u8
+        (which,) = [
+            index for index, mask in enumerate(bank.masks) if np.array_equal(changed, add_mask(photo, mask, LEFT))
+        ]
+        worn.append(which)
+    # That one of four masks is never worn by 32 photos has a chance of 1 in 2,500 a mask, and the secret is random:
+    # two different ones are certain enough.
+    assert len(set(worn)) >= 2

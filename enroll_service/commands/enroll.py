@@ -116,9 +116,10 @@ def _progress_bar() -> Iterator[Show]:
 
 
 def _as_json(enrollment: Enrollment) -> str:
-    fields = ("mask_id", "created_at", "seed", "versions", "report")
+    fields = ("mask_id", "created_at", "seed", "versions", "report", "mask_count")
     return json.dumps({name: getattr(enrollment, name) for name in fields}, indent=2, sort_keys=True)
 
 
 def _as_text(enrollment: Enrollment) -> str:
-    return f"mask {enrollment.mask_id} made {enrollment.created_at}"
+    what = "mask" if enrollment.mask_count == 1 else f"bank of {enrollment.mask_count} masks"
+    return f"{what} {enrollment.mask_id} made {enrollment.created_at}"

@@ -19,12 +19,12 @@ import enroll_service
 import facecloak
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages import StageSettings, SynthesizerName
+from facecloak.bank import StoredMask, mask_from_bytes
 from facecloak.cloak import Cloaker, Subject
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.evaluation.guard import RecognizerIdentity
 from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
 from facecloak.faces import Box, FaceFinder
-from facecloak.mask import Mask
 from facecloak.recognizers import ModelRepository
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
 
@@ -39,6 +39,7 @@ _SHAPING_SOURCES = (
     "enroll_service/stages/*.py",
     "enroll_service/stages/arc2face/*.py",
     "facecloak/anchors.py",
+    "facecloak/bank.py",
     "facecloak/mask.py",
     "facecloak/faces/*.py",
     "facecloak/recognizers/onnx_runtime.py",
@@ -73,7 +74,7 @@ class InProcessProtector:
         root = Path(self._temporary.name) if self._temporary else Path(str(work))
         self._store = LocalMaskStore(root / "masks", Sealer.from_key_file(root / "key"))
         self._finder = FaceFinder.load(model_repository, threads=THREADS_PER_ENROLLMENT)
-        self._masks: dict[str, Mask] = {}
+        self._masks: dict[str, StoredMask] = {}
         self._code = _code_digest()
         self._pool = ProcessPoolExecutor(
             max_workers=jobs,
@@ -109,10 +110,11 @@ class InProcessProtector:
         key = self._key(photo, box)
         cpu_seconds = memory = None
         try:
-            mask, reused = self._store.get(key), True
+            mask: StoredMask = self._store.get(key)
+            reused = True
         except MaskNotFound:
             data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box).result()
-            mask, reused = Mask.from_bytes(data), False
+            mask, reused = mask_from_bytes(data), False
             self._store.put(key, mask)
         self._masks[user] = mask
         # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
@@ -135,7 +137,7 @@ class InProcessProtector:
         result = cloaker.cloak(photo, [Subject(user_id=user, box=box)])
         return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         """The mask source of the cloaker."""
         try:
             return self._masks[user_id]

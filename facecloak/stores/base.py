@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from facecloak.mask import MAX_MASK_BYTES, Mask
+from facecloak.bank import MAX_BANK_BYTES, StoredMask, mask_from_bytes
 from facecloak.stores.sealing import OVERHEAD_BYTES, Sealer
 
-MAX_OBJECT_BYTES = MAX_MASK_BYTES + OVERHEAD_BYTES
+MAX_OBJECT_BYTES = MAX_BANK_BYTES + OVERHEAD_BYTES
 """Largest stored object; nothing longer is ever read into memory."""
 
 
 class MaskStore(Protocol):
-    """Keeps at most one mask a user, sealed, under a name that does not tell the user. Safe to share between threads.
+    """Keeps at most one mask, or bank of masks, a user, sealed, under a name that does not tell the user. Safe to share
+    between threads.
 
     Every method raises :class:`InvalidUserId` for an impossible user id and :class:`StoreUnavailable` when the store
     does not answer in bounded time.
     """
 
-    def put(self, user_id: str, mask: Mask) -> None:
+    def put(self, user_id: str, mask: StoredMask) -> None:
         """Keep ``mask``, in place of the user's earlier one; when this returns, it is durable."""
         ...
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         """The user's mask.
 
         Raises:
@@ -48,11 +49,11 @@ class MaskStore(Protocol):
         ...
 
 
-def seal_mask(sealer: Sealer, mask: Mask, *, name: str) -> bytes:
+def seal_mask(sealer: Sealer, mask: StoredMask, *, name: str) -> bytes:
     """The object to store for ``mask``."""
     return sealer.seal(mask.to_bytes(), name=name)
 
 
-def open_mask(sealer: Sealer, sealed: bytes, *, name: str) -> Mask:
+def open_mask(sealer: Sealer, sealed: bytes, *, name: str) -> StoredMask:
     """The mask in a stored object; raises :class:`SealBroken`, :class:`WrongKey`, :class:`MaskCorrupt`."""
-    return Mask.from_bytes(sealer.open(sealed, name=name))
+    return mask_from_bytes(sealer.open(sealed, name=name))

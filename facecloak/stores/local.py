@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from facecloak.mask import Mask
+from facecloak.bank import StoredMask
 from facecloak.stores.atomic import TEMPORARY_PREFIX, sync_folder, write_atomic
 from facecloak.stores.base import MAX_OBJECT_BYTES, open_mask, seal_mask
 from facecloak.stores.errors import MaskNotFound, StoreUnavailable
@@ -31,7 +31,7 @@ class LocalMaskStore:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _remove_abandoned(root)
 
-    def put(self, user_id: str, mask: Mask) -> None:
+    def put(self, user_id: str, mask: StoredMask) -> None:
         """See :class:`facecloak.stores.MaskStore`."""
         name, path = self._place(user_id)
         sealed = seal_mask(self._sealer, mask, name=name)
@@ -41,7 +41,7 @@ class LocalMaskStore:
                 sync_folder(self._root)
             write_atomic(path, sealed)
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         """See :class:`facecloak.stores.MaskStore`."""
         name, path = self._place(user_id)
         with _failures():

@@ -21,7 +21,7 @@ from minio.credentials import ChainedProvider, EnvAWSProvider, IamAwsProvider
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
-from facecloak.mask import Mask
+from facecloak.bank import StoredMask
 from facecloak.stores.base import MAX_OBJECT_BYTES, open_mask, seal_mask
 from facecloak.stores.errors import MaskNotFound, StoreUnavailable
 from facecloak.stores.sealing import Sealer
@@ -89,12 +89,12 @@ class S3MaskStore:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._sealer = sealer
 
-    def put(self, user_id: str, mask: Mask) -> None:
+    def put(self, user_id: str, mask: StoredMask) -> None:
         """See :class:`facecloak.stores.MaskStore`."""
         name = self._sealer.object_name(user_id)
         self._write(self._key(name), seal_mask(self._sealer, mask, name=name))
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         """See :class:`facecloak.stores.MaskStore`."""
         name = self._sealer.object_name(user_id)
         sealed = self._read(self._key(name))

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from apply_service.cache import MaskCache
+from facecloak.bank import MaskBank, StoredMask
 from facecloak.mask import Mask
 from facecloak.stores import MaskNotFound, StoreUnavailable
 
@@ -18,17 +19,17 @@ class CountingStore:
     """A store in memory that counts reads and can be away or slow."""
 
     def __init__(self) -> None:
-        self.masks: dict[str, Mask] = {}
+        self.masks: dict[str, StoredMask] = {}
         self.gets: list[str] = []
         self.versions = 0
         self.away = False
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def put(self, user_id: str, mask: Mask) -> None:
+    def put(self, user_id: str, mask: StoredMask) -> None:
         self.masks[user_id] = mask
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user_id: str) -> StoredMask:
         self.gets.append(user_id)
         assert self.go_on.wait(10)
         try:
@@ -157,6 +158,27 @@ def test_memory_is_bounded() -> None:
     assert len(setup.store.gets) == 10
     setup.cache.get("user-0")
     assert len(setup.store.gets) == 11
+
+
+def test_a_bank_counts_with_all_its_masks() -> None:
+    setup = Setup(bytes_limit=3 * 40 * 1024)
+    for number in range(4):
+        setup.store.put(f"user-{number}", MaskBank.of([new_mask(), new_mask()]))
+        setup.cache.get(f"user-{number}")
+    assert len(setup.store.gets) == 4
+    # Room for one bank of two: the one before the last is gone.
+    setup.cache.get("user-3")
+    assert len(setup.store.gets) == 4
+    setup.cache.get("user-2")
+    assert len(setup.store.gets) == 5
+
+
+def test_a_bank_larger_than_the_cache_is_kept_alone() -> None:
+    setup = Setup(bytes_limit=40 * 1024)
+    setup.store.put("many", MaskBank.of([new_mask() for _ in range(8)]))
+    assert len(setup.cache.get("many").masks) == 8
+    setup.cache.get("many")
+    assert setup.store.gets == ["many"]
 
 
 def test_a_cache_too_small_for_one_mask_still_serves(setup: Setup) -> None:

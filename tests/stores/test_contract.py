@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from facecloak.bank import MaskBank
 from facecloak.mask import Mask, MaskCorrupt
 from facecloak.stores import (
     InvalidUserId,
@@ -76,6 +77,16 @@ def test_get_of_nobody(case: Case) -> None:
         case.store.get("nobody")
     assert case.store.version("nobody") is None
     assert case.store.delete("nobody") is False
+
+
+def test_a_bank_of_masks_is_kept_as_a_mask_is(case: Case, make_mask: MakeMask) -> None:
+    bank = MaskBank.of([make_mask(seed) for seed in range(16)])
+    case.store.put("alice", bank)
+    assert case.store.get("alice") == bank
+    single = case.store.version("alice")
+    case.store.put("alice", make_mask(1))
+    assert case.store.get("alice") != bank
+    assert case.store.version("alice") != single
 
 
 def test_put_replaces(case: Case, make_mask: MakeMask) -> None:
