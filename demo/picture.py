@@ -35,7 +35,7 @@ def main(output: Path, repository: Path) -> None:
     runtime, finder = OnnxRuntime(repository, names=settings.surrogates), FaceFinder.load(repository)
     enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
     mask = enroller.run([EnrollmentPhoto(encoded)], progress=lambda _: None, cancelled=lambda: False)
-    cloaked = add_mask(photo, mask, finder.find(photo)[0])
+    cloaked = add_mask(photo, mask.masks[0], finder.find(photo)[0])
     difference = np.clip(128 + _GAIN * (cloaked.astype(int) - photo), 0, 255).astype(np.uint8)
     row = np.concatenate([picture[_CROP] for picture in (photo, cloaked, difference)], axis=1)
     cv2.imwrite(str(output), row[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])

@@ -13,15 +13,16 @@ from pydantic.main import IncEx
 
 import facecloak
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.banking import learn_bank, measure_bank
 from enroll_service.stages.errors import EnrollmentCancelled
 from enroll_service.stages.intake import Portrait, admit, require_same_person
-from enroll_service.stages.personalize import measure, quantize, warnings_for
-from enroll_service.stages.perturb import perturb
-from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
+from enroll_service.stages.personalize import measure, quantize, summary_of, warnings_for
+from enroll_service.stages.recognition import Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings
 from enroll_service.stages.synthesize import Synthesizer, portrait_variation
 from enroll_service.stages.synthesizers import build_synthesizer
 from facecloak.anchors import AnchorPool, mirrored, opposite
+from facecloak.bank import MaskBank, StoredMask
 from facecloak.faces import FaceFinder
 from facecloak.mask import Mask, MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
@@ -89,8 +90,8 @@ class Enroller:
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
         seed: int | None = None,
-    ) -> Mask:
-        """Learn one mask from 1 to 16 photos of one person.
+    ) -> StoredMask:
+        """Learn one mask, or a bank of them, from 1 to 16 photos of one person.
 
         Args:
             progress: told the state, from this thread, at least once an iteration.
@@ -125,42 +126,53 @@ class Enroller:
         targets = self._targets(portraits, as_crops(variations.crops))
         clock.stage_ends("synthesize")
 
-        def checkpoint(done: float) -> None:
-            iteration = round(done * settings.perturb.iterations)
-            fraction = _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS)
-            tell("perturb", fraction, f"step {iteration + 1} of {settings.perturb.iterations}")
+        def checkpoint(done: float, detail: str) -> None:
+            tell("perturb", _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS), detail)
 
-        with SurrogateEnsemble(self._runtime, targets) as ensemble:
-            learned = perturb(variations, ensemble, settings=settings.perturb, seed=seed, checkpoint=checkpoint)
+        learned = learn_bank(
+            variations, runtime=self._runtime, targets=targets, settings=settings, seed=seed, checkpoint=checkpoint
+        )
         clock.stage_ends("perturb")
 
-        tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
-        pixels = quantize(learned)
+        def measuring(done: float = 0.0) -> None:
+            tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
+
+        measuring()
+        masks = [quantize(one) for one in learned]
         held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
-        held_out = self._synthesizer.synthesize(
-            portraits,
-            count=_HELD_OUT,
-            seed=held_out_seed,
-            checkpoint=lambda _: tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask"),
-        )
+        held_out = self._synthesizer.synthesize(portraits, count=_HELD_OUT, seed=held_out_seed, checkpoint=measuring)
         geometry = self._geometry(portraits)
         own = portrait_variation(portraits[0], in_face_frame=geometry is MaskGeometry.FACE)
-        report = measure(pixels, own=own, held_out=held_out, runtime=self._runtime, targets=targets)
-        report["warnings"] = [
-            *variations.warnings,
-            *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
-        ]
+        reports = []
+        for pixels in masks:
+            measuring()
+            report = measure(pixels, own=own, held_out=held_out, runtime=self._runtime, targets=targets)
+            report["warnings"] = [
+                *variations.warnings,
+                *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
+            ]
+            reports.append(report)
+        if len(masks) > 1:
+            bank = measure_bank(masks, held_out=held_out, runtime=self._runtime, names=settings.surrogates)
+            reports[0] |= {"bank": bank | summary_of(reports)}
         clock.stage_ends("personalize")
-        report |= {
-            "surrogates": list(settings.surrogates),
-            "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
-            "photo_count": len(portraits),
-            "geometry": geometry.value,
-            "settings": settings.model_dump(mode="json", exclude=_PATHS),
-            "seconds": clock.seconds,
-        }
+        for report in reports:
+            report |= {
+                "surrogates": list(settings.surrogates),
+                "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
+                "photo_count": len(portraits),
+                "geometry": geometry.value,
+                "settings": settings.model_dump(mode="json", exclude=_PATHS),
+                "seconds": clock.seconds,
+            }
         tell("personalize", 1.0, "done")
-        return Mask.new(pixels, seed=seed, versions=self._versions(), report=report, geometry=geometry)
+        versions = self._versions()
+        return MaskBank.of(
+            [
+                Mask.new(pixels, seed=seed, versions=versions, report=report, geometry=geometry)
+                for pixels, report in zip(masks, reports, strict=True)
+            ]
+        )
 
     def _admit(self, photos: Sequence[EnrollmentPhoto]) -> list[Portrait]:
         settings = self._settings.intake

@@ -14,6 +14,7 @@ from enroll_service.stages.errors import (
 )
 from enroll_service.stages.settings import (
     Arc2FaceSettings,
+    BankSettings,
     IntakeSettings,
     PerturbSettings,
     StageSettings,
@@ -24,6 +25,7 @@ from enroll_service.stages.settings import (
 # The stages themselves are not imported here: settings and errors must be had without torch.
 __all__ = [
     "Arc2FaceSettings",
+    "BankSettings",
     "EnrollmentCancelled",
     "EnrollmentRefused",
     "FaceBlurred",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,20 @@ def measure(
         else None,
         "max_level": int(np.abs(pixels.astype(np.int16)).max()),
         "chroma_share": round(color / energy, 4) if energy else 0.0,
+    }
+
+
+def summary_of(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the masks of a bank come to together, from what :func:`measure` and :func:`warnings_for` gave for each: mean
+    ``ssim`` and ``similarities``, and every warning once."""
+    similarities = {
+        name: {when: round(fmean(report["similarities"][name][when] for report in reports), 4) for when in pair}
+        for name, pair in reports[0]["similarities"].items()
+    }
+    return {
+        "ssim": round(fmean(report["ssim"] for report in reports), 4),
+        "similarities": similarities,
+        "warnings": list(dict.fromkeys(warning for report in reports for warning in report["warnings"])),
     }
 
 

@@ -3,7 +3,7 @@ graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -67,9 +67,18 @@ def sameness(crops: np.ndarray, *, runtime: RecognizerRuntime, names: Sequence[s
 class SurrogateEnsemble:
     """Asks all surrogates at once for the direction in which a batch of crops becomes less like the user."""
 
-    def __init__(self, runtime: RecognizerRuntime, targets: Mapping[str, Target]) -> None:
+    def __init__(
+        self,
+        runtime: RecognizerRuntime,
+        targets: Mapping[str, Target],
+        *,
+        follow: Callable[[str, np.ndarray], Target] | None = None,
+    ) -> None:
+        """``follow`` gives a surrogate's target for the next call, from its name and the embeddings (N, D) of this
+        one; without it the targets stay."""
         self._runtime = runtime
         self._targets = dict(targets)
+        self._follow = follow
         self._pool = ThreadPoolExecutor(max_workers=len(self._targets), thread_name_prefix="surrogate")
 
     def __enter__(self) -> SurrogateEnsemble:
@@ -89,6 +98,9 @@ class SurrogateEnsemble:
         def ask(name: str) -> tuple[float, np.ndarray]:
             target = self._targets[name]
             result = self._runtime.gradient(name, levels, far=target.far, near=target.near)
+            if self._follow is not None:
+                # Each name in one thread only: the others' targets are not touched.
+                self._targets[name] = self._follow(name, result.embedding)
             return float(result.loss.mean()), result.gradient / max(float(np.abs(result.gradient).mean()), 1e-20)
 
         # Each in a copy of the context, so that the call's trace goes on in the pool's threads.

@@ -173,6 +173,24 @@ class PerturbSettings(_Frozen):
     """How far a later detector's crop lies from ours, as a factor: 1 is up to 2 px, 4 % and 0.04 radians."""
 
 
+class BankSettings(_Frozen):
+    """How many masks a user gets, and what the further ones may cost."""
+
+    masks: int = Field(default=1, ge=1, le=16)
+    """Masks of a user; ApplyCloak picks one a photo. More make cloaked photos harder to link and the masks harder to
+    extract, and take their time at enrollment. At most facecloak.bank.MAX_MASKS."""
+
+    iterations: int = Field(default=60, ge=1, le=5000)
+    """Steps of each mask after the first."""
+
+    batch: int = Field(default=4, ge=1, le=64)
+    """Variations a step of each mask after the first: half of the first one's, for twice the steps at the same time."""
+
+    repulsion: float = Field(default=3.0, ge=0, le=100)
+    """Weight of the directions that earlier masks lead to, against the person's identity (measured: 3 keeps more
+    photos apart than 1, at the same protection). 0 makes masks that differ by chance only."""
+
+
 class StageSettings(_Frozen):
     """Everything that decides what a mask looks like, apart from the photos."""
 
@@ -194,6 +212,7 @@ class StageSettings(_Frozen):
     synthesis: SynthesisSettings = SynthesisSettings()
     arc2face: Arc2FaceSettings = Arc2FaceSettings()
     perturb: PerturbSettings = PerturbSettings()
+    bank: BankSettings = BankSettings()
 
     @property
     def recognizers(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import simplejpeg
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.pipeline import Enroller, Progress
 from enroll_service.stages import (
+    BankSettings,
     EnrollmentCancelled,
     FaceBlurred,
     FaceCutOff,
@@ -24,6 +26,7 @@ from enroll_service.stages import (
     SynthesizerName,
 )
 from facecloak.anchors import AnchorPool, AnchorPoolUnusable
+from facecloak.bank import MaskBank, mask_from_bytes
 from facecloak.faces import Box, FaceFinder
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
@@ -55,7 +58,7 @@ def enroller(runtime: OnnxRuntime, finder: FaceFinder) -> Enroller:
     return Enroller(runtime=runtime, finder=finder, settings=QUICK)
 
 
-def _run(enroller: Enroller, *photos: EnrollmentPhoto | bytes, seed: int | None = None) -> Mask:
+def _run(enroller: Enroller, *photos: EnrollmentPhoto | bytes, seed: int | None = None) -> Any:
     given = [EnrollmentPhoto(photo) if isinstance(photo, bytes) else photo for photo in photos]
     return enroller.run(given, progress=lambda _: None, cancelled=lambda: False, seed=seed)
 
@@ -82,6 +85,51 @@ def test_one_photo_gives_a_measured_mask_and_rising_progress(enroller: Enroller,
         assert mask.report["similarities"][name]["after"] < mask.report["similarities"][name]["before"]
         assert mask.versions[f"recognizer.{name}"]
     assert Mask.from_bytes(mask.to_bytes()) == mask
+
+
+def test_a_bank_holds_masks_that_lead_to_different_places(
+    runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes
+) -> None:
+    seen: list[Progress] = []
+    steps = PerturbSettings(iterations=10, batch=4)
+    apart, by_chance = (
+        Enroller(
+            runtime=runtime,
+            finder=finder,
+            settings=QUICK.model_copy(
+                update={
+                    "perturb": steps,
+                    "bank": BankSettings(masks=3, iterations=10, batch=4, repulsion=repulsion),
+                }
+            ),
+        ).run([EnrollmentPhoto(astronaut_photo)], progress=seen.append, cancelled=lambda: False)
+        for repulsion in (3.0, 0.0)
+    )
+    assert isinstance(apart, MaskBank)
+    assert len(apart.masks) == 3
+    assert len({mask.mask_id for mask in apart.masks}) == 3
+    # The first mask is the same: what is different is where the others go.
+    assert np.array_equal(apart.masks[0].pixels, by_chance.masks[0].pixels)
+    for name in SURROGATES:
+        between = [bank.report["similarity_between_masks"][name] for bank in (apart, by_chance)]
+        assert between[0] < between[1]
+        for mask in apart.masks:
+            assert mask.report["similarities"][name]["after"] < mask.report["similarities"][name]["before"]
+    assert apart.report["ssim"] == pytest.approx(np.mean([mask.report["ssim"] for mask in apart.masks]), abs=1e-4)
+    assert mask_from_bytes(apart.to_bytes()) == apart
+    half = len(seen) // 2
+    assert [progress.fraction for progress in seen[:half]] == sorted(progress.fraction for progress in seen[:half])
+    assert "mask 3 of 3, step 10 of 10" in [progress.detail for progress in seen]
+
+
+def test_a_bank_is_the_same_for_the_same_seed(runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes) -> None:
+    settings = QUICK.model_copy(update={"bank": BankSettings(masks=2, iterations=3, batch=2)})
+    enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
+    first, again = (_run(enroller, astronaut_photo) for _ in range(2))
+    for one, other in zip(first.masks, again.masks, strict=True):
+        assert np.array_equal(one.pixels, other.pixels)
+    assert not np.array_equal(first.masks[0].pixels, first.masks[1].pixels)
+    assert _run(enroller, astronaut_photo).masks[0].report["bank"]["masks"] == 2
 
 
 def test_same_photo_settings_and_seed_give_the_same_mask(enroller: Enroller, astronaut_photo: bytes) -> None:

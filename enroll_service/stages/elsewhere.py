@@ -1,0 +1,69 @@
+"""Stage two for a bank: each further mask leads to a place of its own, so that a user's cloaked photos do not match.
+
+The first mask leaves the person's identity, and so would all others, the same way. So each mask remembers in which
+direction it leads every surrogate's embeddings (without their part along the identity, which all of them lose), and
+later masks leave these directions, too: by how far they still lead there, a hinge on the mean of their last batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from enroll_service.stages.recognition import Target, unit
+
+# Share of the running mean that each batch renews: steady over some three batches.
+_RENEWED = 0.3
+
+
+class Elsewhere:
+    """The directions that are taken, by surrogate, and the target that keeps the next mask out of them.
+
+    Args:
+        targets: the person's own, by surrogate: what every mask leaves.
+        repulsion: weight of the taken directions against the person's identity; 0 leaves the targets as they are.
+    """
+
+    def __init__(self, targets: Mapping[str, Target], *, repulsion: float) -> None:
+        self._own = dict(targets)
+        self._repulsion = repulsion
+        self._taken = {name: np.zeros((0, target.near.shape[1]), np.float32) for name, target in targets.items()}
+        self._reach: dict[str, float] = {}
+        self._leads: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, *, clean: np.ndarray, masked: np.ndarray) -> None:
+        """Note where a finished mask leads.
+
+        Args:
+            name: the surrogate.
+            clean, masked: (N, D) unit embeddings of the same variations without and with the mask.
+        """
+        moved = self._across(name, masked.mean(axis=0, keepdims=True) - clean.mean(axis=0, keepdims=True))
+        # The first mask's reach is the measure for all: how far across the identity a mask can lead at all.
+        self._reach.setdefault(name, max(float(np.linalg.norm(moved)), 1e-6))
+        self._taken[name] = np.concatenate([self._taken[name], unit(moved)])
+
+    def begin(self) -> dict[str, Target]:
+        """Forget the last mask's batches; the targets to begin the next mask with, by surrogate."""
+        self._leads = {}
+        return dict(self._own)
+
+    def follow(self, name: str, embeddings: np.ndarray) -> Target:
+        """The target for the next step, after a step that led the batch to ``embeddings`` (N, D)."""
+        taken, own = self._taken[name], self._own[name]
+        if not len(taken) or not self._repulsion:
+            return own
+        leads = self._across(name, embeddings) @ taken.T
+        known = self._leads.get(name)
+        mean = leads.mean(axis=0)
+        self._leads[name] = mean if known is None else (1 - _RENEWED) * known + _RENEWED * mean
+        weights = self._repulsion * np.maximum(self._leads[name], 0) / self._reach[name]
+        # The loss is the cosine to `near` less that to `far`: both are one direction, to which the others are added.
+        leaving = unit((own.near - own.far) / 2 + weights[None] @ taken)
+        return Target(near=leaving, far=np.zeros_like(leaving))
+
+    def _across(self, name: str, vectors: np.ndarray) -> np.ndarray:
+        """Vectors (N, D) without their part along the person's identity."""
+        near = self._own[name].near
+        return np.asarray(vectors - (vectors @ near.T) * near, np.float32)

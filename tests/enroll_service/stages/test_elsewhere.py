@@ -1,0 +1,75 @@
+"""Where the next mask may not lead: directions across the identity, weighted by how far a mask still leads there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from enroll_service.stages.elsewhere import Elsewhere
+from enroll_service.stages.recognition import Target, unit
+
+OWN, LEFT, UP = np.eye(4, dtype=np.float32)[:3, None]
+TARGETS = {"one": Target(near=OWN, far=-OWN), "two": Target(near=UP, far=-UP)}
+
+
+def elsewhere(repulsion: float = 2.0) -> Elsewhere:
+    """With one mask that leads "one" from the identity to the left."""
+    taken = Elsewhere(TARGETS, repulsion=repulsion)
+    taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
+    return taken
+
+
+def leaving(target: Target) -> np.ndarray:
+    """The one direction that a target makes an embedding leave."""
+    return unit(target.near - target.far)[0]
+
+
+def test_the_first_mask_leaves_the_identity_alone() -> None:
+    fresh = Elsewhere(TARGETS, repulsion=2.0)
+    assert fresh.begin() == TARGETS
+    assert fresh.follow("one", LEFT) is TARGETS["one"]
+
+
+def test_a_mask_that_goes_where_one_went_is_turned_away() -> None:
+    target = elsewhere().follow("one", unit(0.6 * OWN + 0.8 * LEFT))
+    away = leaving(target)
+    # As far as the first one led: the taken direction weighs `repulsion` times what the identity does.
+    assert away[1] / away[0] == pytest.approx(2.0, rel=1e-4)
+    assert away[2] == away[3] == 0
+
+
+def test_a_mask_that_goes_elsewhere_is_left_alone() -> None:
+    for embedding in (OWN, UP, unit(OWN - LEFT)):
+        assert leaving(elsewhere().follow("one", embedding)) == pytest.approx(OWN[0], abs=1e-6)
+
+
+def test_without_repulsion_nothing_changes() -> None:
+    assert elsewhere(repulsion=0.0).follow("one", LEFT) is TARGETS["one"]
+
+
+def test_another_recognizer_has_directions_of_its_own() -> None:
+    assert elsewhere().follow("two", LEFT) is TARGETS["two"]
+
+
+def test_weights_follow_the_batches_slowly_and_are_forgotten_for_the_next_mask() -> None:
+    taken = elsewhere()
+    first = leaving(taken.follow("one", LEFT))[1]
+    later = leaving(taken.follow("one", UP))[1]
+    assert 0 < later < first
+    taken.begin()
+    assert leaving(taken.follow("one", UP))[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_every_taken_direction_counts() -> None:
+    taken = elsewhere()
+    taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * UP))
+    away = leaving(taken.follow("one", unit(LEFT + UP)))
+    assert away[1] == pytest.approx(away[2])
+    assert away[1] > 0
+
+
+def test_an_anchor_stays_part_of_what_is_approached() -> None:
+    anchor = unit(np.array([[-1, 0, 0, 1]], np.float32))
+    taken = Elsewhere({"one": Target(near=OWN, far=anchor)}, repulsion=2.0)
+    taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
+    assert leaving(taken.follow("one", LEFT))[3] < 0
