@@ -165,7 +165,8 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
         told = ", ".join(f"{count} photos {_removed(entry, rank)}" for count, entry in figures.items())
         if told:
             sentences.append(f"Extraction, {attacker}: the cloak still adds {told}.")
-    if again := trials.get("reapplied"):
+    again = trials.get("reapplied")
+    if again and again["ssim_face"] is not None:
         sentences.append(
             f"Cloaked twice: the cloak adds {again[f'gain_at_{rank}']:.2f}, SSIM {again['ssim_face']:.3f}."
         )
