@@ -146,7 +146,39 @@ impl Huffman {
     /// Passes a block's AC coefficients.
     #[inline(always)]
     pub fn skip_block(&self, bits: &mut Bits) -> Result<(), Fault> {
-        let mut place = 1u32;
+        self.skip_rest(bits, 1)
+    }
+
+    /// Reads a block's AC coefficients up to a place, and passes the others; see `read_block`.
+    #[inline(always)]
+    pub fn read_start(&self, bits: &mut Bits, block: &mut [i16; 64], last: u32) -> Result<u64, Fault> {
+        let (mut place, mut stated) = (1u32, 0u64);
+        while place <= last {
+            bits.refill();
+            let symbol = self.symbol(bits)?;
+            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            if size == 0 && symbol != ZERO_RUN {
+                return Ok(stated);
+            }
+            place += run;
+            if place > 63 {
+                return Err(Fault::Damaged);
+            }
+            if size != 0 {
+                block[place as usize] = value(bits, size) as i16;
+                stated |= 1 << place;
+            }
+            place += 1;
+        }
+        if place < 64 {
+            self.skip_rest(bits, place)?;
+        }
+        Ok(stated)
+    }
+
+    /// Passes a block's AC coefficients from a place on.
+    #[inline(always)]
+    fn skip_rest(&self, bits: &mut Bits, mut place: u32) -> Result<(), Fault> {
         loop {
             bits.refill();
             for _ in 0..2 {

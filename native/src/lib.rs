@@ -13,8 +13,9 @@ mod region;
 mod scan;
 mod splice;
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
 use std::slice::{from_raw_parts, from_raw_parts_mut};
+use std::sync::Once;
 
 use fault::Fault;
 use region::{Bounds, Change};
@@ -41,7 +42,10 @@ pub struct Patch {
     bytes_owned: Vec<u8>,
 }
 
+/// Runs `work`; a panic in it is a defect, told by the code and not by a message on the host's standard error.
 fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> i32 {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| set_hook(Box::new(|_| {})));
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => 0,
         Ok(Err(fault)) => fault as i32,

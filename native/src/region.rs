@@ -174,6 +174,8 @@ pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) ->
         return Err(Fault::BadRegion);
     }
     let decoder = Decoder::new(points);
+    // The last place, in zigzag order, that a decoder of so many points looks at.
+    let last = NATURAL.iter().rposition(|&at| usize::from(at / 8) < points && usize::from(at % 8) < points).unwrap_or(0);
     for y in 0..bounds.down {
         let row = (bounds.top + y) * header.mcus_across + bounds.left;
         let mut place = scan.place(row)?;
@@ -192,7 +194,7 @@ pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) ->
                     header.table(component.ac)?.skip_block(&mut place.bits)?;
                 } else {
                     let mut zigzag = [0i16; 64];
-                    let (mut stated, _) = header.table(component.ac)?.read_block(&mut place.bits, &mut zigzag)?;
+                    let mut stated = header.table(component.ac)?.read_start(&mut place.bits, &mut zigzag, last as u32)?;
                     while stated != 0 {
                         let k = stated.trailing_zeros() as usize;
                         stated &= stated - 1;

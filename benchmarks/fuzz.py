@@ -1,0 +1,179 @@
+"""Mutated photos through the splice parser and through a running apply service: `python -m benchmarks.fuzz`.
+
+Passed is: no crash (the process is there at the end), no defect, nothing slower than a second, memory within bounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.mutations import jpeg_seeds, mutated, other_seeds
+
+
+class Wave:
+    """A placement that covers any part of a photo with levels that reach every coefficient."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._corner = rng.random(4)
+
+    def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
+        """See facecloak.placement.Placement."""
+        xs, ys = np.sort(self._corner[:2] * width).astype(int), np.sort(self._corner[2:] * height).astype(int)
+        return int(xs[0]), int(ys[0]), int(xs[1]) + 1, int(ys[1]) + 1
+
+    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
+        """See facecloak.placement.Placement."""
+        return self._rng.normal(0, 12, (height, width, 3)).astype(np.float32)
+
+
+def fuzz_parser(*, runs: int, first: int = 0, verify_every: int = 50) -> dict[str, Any]:
+    """Opens, looks at, and adds to mutated JPEGs. Every ``verify_every``-th spliced file is opened again."""
+    from facecloak.photos import PhotoLimits, PhotoRefused
+    from facecloak.photos.native import CannotSplice
+    from facecloak.photos.splice import JpegSplice
+
+    seeds = jpeg_seeds()
+    limits = PhotoLimits()
+    outcomes: Counter[str] = Counter()
+    slowest, broken = 0.0, []
+    for run in range(first, first + runs):
+        rng = np.random.default_rng(run)
+        data = mutated(rng, seeds)
+        began = time.perf_counter()
+        try:
+            splice = JpegSplice(data, limits=limits)
+            if run % 3 == 0:
+                splice.thumbnail()
+            if run % 2 == 0:
+                scale = (1.0, 0.5, 0.25, 0.125)[run % 4]
+                splice.look((0, 0, min(40, splice.width), min(40, splice.height)), smallest_scale=scale)
+            # A header may claim 67 megapixels of a file of 2 KB; the change for these would be what takes the time.
+            small = splice.width * splice.height < 10**6
+            pieces = splice.added([Wave(rng)]) if small else None
+            outcomes["spliced" if pieces else "unchanged"] += 1
+            if pieces and outcomes["spliced"] % verify_every == 0:
+                JpegSplice(pieces.joined(), limits=limits).thumbnail()
+        except CannotSplice as error:
+            outcomes[error.fault.name] += 1
+            if error.fault.name == "DEFECT":
+                broken.append(run)
+        except PhotoRefused as error:
+            outcomes[type(error).__name__] += 1
+        slowest = max(slowest, time.perf_counter() - began)
+    return {
+        "runs": runs,
+        "first_seed": first,
+        "outcomes": dict(sorted(outcomes.items())),
+        "defects": broken[:20],
+        "slowest_seconds": round(slowest, 3),
+        "peak_memory_mebibytes": _peak_mebibytes(os.getpid()),
+    }
+
+
+def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, Any]:
+    """Sends mutated photos of all formats to a server of its own process, with and without hints."""
+    import grpc
+
+    from benchmarks.service import running_service
+    from facecloak.v1 import apply_pb2, apply_pb2_grpc
+
+    seeds = jpeg_seeds() * 3 + other_seeds()
+    outcomes: Counter[str] = Counter()
+    slowest, broken = 0.0, []
+    with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), repository, processes=1) as service:
+        began_with = _resident_mebibytes(service.workers()[0])
+        with grpc.insecure_channel(service.target) as channel:
+            stub = apply_pb2_grpc.ApplyServiceStub(channel)
+            for run in range(first, first + runs):
+                rng = np.random.default_rng(10**9 + run)
+                request = apply_pb2.ApplyCloakRequest(photo=mutated(rng, seeds))
+                subject = request.subjects.add(user_id=service.user_id)
+                if run % 4 < 3:
+                    _hint(subject.face, rng)
+                began = time.perf_counter()
+                try:
+                    response = stub.ApplyCloak(request, timeout=20)
+                    outcomes[apply_pb2.CloakOutcome.Name(response.subjects[0].outcome)] += 1
+                    outcomes[apply_pb2.CloakWay.Name(response.way)] += 1
+                except grpc.RpcError as error:
+                    outcomes[error.code().name] += 1
+                    if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                        broken.append({"run": run, "code": error.code().name})
+                slowest = max(slowest, time.perf_counter() - began)
+        worker = service.workers()[0]
+        memory = {
+            "resident_mebibytes_before": began_with,
+            "resident_mebibytes_after": _resident_mebibytes(worker),
+            "peak_memory_mebibytes": _peak_mebibytes(worker),
+        }
+    return {
+        "runs": runs,
+        "first_seed": first,
+        "outcomes": dict(sorted(outcomes.items())),
+        "defects": broken[:20],
+        "slowest_seconds": round(slowest, 3),
+        **memory,
+    }
+
+
+def _hint(hint: Any, rng: np.random.Generator) -> None:
+    x, y, side = rng.uniform(0, 30), rng.uniform(0, 30), rng.uniform(20, 60)
+    if rng.random() < 0.5:
+        hint.box.x, hint.box.y, hint.box.width, hint.box.height = x, y, side, side
+        return
+    from facecloak.faces import ARCFACE_TEMPLATE
+
+    names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    for name, (u, v) in zip(names, ARCFACE_TEMPLATE * side / 112 + (x, y), strict=True):
+        point = getattr(hint.landmarks, name)
+        point.x, point.y = float(u), float(v)
+
+
+def _peak_mebibytes(process: int) -> int:
+    return _status(process, "VmHWM")
+
+
+def _resident_mebibytes(process: int) -> int:
+    return _status(process, "VmRSS")
+
+
+def _status(process: int, name: str) -> int:
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+@click.command()
+@click.option("--parser", "parser_runs", default=1_000_000, show_default=True, type=click.IntRange(0))
+@click.option("--service", "service_runs", default=100_000, show_default=True, type=click.IntRange(0))
+@click.option("--first", default=0, show_default=True, help="Number of the first mutation; the same number, the same photo.")
+@click.option("--repository", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              default=Path("model_repository"), show_default=True, envvar="FACECLOAK_MODEL_REPOSITORY")  # fmt: skip
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/bench/fuzz.json"))
+def main(*, parser_runs: int, service_runs: int, first: int, repository: Path, out: Path) -> None:
+    """Send mutated photos through the splice parser and the apply service."""
+    from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
+
+    document: dict[str, Any] = {"schema": "facecloak-fuzz/1", **provenance(MEASURING_PACKAGES)}
+    if parser_runs:
+        document["parser"] = fuzz_parser(runs=parser_runs, first=first)
+        click.echo(json.dumps(document["parser"]))
+    if service_runs:
+        document["service"] = fuzz_service(runs=service_runs, first=first, repository=repository)
+        click.echo(json.dumps(document["service"]))
+    write_json(out, document)
+
+
+if __name__ == "__main__":
+    main()
