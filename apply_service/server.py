@@ -52,8 +52,8 @@ def build_domain(settings: ApplySettings) -> Domain:
     return Domain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
 
 
-def build_apply_server(settings: ApplySettings) -> RpcServer:
-    """Builds the server, bound to its port."""
+def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> RpcServer:
+    """Builds the server, bound to its port; ``share_port`` lets other processes listen there too."""
     domain = build_domain(settings)
     executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
     servicer = ApplyServicer(
@@ -73,9 +73,14 @@ def build_apply_server(settings: ApplySettings) -> RpcServer:
         telemetry=domain.telemetry,
         begin_drain=servicer.begin_drain,
         close=lambda: executor.shutdown(wait=False, cancel_futures=True),
+        share_port=share_port,
     )
 
 
 def serve(settings: ApplySettings) -> int:
-    """Serves until SIGTERM; returns the exit status."""
+    """Serves until SIGTERM, in as many processes as the settings say; returns the exit status."""
+    if settings.worker_count > 1:
+        from apply_service.supervisor import supervise
+
+        return supervise(settings)
     return build_apply_server(settings).run_until_signal()

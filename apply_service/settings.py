@@ -35,6 +35,11 @@ class ApplySettings(RpcSettings):
     threads: int = Field(default=1, ge=1)
     """CPU threads that finding one face uses. 1: photos run side by side, which serves more of them a second."""
 
+    processes: int = Field(default=1, ge=0, le=256)
+    """Processes that share the port, under one supervisor; 0 takes one a core. Each has a cache of its own, and its
+    share of in_flight_limit; the metrics of process i are on metrics_port + i. 1: in containers, where the platform
+    adds more of them."""
+
     in_flight_limit: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=1024)
     """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy. Memory: each
     takes about 12 bytes a pixel, 0.6 GB at 50 megapixels."""
@@ -85,6 +90,20 @@ class ApplySettings(RpcSettings):
     mark_photos: bool = True
     """Whether a cloaked photo carries a marker, so that it is not cloaked twice. The marker shows that the photo went
     through FaceCloak and how many masks it bears; it names nobody and differs from photo to photo."""
+
+    @property
+    def worker_count(self) -> int:
+        """Processes to run."""
+        return self.processes or len(os.sched_getaffinity(0))
+
+    def for_worker(self, index: int) -> ApplySettings:
+        """The settings of one of the processes."""
+        share = {
+            "processes": 1,
+            "in_flight_limit": -(-self.in_flight_limit // self.worker_count),
+            "metrics_port": self.metrics_port + index if self.metrics_port else 0,
+        }
+        return self.model_copy(update=share)
 
     @property
     def photo_limits(self) -> PhotoLimits:

@@ -157,7 +157,9 @@ def _status(process: int, name: str) -> int:
 @click.command()
 @click.option("--parser", "parser_runs", default=1_000_000, show_default=True, type=click.IntRange(0))
 @click.option("--service", "service_runs", default=100_000, show_default=True, type=click.IntRange(0))
-@click.option("--first", default=0, show_default=True, help="Number of the first mutation; the same number, the same photo.")
+@click.option(
+    "--first", default=0, show_default=True, help="Number of the first mutation; the same number, the same photo."
+)
 @click.option("--repository", type=click.Path(exists=True, file_okay=False, path_type=Path),
               default=Path("model_repository"), show_default=True, envvar="FACECLOAK_MODEL_REPOSITORY")  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/bench/fuzz.json"))

@@ -127,6 +127,7 @@ def build_server(
     telemetry: Telemetry,
     begin_drain: Callable[[], None] = lambda: None,
     close: Callable[[], None] = lambda: None,
+    share_port: bool = False,
 ) -> RpcServer:
     """Builds a server of one service, bound to its port but not started.
 
@@ -134,6 +135,7 @@ def build_server(
         service: full name of the service, such as ``facecloak.v1.ApplyService``.
         probe: raises unless everything that the service depends on answers.
         telemetry: whose registry /metrics shows.
+        share_port: whether other processes may listen on the same port, and the kernel spreads connections over them.
 
     Raises:
         AddressInUse: the port is taken or the host is not this machine's.
@@ -145,7 +147,7 @@ def build_server(
         ThreadPoolExecutor(max_workers=settings.concurrent_calls_limit, thread_name_prefix="rpc"),
         interceptors=[interceptor],
         maximum_concurrent_rpcs=settings.concurrent_calls_limit,
-        options=_server_options(settings),
+        options=_server_options(settings, share_port=share_port),
     )
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
@@ -165,7 +167,7 @@ def build_server(
     )  # fmt: skip
 
 
-def _server_options(settings: RpcSettings) -> list[tuple[str, int]]:
+def _server_options(settings: RpcSettings, *, share_port: bool) -> list[tuple[str, int]]:
     options = [
         ("grpc.max_receive_message_length", settings.message_bytes_limit),
         ("grpc.max_send_message_length", settings.message_bytes_limit),
@@ -174,8 +176,8 @@ def _server_options(settings: RpcSettings) -> list[tuple[str, int]]:
         # Let clients ping as often as we do; the default would close their connections for it.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Two servers on one port would share the calls between them without anybody noticing.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share the calls between them without anybody noticing, unless that is meant.
+        ("grpc.so_reuseport", int(share_port)),
     ]
     if settings.connection_age_seconds:
         # Spread by 10 % by gRPC itself, so that clients do not all come back at once; calls in flight go on.

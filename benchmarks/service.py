@@ -1,0 +1,99 @@
+"""A running apply service in processes of its own, with one enrolled user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+USER = "benchmark"
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """Where the service is, and what runs it."""
+
+    target: str
+    process: int
+    processes: int
+    user_id: str = USER
+
+    def workers(self) -> list[int]:
+        """Ids of the processes that serve."""
+        if self.processes == 1:
+            return [self.process]
+        children = Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()
+        return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the workers have used."""
+        ticks = 0
+        for worker in self.workers():
+            fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running_service(
+    folder: Path, repository: Path, *, processes: int, environment: dict[str, str] | None = None
+) -> Iterator[RunningService]:
+    """Runs `python -m apply_service` on a free port, until the block ends."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from facecloak_rpc.storage import StoreSettings, open_configured_store
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "FACECLOAK_APPLY_PORT": str(port),
+        "FACECLOAK_APPLY_PROCESSES": str(processes),
+        "FACECLOAK_APPLY_STORE__DATA": str(folder),
+        "FACECLOAK_APPLY_LOG_LEVEL": "error",
+        "FACECLOAK_MODEL_REPOSITORY": str(repository.resolve()),
+        **(environment or {}),
+    }
+    open_configured_store(StoreSettings(data=folder)).put(USER, some_mask())
+    process = subprocess.Popen([sys.executable, "-m", "apply_service"], env=os.environ | settings)
+    service = RunningService(target=f"127.0.0.1:{port}", process=process.pid, processes=processes)
+    try:
+        deadline = time.monotonic() + 60
+        ready = 0
+        # Each channel is a new connection, which the kernel gives to any of the processes: ask until all have answered.
+        while ready < 8 * processes:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the apply service did not start")
+            with grpc.insecure_channel(service.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+                try:
+                    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+                    ready = ready + 1 if answer.status == answer.SERVING else 0
+                except grpc.RpcError:
+                    ready = 0
+            if not ready:
+                time.sleep(0.2)
+        yield service
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def some_mask() -> Any:
+    """A mask as smooth as learned ones are (the share of its energy that survives quantization matters here)."""
+    import cv2
+
+    from facecloak.mask import Mask
+
+    noise = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 1, (112, 112, 3)), (0, 0), 1.5)
+    return Mask.new(np.clip(np.round(noise * 6 / noise.std()), -12, 12).astype(np.int8), seed=1)

@@ -1,0 +1,113 @@
+"""Several processes behind one port: the real command, real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from apply_service.settings import ApplySettings
+from benchmarks.service import RunningService, running_service
+from facecloak.v1 import apply_pb2, apply_pb2_grpc
+
+pytestmark = pytest.mark.slow
+
+# A connection of its own each, which the kernel gives to any of the workers.
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
+def apply(service: RunningService, photo: bytes) -> apply_pb2.ApplyCloakResponse:
+    request = apply_pb2.ApplyCloakRequest(photo=photo, subjects=[apply_pb2.Subject(user_id=service.user_id)])
+    with grpc.insecure_channel(service.target, options=OWN_CONNECTION) as channel:
+        return apply_pb2_grpc.ApplyServiceStub(channel).ApplyCloak(request, timeout=30)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def is_cloaked(service: RunningService, photo: bytes) -> bool:
+    try:
+        return apply(service, photo).subjects[0].outcome == apply_pb2.CLOAK_OUTCOME_CLOAKED
+    except grpc.RpcError:
+        return False
+
+
+def test_two_workers_serve_and_a_dead_one_is_replaced(
+    model_repository: Path, tmp_path: Path, astronaut_photo: bytes
+) -> None:
+    with running_service(tmp_path, model_repository, processes=2) as service:
+        workers = service.workers()
+        assert len(workers) == 2
+        used_before = service.cpu_seconds()
+        for _ in range(12):
+            assert is_cloaked(service, astronaut_photo)
+        assert service.cpu_seconds() > used_before
+        os.kill(workers[0], signal.SIGKILL)
+        assert eventually(lambda: len(service.workers()) == 2 and workers[0] not in service.workers())
+        assert eventually(lambda: all(is_cloaked(service, astronaut_photo) for _ in range(8)))
+        remaining = service.workers()
+    assert all(not Path(f"/proc/{worker}").exists() for worker in remaining)
+
+
+def test_a_drain_answers_what_was_asked(model_repository: Path, tmp_path: Path, astronaut_photo: bytes) -> None:
+    answers: list[bool] = []
+    with running_service(tmp_path, model_repository, processes=2) as service:
+        assert is_cloaked(service, astronaut_photo)
+        callers = [
+            threading.Thread(target=lambda: answers.append(is_cloaked(service, astronaut_photo))) for _ in "1234"
+        ]
+        for caller in callers:
+            caller.start()
+        time.sleep(0.05)
+        os.kill(service.process, signal.SIGTERM)
+        for caller in callers:
+            caller.join(30)
+    # Whoever was let in got the whole answer; who came too late was told so, and nobody hangs.
+    assert len(answers) == 4
+
+
+def test_workers_end_with_their_supervisor(model_repository: Path, tmp_path: Path) -> None:
+    with running_service(tmp_path, model_repository, processes=2) as service:
+        workers = service.workers()
+        os.kill(service.process, signal.SIGKILL)
+        assert eventually(lambda: all(not Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def test_a_port_in_use_is_an_error_and_no_partnership(model_repository: Path, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        environment = os.environ | {
+            "FACECLOAK_APPLY_PORT": str(other.getsockname()[1]),
+            "FACECLOAK_APPLY_PROCESSES": "2",
+            "FACECLOAK_APPLY_STORE__DATA": str(tmp_path),
+            "FACECLOAK_MODEL_REPOSITORY": str(model_repository),
+        }
+        done = subprocess.run([sys.executable, "-m", "apply_service"], env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert b"ADDRESS_IN_USE" in done.stderr
+
+
+def test_workers_share_what_one_process_had() -> None:
+    settings = ApplySettings(processes=3, in_flight_limit=8, metrics_port=9000)
+    assert settings.worker_count == 3
+    shares = [settings.for_worker(index) for index in range(3)]
+    assert [share.metrics_port for share in shares] == [9000, 9001, 9002]
+    assert all(share.in_flight_limit == 3 and share.worker_count == 1 for share in shares)
+    assert ApplySettings(processes=0).worker_count == len(os.sched_getaffinity(0))
