@@ -1,0 +1,144 @@
+{{- /* Names and parts that the manifests share. Each part takes a dict with `root` and `component`. */ -}}
+
+{{- define "facecloak.fullname" -}}
+{{- $name := default .root.Chart.Name .root.Release.Name -}}
+{{- printf "%s-%s" ($name | trunc 40 | trimSuffix "-") .component -}}
+{{- end -}}
+
+{{- define "facecloak.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "facecloak.labels" -}}
+{{ include "facecloak.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "facecloak.image" -}}
+{{- if .root.Values.registry -}}{{ .root.Values.registry }}/{{- end -}}{{ .image }}
+{{- end -}}
+
+{{- define "facecloak.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .user | default 65532 }}
+runAsGroup: {{ .user | default 65532 }}
+fsGroup: {{ .user | default 65532 }}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "facecloak.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "facecloak.spread" -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "facecloak.selector" (dict "root" $.root "component" $.component) | nindent 6 }}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.placement" -}}
+{{- with .values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Copies the models from their image to the volume `models`. `from` is /models or /triton. */ -}}
+{{- define "facecloak.modelsStep" -}}
+- name: models
+  image: {{ include "facecloak.image" (dict "root" .root "image" .root.Values.models.image) }}
+  imagePullPolicy: {{ .root.Values.imagePullPolicy }}
+  command: [cp, -R, {{ .from }}/., /repository/]
+  securityContext: {{- include "facecloak.containerSecurity" . | nindent 4 }}
+  resources:
+    requests: {cpu: 50m, memory: 64Mi}
+    limits: {cpu: 500m, memory: 128Mi}
+  volumeMounts:
+    - {name: models, mountPath: /repository}
+{{- end -}}
+
+{{- /* The three probes: the process (live), and what it depends on (the service's name). */ -}}
+{{- define "facecloak.probes" -}}
+startupProbe:
+  grpc: {port: {{ .port }}, service: {{ .service }}}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  # Models load and every recognizer runs once.
+  failureThreshold: 60
+readinessProbe:
+  grpc: {port: {{ .port }}, service: {{ .service }}}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+livenessProbe:
+  grpc: {port: {{ .port }}, service: live}
+  periodSeconds: 20
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end -}}
+
+{{- /* Environment that both services take, under their own prefix. */ -}}
+{{- define "facecloak.environment" -}}
+{{- $v := .root.Values -}}
+- {name: {{ .prefix }}PORT, value: {{ .values.port | quote }}}
+- {name: {{ .prefix }}HOST, value: "0.0.0.0"}
+- {name: {{ .prefix }}METRICS_PORT, value: {{ .values.metricsPort | quote }}}
+- {name: {{ .prefix }}GRACE_SECONDS, value: {{ .grace | quote }}}
+- {name: {{ .prefix }}CONNECTION_AGE_SECONDS, value: {{ $v.connectionAgeSeconds | quote }}}
+- {name: {{ .prefix }}STORE__URL, value: {{ $v.store.url | quote }}}
+- name: {{ .prefix }}STORE__S3_ENDPOINT
+  value: {{ include "facecloak.s3Endpoint" (dict "root" .root) | quote }}
+- {name: {{ .prefix }}STORE__S3_SECURE, value: {{ $v.store.secure | quote }}}
+- {name: {{ .prefix }}STORE__S3_REGION, value: {{ $v.store.region | quote }}}
+- name: {{ .prefix }}STORE__KEY
+  valueFrom: {secretKeyRef: {name: {{ $v.store.maskKeySecret }}, key: mask-key}}
+{{- with $v.tracing.endpoint }}
+- {name: {{ $.prefix }}TRACE_ENDPOINT, value: {{ . | quote }}}
+- {name: {{ $.prefix }}TRACE_SHARE, value: {{ $v.tracing.share | quote }}}
+{{- end }}
+{{- range $name, $value := .values.settings }}
+- {name: {{ $.prefix }}{{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- if .credentials }}
+{{- include "facecloak.credentials" (dict "secret" .credentials) }}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.credentials" }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+- name: {{ . }}
+  valueFrom: {secretKeyRef: {name: {{ $.secret }}, key: {{ . }}}}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.s3Endpoint" -}}
+{{- if .root.Values.bundledS3.enabled -}}
+{{ include "facecloak.fullname" (dict "root" .root "component" "s3") }}:8333
+{{- else -}}
+{{ required "store.endpoint is needed where bundledS3 is off" .root.Values.store.endpoint }}
+{{- end -}}
+{{- end -}}
+
+{{- /* From SIGTERM's announcement to the kill: the sleep, the grace, and the flush. */ -}}
+{{- define "facecloak.preStopSeconds" -}}10{{- end -}}

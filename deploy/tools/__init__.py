@@ -1,0 +1,1 @@
+"""What keeps deploy/ true: locks, rendered charts, checks, and pages written from the code."""

@@ -1,0 +1,84 @@
+"""Dockerfiles as a list of instructions, and carrying a stage's steps out in a folder instead of a container."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ROOT / "deploy" / "images"
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction, its lines joined, of the stage that it belongs to."""
+
+    stage: str
+    word: str
+    value: str
+
+
+def parse(path: Path) -> list[Instruction]:
+    """All instructions; a stage is called by its AS name, the last one's lack of one by ""."""
+    text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.M)
+    stage, found = "", []
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        word, _, value = line.strip().partition(" ")
+        if word == "FROM":
+            named = re.search(r" AS (\S+)$", value)
+            stage = named[1] if named else ""
+        if word:
+            found.append(Instruction(stage, word, value))
+    return found
+
+
+class Build:
+    """Carries out stages: /src, where the context is copied to, and /opt/facecloak become folders of ``folder``."""
+
+    def __init__(self, folder: Path, *, python: Path) -> None:
+        self.src, self.opt = folder / "src", folder / "opt"
+        self.src.mkdir(parents=True)
+        self._path = [str(python.parent), os.environ["PATH"]]
+
+    def run(self, instructions: list[Instruction], stage: str) -> None:
+        for instruction in instructions:
+            if instruction.stage == stage and instruction.word == "COPY" and "--from" not in instruction.value:
+                self._copy(instruction.value.split())
+            if instruction.stage == stage and instruction.word == "ENV" and instruction.value.startswith("PATH=/opt/facecloak"):
+                self._path.insert(0, str(self.opt / "bin"))
+            if instruction.stage == stage and instruction.word == "RUN" and self._can(instruction.value):
+                self._execute(instruction.value.replace("/opt/facecloak", str(self.opt)))
+
+    def _can(self, command: str) -> bool:
+        # Developers' machines may lack the compiler that the images bring; the package is then built without its codec.
+        cargo = shutil.which("cargo") or (Path.home() / ".cargo" / "bin" / "cargo").exists()
+        return bool(cargo) or not re.match(r"ls .*_splice", command)
+
+    def _execute(self, command: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
+        environment["PATH"] = ":".join(self._path)
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=self.src, env=environment, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+    def _copy(self, words: list[str]) -> None:
+        *sources, target = words
+        for source in sources:
+            place = self.src / target / Path(source).name if target.endswith("/") else self.src / target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / source).is_dir():
+                skip = shutil.ignore_patterns("__pycache__", "*_pb2*", "_splice*.so", "target")
+                shutil.copytree(ROOT / source, place, ignore=skip)
+            else:
+                shutil.copy(ROOT / source, place)
+
+
+def megabytes(folder: Path) -> float:
+    """Size of all files, MB of 10^6 bytes."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return sum(file.stat().st_size for file in files) / 1e6

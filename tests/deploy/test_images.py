@@ -1,0 +1,160 @@
+"""The images: linted, built from the locks, and their install steps carried out where no Docker engine runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.tools.lock import disagreements
+from tests.deploy.dockerfiles import IMAGES, ROOT, Build, Instruction, megabytes, parse
+
+DOCKERFILES = sorted(IMAGES.glob("*.Dockerfile"))
+EACH = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+LIMIT_MB = 400
+# Room left for gcr.io/distroless/python3-debian12, unpacked (Debian's Python 3.11, glibc, libstdc++, certificates): no
+# machine that runs this test can pull it, so its size is its publisher's and not measured here.
+BASE_MB = 55
+# Whatever a compiled module may need from outside the wheels; the base image has these and no more.
+SYSTEM_LIBRARIES = {
+    "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1",
+    "libstdc++.so.6", "libz.so.1",
+}  # fmt: skip
+
+
+def last_stage(instructions: list[Instruction]) -> list[Instruction]:
+    starts = [index for index, one in enumerate(instructions) if one.word == "FROM"]
+    return instructions[starts[-1] :]
+
+
+def test_there_is_something_to_test() -> None:
+    assert [path.stem for path in DOCKERFILES] == ["apply", "enroll", "models"]
+
+
+def test_locks_agree_with_what_the_project_asks_for() -> None:
+    assert disagreements() == []
+
+
+@EACH
+def test_hadolint_finds_nothing(path: Path) -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    command = [str(hadolint), "--config", str(IMAGES / ".hadolint.yaml"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@EACH
+def test_what_is_copied_is_there_and_sent(path: Path) -> None:
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for one in parse(path):
+        if one.word != "COPY" or "--from" in one.value:
+            continue
+        for source in one.value.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert any(source == root or source.startswith(f"{root}/") for root in sent), source
+
+
+@EACH
+def test_everything_is_installed_by_a_lock(path: Path) -> None:
+    for one in parse(path):
+        for command in re.split(r"&&|;", one.value) if one.word == "RUN" else ():
+            if "pip install" not in command:
+                continue
+            locked = "--require-hashes" in command and re.search(r"-r deploy/images/\w+\.lock$", command.strip())
+            torch = command.strip().endswith("-c constraints.txt torch")
+            itself = "--no-deps" in command and "--no-build-isolation" in command and command.strip().endswith(" .")
+            assert locked or torch or itself, command
+
+
+@EACH
+def test_images_run_as_nobody_and_name_their_base(path: Path) -> None:
+    instructions = parse(path)
+    users = [one.value for one in instructions if one.word == "USER"]
+    assert users == ["65532:65532"]
+    bases = [one.value.partition("=")[2] for one in instructions if one.word == "ARG" and "IMAGE=" in one.value]
+    assert bases
+    assert all(":" in base and not base.endswith(":latest") for base in bases)
+    entry = [one.value for one in instructions if one.word == "ENTRYPOINT"]
+    assert len(entry) == 1
+    assert entry[0].startswith("[")
+
+
+@pytest.fixture(scope="module")
+def empty_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment with the pip of an image."""
+    folder = tmp_path_factory.mktemp("python")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_the_apply_image_is_small_and_serves(
+    tmp_path: Path, empty_python: Path, model_repository: Path, astronaut_photo: bytes
+) -> None:
+    build = Build(tmp_path, python=empty_python)
+    build.run(parse(IMAGES / "apply.Dockerfile"), "build")
+    assert megabytes(build.opt) < LIMIT_MB - BASE_MB
+    assert not [name for name in ("torch", "onnx", "tritonclient", "pip") if (build.opt / name).exists()]
+    assert foreign_libraries(build.opt) <= SYSTEM_LIBRARIES
+    # As the image runs it: the system's Python, which has nothing installed, and the folder.
+    environment = {
+        "PYTHONPATH": str(build.opt), "PYTHONNOUSERSITE": "1", "PATH": os.environ["PATH"],
+        "FACECLOAK_MODEL_REPOSITORY": str(model_repository),
+    }  # fmt: skip
+    python = [getattr(sys, "_base_executable", sys.executable), "-S"]
+    serve = [*python, "-m", "apply_service", "--port", "0", "--data", str(tmp_path / "data")]
+    with subprocess.Popen(serve, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            target = ""
+            deadline = time.monotonic() + 60
+            assert process.stderr is not None
+            for line in process.stderr:
+                event = json.loads(line)
+                target = event.get("target", target)
+                if event["event"] == "ready":
+                    break
+                assert time.monotonic() < deadline
+            photo, cloaked = tmp_path / "in.jpg", tmp_path / "out.jpg"
+            photo.write_bytes(astronaut_photo)
+            apply = [*python, "-m", "facecloak.cli", "apply", "--user", "nobody", str(photo), "-o", str(cloaked)]
+            done = subprocess.run(
+                [*apply, "--target", target, "--allow-uncloaked"], env=environment, capture_output=True, text=True
+            )
+            assert "NO_MASK" in done.stderr
+            assert cloaked.read_bytes() == astronaut_photo
+        finally:
+            process.terminate()
+
+
+def foreign_libraries(folder: Path) -> set[str]:
+    """Libraries that the folder's own need and none of its own is."""
+    own = {file.name for file in folder.rglob("*.so*")}
+    needed: set[str] = set()
+    for file in folder.rglob("*.so*"):
+        done = subprocess.run(["objdump", "-p", str(file)], capture_output=True, text=True)
+        needed |= set(re.findall(r"NEEDED\s+(\S+)", done.stdout))
+    return needed - own
+
+
+@pytest.mark.slow
+def test_the_enroll_images_install(tmp_path: Path, empty_python: Path) -> None:
+    instructions = parse(IMAGES / "enroll.Dockerfile")
+    build = Build(tmp_path, python=empty_python)
+    build.run(instructions, "build")
+    python = str(build.opt / "bin" / "python")
+    done = subprocess.run([python, "-m", "enroll_service", "--print-config"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "FACECLOAK_ENROLL_STAGES__" in done.stdout
+    versions = "import torch, tritonclient, opentelemetry.sdk; print(torch.__version__)"
+    done = subprocess.run([python, "-c", versions], capture_output=True, text=True)
+    assert done.stdout.startswith("2."), done.stderr
+    build.run(instructions, "build-gpu")
+    engines = "import onnxruntime; print(onnxruntime.get_available_providers())"
+    done = subprocess.run([python, "-c", engines], capture_output=True, text=True)
+    assert "CUDAExecutionProvider" in done.stdout, done.stderr
