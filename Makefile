@@ -2,8 +2,9 @@
 #
 #   make demo [PHOTOS=dir]   both services, real recognizers, a real face; writes out/demo/report.html
 #   make test                all tests
-#   make check               format, lint, types, import rules, proto lint: quick, no models
+#   make check               format, lint, types, import rules, protos, images, chart: quick, no models
 #   make bench               measurements, JSON into out/
+#   make sbom                what the images are made of (CycloneDX), into out/sbom/
 
 PYTHON ?= python3.11
 PHOTOS ?=
@@ -15,7 +16,7 @@ export FACECLOAK_MODEL_REPOSITORY ?= $(CURDIR)/model_repository
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv protos models demo test check format lint types imports proto-lint bench clean distclean
+.PHONY: help venv protos models demo test check format lint types imports proto-lint manifests sbom bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,7 +41,7 @@ demo: venv
 test: models
 	$(BIN)/python -m pytest
 
-check: format lint types imports proto-lint
+check: format lint types imports proto-lint manifests
 
 format: venv
 	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
@@ -60,6 +61,16 @@ proto-lint: venv
 	$(BIN)/python -m grpc_tools.protoc -Iprotos -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 		--include_imports --include_source_info --descriptor_set_out=out/protos.binpb $$(find protos -name '*.proto')
 	$(BIN)/buf lint out/protos.binpb --path facecloak/v1 --config buf.yaml
+
+# Dockerfiles, locks, the Helm chart with each values set, the Compose file. The first time brings helm and docker-compose.
+manifests: venv
+	$(BIN)/python -m deploy.tools.check
+
+sbom: venv
+	@mkdir -p out/sbom
+	for image in apply enroll gpu; do \
+		$(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+			--output-file out/sbom/$$image.cdx.json deploy/images/$$image.lock || exit 1; done
 
 bench: models
 	$(BIN)/python -m benchmarks

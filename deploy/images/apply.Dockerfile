@@ -5,7 +5,7 @@
 #
 # For builds that agree to the last byte, give the base images by digest (--build-arg PYTHON_IMAGE=...@sha256:...).
 ARG PYTHON_IMAGE=python:3.11-bookworm
-ARG RUST_IMAGE=rust:1.90-slim-bookworm
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
 # Debian 12's Python 3.11 and what compiled wheels need (glibc, libstdc++), and nothing else; runs as user 65532.
 ARG BASE_IMAGE=gcr.io/distroless/python3-debian12:nonroot
 

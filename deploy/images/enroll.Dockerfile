@@ -8,7 +8,7 @@
 # Without an index of CPU builds the CPU image works too, and is gigabytes larger: the default torch brings CUDA.
 ARG PYTHON_IMAGE=python:3.11-bookworm
 ARG BASE_IMAGE=python:3.11-slim-bookworm
-ARG RUST_IMAGE=rust:1.90-slim-bookworm
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS rust
 

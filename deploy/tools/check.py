@@ -1,6 +1,6 @@
 """Checks of what is deployed that need nothing running; a part of `make check`.
 
-    python -m deploy.tools.check
+python -m deploy.tools.check
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "deploy" / "images"
 
 # Lock -> the extras of the distribution that its image has.
-EXTRAS = {"apply": ("otel",), "enroll": ("enroll", "otel", "triton")}
+EXTRAS = {"apply": ("otel",), "enroll": ("diffusion", "enroll", "otel", "triton")}
 # The GPU variant's engine, in place of onnxruntime.
 GPU_ENGINE = "onnxruntime-gpu"
 _NOT_LOCKED = frozenset({"facecloak", "torch"})

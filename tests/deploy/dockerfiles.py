@@ -45,13 +45,13 @@ class Build:
         self._path = [str(python.parent), os.environ["PATH"]]
 
     def run(self, instructions: list[Instruction], stage: str) -> None:
-        for instruction in instructions:
-            if instruction.stage == stage and instruction.word == "COPY" and "--from" not in instruction.value:
-                self._copy(instruction.value.split())
-            if instruction.stage == stage and instruction.word == "ENV" and instruction.value.startswith("PATH=/opt/facecloak"):
+        for one in (one for one in instructions if one.stage == stage):
+            if one.word == "COPY" and "--from" not in one.value:
+                self._copy(one.value.split())
+            if one.word == "ENV" and one.value.startswith("PATH=/opt/facecloak"):
                 self._path.insert(0, str(self.opt / "bin"))
-            if instruction.stage == stage and instruction.word == "RUN" and self._can(instruction.value):
-                self._execute(instruction.value.replace("/opt/facecloak", str(self.opt)))
+            if one.word == "RUN" and self._can(one.value):
+                self._execute(one.value.replace("/opt/facecloak", str(self.opt)))
 
     def _can(self, command: str) -> bool:
         # Developers' machines may lack the compiler that the images bring; the package is then built without its codec.
