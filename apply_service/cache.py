@@ -51,7 +51,15 @@ class MaskCache:
         # A bank larger than the whole cache counts as all of it: then it is alone there.
         self._entries: LRUCache[str, _Entry] = LRUCache(limit, getsizeof=lambda entry: min(_size(entry), limit))
         self._loading: dict[str, Future[_Entry]] = {}
-        self._lookups = Counter("facecloak_mask_lookups", "Masks asked for.", ["outcome"], registry=registry)
+        self._lookups = self.count_lookups(registry)
+
+    @staticmethod
+    def count_lookups(registry: CollectorRegistry) -> Counter:
+        """The metric of :meth:`get`."""
+        return Counter(
+            "facecloak_mask_lookups", "Masks asked for: hit, shared, confirmed, loaded, absent or stale.", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
 
     def get(self, user_id: str) -> StoredMask:
         """Returns the user's mask, or bank of masks.

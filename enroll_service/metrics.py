@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from facecloak.bank import StoredMask
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
@@ -35,3 +37,9 @@ class EnrollMetrics:
         ssim = mask.report.get("ssim") if mask is not None else None
         if isinstance(ssim, int | float):
             self._ssim.observe(ssim)
+
+
+def watch_queue(registry: CollectorRegistry, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:
+    """Shows how long the queue is whenever metrics are read."""
+    Gauge("facecloak_enrollments_waiting", "Enrollments waiting for a worker.", registry=registry).set_function(waiting)
+    Gauge("facecloak_enrollments_running", "Enrollments being worked on.", registry=registry).set_function(running)

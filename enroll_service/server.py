@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from prometheus_client import Gauge
-
 from enroll_service.enrollments import Enrollments
 from enroll_service.jobs import EnrollmentJobs, Work
 from enroll_service.learning import Learner
-from enroll_service.metrics import EnrollMetrics
+from enroll_service.metrics import EnrollMetrics, watch_queue
 from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
@@ -101,10 +99,8 @@ def build_enrollments(settings: EnrollSettings, *, jobs: EnrollmentJobs, store: 
 def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = None) -> RpcServer:
     """Builds the server, bound to its port; it owns ``domain``, by default what :func:`build_domain` gives."""
     domain = domain or build_domain(settings)
-    registry = domain.telemetry.registry
-    for name in ("waiting", "running"):
-        gauge = Gauge(f"facecloak_enrollments_{name}", f"Enrollments {name}.", registry=registry)
-        gauge.set_function(lambda name=name: getattr(domain.jobs, name))  # type: ignore[misc]
+    jobs = domain.jobs
+    watch_queue(domain.telemetry.registry, waiting=lambda: jobs.waiting, running=lambda: jobs.running)
     servicer = EnrollServicer(domain.enrollments)
     return build_server(
         settings=settings,

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import kubernetes_validate
 
-from deploy.tools import binaries, chart, lock
+from deploy.tools import binaries, chart, lock, pages
 
 ROOT = Path(__file__).resolve().parents[2]
 # Custom resources: their schemas are their operators', not Kubernetes'. Tests look at these.
@@ -22,7 +22,7 @@ _CUSTOM_GROUPS = ("keda.sh/", "monitoring.coreos.com/")
 
 def main() -> None:
     """Prints every fault; exit code 1 where there is one."""
-    faults = [*lock.disagreements(), *_dockerfiles(), *_chart(), *_compose()]
+    faults = [*lock.disagreements(), *_dockerfiles(), *_chart(), *_compose(), *_pages()]
     for fault in faults:
         click.echo(fault, err=True)
     sys.exit(bool(faults))
@@ -66,6 +66,12 @@ def _compose() -> Iterator[str]:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         yield f"deploy/compose: {done.stderr.strip()}"
+
+
+def _pages() -> Iterator[str]:
+    page = pages.PAGE.read_text()
+    if pages.current(page) != page:
+        yield f"{pages.PAGE.name} is behind the code: python -m deploy.tools.pages"
 
 
 if __name__ == "__main__":

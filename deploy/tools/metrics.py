@@ -12,8 +12,48 @@ from enroll_service.metrics import EnrollMetrics, watch_queue
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.telemetry import Telemetry
 
-_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "info": ("_info",), "histogram": ("_bucket", "_count", "_sum")}
+_SERIES = {
+    "counter": {"_total": ()}, "gauge": {"": ()}, "info": {"_info": ("version",)},
+    "histogram": {"_bucket": ("le",), "_count": (), "_sum": ()},
+}  # fmt: skip
+
+
+class Recording(CollectorRegistry):
+    """A registry that remembers what was registered, whether it has samples yet or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics: list[MetricWrapperBase] = []
+
+    def register(self, collector: Collector) -> None:
+        """See CollectorRegistry."""
+        super().register(collector)
+        if isinstance(collector, MetricWrapperBase):
+            self.metrics.append(collector)
 
 
 def families() -> list[MetricWrapperBase]:
-    """Every metric of both services, in the order of their names."""
+    """Every metric of both services, by name. A test holds the running services to this."""
+    registry = Recording()
+    RpcMetrics(registry)
+    Telemetry(registry)
+    EnrollMetrics(registry)
+    watch_queue(registry, waiting=lambda: 0, running=lambda: 0)
+    ApplyMetrics(registry)
+    MaskCache.count_lookups(registry)
+    return sorted(registry.metrics, key=lambda metric: metric.describe()[0].name)
+
+
+def labels_of(metric: MetricWrapperBase) -> tuple[str, ...]:
+    """The metric's label names; prometheus-client has no public way to ask."""
+    return tuple(metric._labelnames)
+
+
+def exported() -> dict[str, set[str]]:
+    """Series name -> its labels, as Prometheus sees them."""
+    series = {}
+    for metric in families():
+        described = metric.describe()[0]
+        for suffix, more in _SERIES[described.type].items():
+            series[described.name + suffix] = {*labels_of(metric), *more}
+    return series
