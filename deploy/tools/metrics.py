@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from apply_service.cache import MaskCache
@@ -12,7 +13,7 @@ from enroll_service.metrics import EnrollMetrics, watch_queue
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.telemetry import Telemetry
 
-_SERIES = {
+_SERIES: dict[str, dict[str, tuple[str, ...]]] = {
     "counter": {"_total": ()}, "gauge": {"": ()}, "info": {"_info": ("version",)},
     "histogram": {"_bucket": ("le",), "_count": (), "_sum": ()},
 }  # fmt: skip
@@ -41,7 +42,12 @@ def families() -> list[MetricWrapperBase]:
     watch_queue(registry, waiting=lambda: 0, running=lambda: 0)
     ApplyMetrics(registry)
     MaskCache.count_lookups(registry)
-    return sorted(registry.metrics, key=lambda metric: metric.describe()[0].name)
+    return sorted(registry.metrics, key=lambda metric: described(metric).name)
+
+
+def described(metric: MetricWrapperBase) -> Metric:
+    """The metric as it is exported."""
+    return next(iter(metric.describe()))
 
 
 def labels_of(metric: MetricWrapperBase) -> tuple[str, ...]:
@@ -53,7 +59,7 @@ def exported() -> dict[str, set[str]]:
     """Series name -> its labels, as Prometheus sees them."""
     series = {}
     for metric in families():
-        described = metric.describe()[0]
-        for suffix, more in _SERIES[described.type].items():
-            series[described.name + suffix] = {*labels_of(metric), *more}
+        family = described(metric)
+        for suffix, more in _SERIES[family.type].items():
+            series[family.name + suffix] = {*labels_of(metric), *more}
     return series

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings
 
 from apply_service.settings import ApplySettings
 from deploy.tools.chart import CHART
-from deploy.tools.metrics import families, labels_of
+from deploy.tools.metrics import described, families, labels_of
 from enroll_service.settings import EnrollSettings
 from facecloak_rpc.environment import variables
 
@@ -43,10 +43,10 @@ def metrics_table() -> str:
     """One row a metric: name, kind, labels, what it counts."""
     rows = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
     for metric in families():
-        described = metric.describe()[0]
-        suffix = {"counter": "_total", "info": "_info"}.get(described.type, "")
+        family = described(metric)
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = ", ".join(f"`{label}`" for label in labels_of(metric))
-        rows.append(f"| `{described.name}{suffix}` | {described.type} | {labels} | {described.documentation} |")
+        rows.append(f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(rows)
 
 

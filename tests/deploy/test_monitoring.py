@@ -17,7 +17,7 @@ import yaml
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
 from deploy.tools.chart import CHART
-from deploy.tools.metrics import exported, families
+from deploy.tools.metrics import described, exported, families
 from enroll_service.server import build_enroll_server
 from enroll_service.settings import EnrollSettings
 from facecloak.cloak import Outcome
@@ -76,7 +76,7 @@ def test_the_running_services_export_these_and_no_others(tmp_path: Path, model_r
     for server in (build_apply_server(ApplySettings(**common)), build_enroll_server(EnrollSettings(**common))):
         running |= {family.name for family in server.telemetry.registry.collect()}
         server.stop(grace_seconds=0)
-    assert running == {metric.describe()[0].name for metric in families()}
+    assert running == {described(metric).name for metric in families()}
 
 
 def test_labels_are_read_right(metrics: dict[str, set[str]]) -> None:
