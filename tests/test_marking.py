@@ -1,0 +1,61 @@
+"""What a marker says, to whom, and what it does not say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facecloak.marking import bears, payload_for
+from facecloak.mask import Mask
+
+PICTURE = (b"a picture's data", b"in pieces")
+
+
+def mask(seed: int) -> Mask:
+    return Mask.new(np.random.default_rng(seed).integers(-12, 13, (112, 112, 3)).astype(np.int8), seed=seed)
+
+
+ALICE, BOB, CAROL = mask(1), mask(2), mask(3)
+
+
+def test_only_masks_that_the_picture_bears_are_named() -> None:
+    payload = payload_for([ALICE, BOB], PICTURE)
+    assert bears(payload, ALICE, PICTURE)
+    assert bears(payload, BOB, PICTURE)
+    assert not bears(payload, CAROL, PICTURE)
+
+
+def test_the_cut_into_pieces_does_not_matter() -> None:
+    assert bears(payload_for([ALICE], PICTURE), ALICE, [memoryview(b"a picture's datain "), b"", b"pieces"])
+
+
+def test_a_new_version_of_a_mask_is_another_mask() -> None:
+    renewed = Mask.new(ALICE.pixels, seed=1)
+    assert renewed.mask_id != ALICE.mask_id
+    assert not bears(payload_for([ALICE], PICTURE), renewed, PICTURE)
+
+
+def test_a_marker_is_of_no_use_in_another_picture() -> None:
+    assert not bears(payload_for([ALICE], PICTURE), ALICE, [b"another picture's data"])
+    assert not bears(payload_for([ALICE], PICTURE), ALICE, [PICTURE[0], PICTURE[1][:-1] + b"\0"])
+
+
+def test_two_photos_of_one_person_have_nothing_in_common() -> None:
+    one, other = (payload_for([ALICE], [bytes([number])]) for number in (1, 2))
+    assert len(one) == len(other) == 17
+    assert not {one[at : at + 4] for at in range(1, 14)} & {other[at : at + 4] for at in range(1, 14)}
+
+
+def test_the_order_of_tags_does_not_tell_the_order_of_subjects() -> None:
+    assert payload_for([ALICE, BOB], PICTURE) == payload_for([BOB, ALICE], PICTURE)
+
+
+def test_nothing_of_the_mask_is_in_the_marker() -> None:
+    payload = payload_for([ALICE], PICTURE)
+    secret = ALICE.pixels.tobytes() + ALICE.mask_id.encode() + bytes.fromhex(ALICE.mask_id)
+    assert all(payload[at : at + 4] not in secret for at in range(1, len(payload) - 3))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x01", b"\x01short", b"\x02" + bytes(16), b"\x01" + bytes(16 * 1000)])
+def test_a_strange_marker_names_nobody(payload: bytes) -> None:
+    assert not bears(payload, ALICE, PICTURE)
