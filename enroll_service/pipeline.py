@@ -129,7 +129,7 @@ class Enroller:
         def checkpoint(done: float, detail: str) -> None:
             tell("perturb", _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS), detail)
 
-        learned = learn_bank(
+        learned, mask_seconds = learn_bank(
             variations, runtime=self._runtime, targets=targets, settings=settings, seed=seed, checkpoint=checkpoint
         )
         clock.stage_ends("perturb")
@@ -154,7 +154,7 @@ class Enroller:
             reports.append(report)
         if len(masks) > 1:
             bank = measure_bank(masks, held_out=held_out, runtime=self._runtime, names=settings.surrogates)
-            reports[0] |= {"bank": bank | summary_of(reports)}
+            reports[0] |= {"bank": bank | summary_of(reports) | {"mask_seconds": mask_seconds}}
         clock.stage_ends("personalize")
         for report in reports:
             report |= {

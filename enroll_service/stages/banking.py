@@ -6,6 +6,7 @@ is its own steps, fewer than the first one's (see :class:`BankSettings`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from statistics import fmean
@@ -39,8 +40,10 @@ def learn_bank(
     settings: StageSettings,
     seed: int,
     checkpoint: Callable[[float, str], None],
-) -> list[Tensor]:
-    """The masks of one person, each (1, 3, 112, 112) in levels.
+) -> tuple[list[Tensor], list[float]]:
+    """The masks of one person, each (1, 3, 112, 112) in levels, and the wall seconds that each took.
+
+    A mask depends on those before it and on nothing after: the first masks of a bank are a smaller bank.
 
     Args:
         targets: by surrogate, what every mask leaves.
@@ -51,6 +54,7 @@ def learn_bank(
     costs = [plan.iterations * plan.batch for plan in plans]
     sample = variations.chosen(torch.arange(min(_SAMPLE, len(variations))))
     learned: list[Tensor] = []
+    seconds: list[float] = []
     for index, plan in enumerate(plans):
 
         def tell(done: float, *, index: int = index, plan: PerturbSettings = plan) -> None:
@@ -59,12 +63,14 @@ def learn_bank(
             share = (sum(costs[:index]) + done * costs[index]) / sum(costs)
             checkpoint(share, f"{which}step {step} of {plan.iterations}")
 
+        began = time.perf_counter()
         with SurrogateEnsemble(runtime, elsewhere.begin(), follow=elsewhere.follow) as ensemble:
             mask_seed = (seed + index * _SEED_STEP) % _SEED_LIMIT
             learned.append(perturb(variations, ensemble, settings=plan, seed=mask_seed, checkpoint=tell))
         if index + 1 < len(plans):
             _note_where_it_leads(learned[-1], sample, elsewhere=elsewhere, runtime=runtime, names=list(targets))
-    return learned
+        seconds.append(round(time.perf_counter() - began, 2))
+    return learned, seconds
 
 
 def measure_bank(

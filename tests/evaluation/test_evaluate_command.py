@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from enroll_service.commands import evaluate as command
+from facecloak.bank import MaskBank
 from facecloak.cli import RootGroup
 from facecloak.evaluation.protocol import Pairing
+from facecloak.mask import Mask
 
 OTHERS = 40
 QUICK = ["--set", "perturb.iterations=3", "--set", "synthesis.variations=8"]
@@ -200,6 +203,33 @@ def test_masks_of_other_code_or_settings_are_not_used_again(
     assert key_of(settings.model_copy(update={"surrogates": settings.surrogates[:2]})) != first
     monkeypatch.setattr(evaluate_here, "_code_digest", lambda: "other code")
     assert key_of(settings) != first
+
+
+def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tmp_path: Path) -> None:
+    from enroll_service.commands import evaluate_here
+    from enroll_service.stages import BankSettings, StageSettings
+
+    def key_of(masks: int, repulsion: float = 1.0) -> str:
+        settings = StageSettings(bank=BankSettings(masks=masks, repulsion=repulsion))
+        protector = evaluate_here.InProcessProtector(model_repository=model_repository, settings=settings)
+        try:
+            return protector._key(b"photo", None)
+        finally:
+            protector.close()
+
+    assert key_of(1) == key_of(8) != key_of(8, repulsion=2.0)
+
+    seconds = {"synthesize": 1.0, "perturb": 13.0, "personalize": 4.0}
+    report = {"seconds": seconds, "bank": {"mask_seconds": [6.0, 3.0, 2.0, 2.0]}}
+    masks = [Mask.new(np.full((112, 112, 3), level, np.int8), seed=0, report=report) for level in range(4)]
+    bank = MaskBank.of(masks)
+    assert isinstance(bank, MaskBank)
+    assert evaluate_here.first_masks(bank, 1) is masks[0]
+    assert evaluate_here.first_masks(bank, 2) == MaskBank(tuple(masks[:2]), bank.secret)
+    assert evaluate_here.first_masks(bank, 4) is bank
+    assert evaluate_here.seconds_of_first(bank, 2) == {"synthesize": 1.0, "perturb": 9.0, "personalize": 2.0}
+    assert evaluate_here.seconds_of_first(bank, 4) == seconds
+    assert evaluate_here.first_masks(masks[0], 1) is masks[0]
 
 
 def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path, astronaut_photo: bytes) -> None:
