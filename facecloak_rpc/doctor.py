@@ -1,0 +1,107 @@
+"""`facecloak doctor`: looks at everything that the services need on this machine, and says what to do.
+
+The services' own checks join through the entry-point group `facecloak.checks`: each entry is a callable that yields
+checks. A check is named, returns a :class:`Finding`, and may raise: that is a finding too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import entry_points
+
+import click
+
+from facecloak.errors import FaceCloakError
+from facecloak_rpc import checks
+from facecloak_rpc.logging import configure_logging
+
+CHECKS_GROUP = "facecloak.checks"
+
+
+class Verdict(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It works, and not as well as it could."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, in one sentence, and what to do about it ("" where nothing is to be done)."""
+
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to look at.
+
+    Attributes:
+        name: what is looked at, such as "enroll store".
+        look: does it; takes bounded time. What it raises is a failure, and ``advice`` then what to do.
+        advice: for a person, in one sentence.
+    """
+
+    name: str
+    look: Callable[[], Finding | str]
+    advice: str
+
+    def run(self) -> Finding:
+        """The finding; never raises for what the check met."""
+        try:
+            found = self.look()
+        except FaceCloakError as error:
+            return Finding(Verdict.FAILED, f"{error.public_message} ({error.reason})", self.advice)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the machine, the other checks go on
+            return Finding(Verdict.FAILED, f"{type(error).__name__}: {error}", self.advice)
+        return found if isinstance(found, Finding) else Finding(Verdict.OK, found)
+
+
+def all_checks() -> Iterable[Check]:
+    """The common checks, then those of each service that is installed."""
+    yield Check("versions", checks.look_at_versions, "pip install -c constraints.txt '.[...]' in a new environment")
+    yield Check("codec", checks.look_at_codecs, "install the package again: its parts do not fit together")
+    for entry in sorted(entry_points(group=CHECKS_GROUP), key=lambda entry: entry.name):
+        try:
+            found = entry.load()
+        except ModuleNotFoundError as error:
+            # Not a failure: a machine that only applies masks has no torch.
+            missing = error.name or "a module"
+            yield Check(entry.name, lambda missing=missing: f"not looked at: {missing} is not installed", "")  # type: ignore[misc]
+            continue
+        yield from found()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Check versions, codecs, settings, mask store, clock, models and Triton; say what to do.
+
+    Reads the services' settings from the environment, as they do. Exit code 1 if anything fails.
+    """
+    # Warnings of what is tried again say no more than the findings do, and standard output is theirs.
+    configure_logging(log_format="console", level="error")
+    findings = []
+    for check in all_checks():
+        finding = check.run()
+        findings.append({"check": check.name, **asdict(finding)})
+        if not as_json:
+            click.echo(f"{finding.verdict:8}{check.name}: {' '.join(finding.found.split())}")
+            if finding.advice:
+                click.echo(f"{'':8}-> {finding.advice}")
+    failed = any(finding["verdict"] is Verdict.FAILED for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"healthy": not failed, "findings": findings}, indent=2))
+    click.get_current_context().exit(int(failed))
+
+
+def register(root: click.Group) -> None:
+    """Adds doctor."""
+    root.add_command(doctor)
