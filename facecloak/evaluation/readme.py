@@ -22,11 +22,16 @@ BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"
 GENERATED = "<!-- written by python -m facecloak.evaluation.readme from docs/results; edits here are lost -->"
 BENCH_PREFIX = "facecloak-bench-"
+BANK_PREFIX = "bank-"
+"""Results of this name differ in how many masks a user has: one table holds them all."""
 
 
 def results_block(directory: Path) -> str:
     """The markdown between the two comments, for all results of a folder."""
-    parts = [_evaluation(name, document) for name, document in read_ledger(directory)]
+    results = read_ledger(directory)
+    parts = [_evaluation(name, document) for name, document in results if not name.startswith(BANK_PREFIX)]
+    if banks := [(name, document) for name, document in results if name.startswith(BANK_PREFIX)]:
+        parts.append(_banks(banks))
     parts += [_bench(name, document) for name, document in _benches(directory)]
     return "\n\n".join([GENERATED, *(parts or ["No result has been committed yet."])])
 
@@ -80,6 +85,43 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
     sentences += [sentence for sentence in trial_sentences(document) if sentence]
     table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return "\n".join(sentences) + "\n\n" + "\n".join(f"| {line} |" for line in table)
+
+
+def _banks(results: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """One row a result: what more masks a user change."""
+    head = ["masks", "judged by", "people", "SSIM", "clean gallery", "both sides cloaked", "left after extraction",
+            "enrollment"]  # fmt: skip
+    rows = []
+    for name, document in sorted(results, key=lambda result: (_judges(result[1]), _masks_a_user(result[1]))):
+        headline, attacks = document["headline"], document["trials"].get("extraction", {})
+        rank = headline["rank"]
+        left = " / ".join(f"{counts[_ATTACKED]['gain_at_' + str(rank)]:.2f}" for counts in attacks.values())
+        rows.append([
+            f"[{_masks_a_user(document)}](docs/results/{name})", _judges(document), str(headline["gain"]["people"]),
+            f"{headline['ssim_face']:.3f}", share_with_range(headline["gain"]),
+            share_with_range(headline["both_cloaked_gain"]), left, f"{headline['enrollment_seconds_median']:.0f} s",
+        ])  # fmt: skip
+    first = results[0][1]
+    attackers = " / ".join(first["trials"].get("extraction", {}))
+    sentence = (
+        f"Several masks a user, {first['date'][:10]}; all figures PSR@1 above uncloaked photos. Extraction: an "
+        f"attacker subtracts what {_ATTACKED} cloaked photos have in common ({attackers}; see "
+        "[docs/results](docs/results/README.md)). Enrollment: wall time of one person on one core of a shared machine."
+    )
+    table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    return sentence + "\n\n" + "\n".join(f"| {line} |" for line in table)
+
+
+_ATTACKED = "20"
+"""Photos of the attack that the table tells."""
+
+
+def _judges(document: Mapping[str, Any]) -> str:
+    return ", ".join(identity["name"] for round_ in document["rounds"] for identity in round_["evaluators"])
+
+
+def _masks_a_user(document: Mapping[str, Any]) -> int:
+    return int(document["rounds"][0]["service"]["settings"]["bank"]["masks"])
 
 
 def _label(who: str, platform: str, *, many: bool) -> str:

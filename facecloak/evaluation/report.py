@@ -66,6 +66,7 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
         "Machine": ", ".join(f"{name} {value}" for name, value in document["machine"].items() if value is not None),
         "People": f"{len(data['people'])} ({data['selection']}), gallery of {data['gallery_photos']} photos",
         "Platforms": "; ".join(f"{name}: {what}" for name, what in protocol["platforms"].items()),
+        "Masks a user": (document["rounds"][0]["service"].get("settings") or {}).get("bank", {}).get("masks", 1),
         "Faces found by": document["evaluation_finder"]["identity"],
         "Structural similarity": document["ssim"],
         "Repeat with": document["repeat"],
@@ -161,6 +162,8 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
     """What was measured beyond the table: the worst platform, attacks, the other method."""
     rank, trials = document["protocol"]["ranks"][0], document.get("trials") or {}
     sentences = [_worst_platform_sentence(document)]
+    if both := document["headline"].get("both_cloaked_gain"):
+        sentences.append(f"Cloaked photos against cloaked photos of the same person: {share_with_range(both)}.")
     for attacker, figures in (trials.get("extraction") or {}).items():
         told = ", ".join(f"{count} photos {_removed(entry, rank)}" for count, entry in figures.items())
         if told:
