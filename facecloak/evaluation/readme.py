@@ -24,6 +24,7 @@ GENERATED = "<!-- written by python -m facecloak.evaluation.readme from docs/res
 BENCH_PREFIX = "facecloak-bench-"
 BANK_PREFIX = "bank-"
 """Results of this name differ in how many masks a user has: one table holds them all."""
+STAGE_ONE_SCHEMA = "facecloak-stage-one/"
 
 
 def results_block(directory: Path) -> str:
@@ -32,7 +33,8 @@ def results_block(directory: Path) -> str:
     parts = [_evaluation(name, document) for name, document in results if not name.startswith(BANK_PREFIX)]
     if banks := [(name, document) for name, document in results if name.startswith(BANK_PREFIX)]:
         parts.append(_banks(banks))
-    parts += [_bench(name, document) for name, document in _benches(directory)]
+    parts += [_stage_one(name, document) for name, document in _documents(directory, STAGE_ONE_SCHEMA)]
+    parts += [_bench(name, document) for name, document in _documents(directory, BENCH_PREFIX)]
     return "\n\n".join([GENERATED, *(parts or ["No result has been committed yet."])])
 
 
@@ -138,9 +140,27 @@ def _row(labels: Sequence[str], result: Mapping[str, Any], ranks: Sequence[int])
     ]
 
 
-def _benches(directory: Path) -> list[tuple[str, dict[str, Any]]]:
+def _documents(directory: Path, schema: str) -> list[tuple[str, dict[str, Any]]]:
+    """Results whose schema begins so."""
     documents = [(path.name, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.glob("*.json"))]
-    return [(name, item) for name, item in documents if str(item.get("schema", "")).startswith(BENCH_PREFIX)]
+    return [(name, item) for name, item in documents if str(item.get("schema", "")).startswith(schema)]
+
+
+def _stage_one(name: str, document: Mapping[str, Any]) -> str:
+    judges = list(document["conditions"]["no mask"]["judges"])
+    title = (
+        f"[{name}](docs/results/{name}), {document['date'][:10]}: what the way of making variations and the mask's"
+        f" frame add, at one SSIM ({document['equal_ssim_crop112']:.2f} of the aligned crop): {len(document['people'])}"
+        f" people, {document['probes']} probes, learned on {' and '.join(document['surrogates'])} in"
+        f" {document['settings']['perturb']['iterations']} steps, judged by recognizers never seen."
+    )
+    lines = [" | ".join(["variations, mask's frame", *(f"PSR@1 {judge}" for judge in judges), "stage one, s"])]
+    lines.append(" | ".join(["---"] * (len(judges) + 2)))
+    for condition, result in document["conditions"].items():
+        shares = [share_with_range(result["judges"][judge]["psr_at_1"]) for judge in judges]
+        seconds = result.get("seconds_median", {}).get("synthesize")
+        lines.append(" | ".join([condition, *shares, "" if seconds is None else f"{seconds:.1f}"]))
+    return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
 
 
 def _bench(name: str, document: Mapping[str, Any]) -> str:
@@ -153,11 +173,17 @@ def _bench(name: str, document: Mapping[str, Any]) -> str:
     sizes = document["sizes"]
     candidates = list(sizes[0]["timings"])
     lines = [
-        " | ".join(["median ms a photo", *(f"{size['width']}x{size['height']}" for size in sizes)]),
+        " | ".join(["median ms a photo", *map(_size, sizes)]),
         " | ".join(["---"] * (len(sizes) + 1)),
         *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
     ]
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def _size(size: Mapping[str, Any]) -> str:
+    if "square_side_px" in size:
+        return f"face of {size['square_side_px']} px"
+    return f"{size['width']}x{size['height']}"
 
 
 @click.command()
