@@ -33,6 +33,9 @@ class FaceCutOff(EnrollmentRefused):
 
 
 class NotSamePerson(EnrollmentRefused):
+    """``photos`` in the metadata lists all that differ, ``photo`` is the first; neither is there where no person is in
+    more than half of the photos (of two that differ, nobody can say which one is wrong)."""
+
     reason = "NOT_SAME_PERSON"
 
 

@@ -17,7 +17,7 @@ from enroll_service.stages.errors import (
     NotSamePerson,
     SeveralFaces,
 )
-from enroll_service.stages.recognition import TYPICAL_SIMILARITY, unit
+from enroll_service.stages.recognition import TYPICAL_SIMILARITY, sameness
 from enroll_service.stages.settings import IntakeSettings
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
@@ -101,31 +101,62 @@ def portrait_of(
 def require_same_person(
     portraits: Sequence[Portrait], *, runtime: RecognizerRuntime, surrogates: Sequence[str], settings: IntakeSettings
 ) -> None:
-    """Raise :class:`NotSamePerson` naming the photo that fits the others least, if one does not fit.
+    """Raise :class:`NotSamePerson` unless all photos show one person; it names those that do not, where that can be
+    told.
 
-    Each photo is compared with the mean of the others, by every surrogate whose typical similarities are known, on a
-    scale from another person (0) to the same person (1). Without any such surrogate nothing is known and nothing is
-    refused.
+    Every surrogate whose typical similarities are known is asked. Without any such surrogate nothing is known and
+    nothing is refused.
     """
     known = [name for name in surrogates if name in TYPICAL_SIMILARITY]
     if len(portraits) < 2 or not known:
         return
     crops = np.concatenate([portrait.crop for portrait in portraits])
-    scores = np.zeros(len(portraits))
-    for name in known:
-        stranger, same = TYPICAL_SIMILARITY[name]
-        embeddings = runtime.embed(name, crops)
-        for index, embedding in enumerate(embeddings):
-            others = unit(np.delete(embeddings, index, axis=0).mean(axis=0, keepdims=True))
-            scores[index] += (float(embedding @ others[0]) - stranger) / (same - stranger) / len(known)
-    worst = int(scores.argmin())
-    if scores[worst] < settings.same_person_score:
+    scores = sameness(crops, runtime=runtime, names=known)
+    odd = odd_ones_out(scores, floor=settings.same_person_score)
+    if odd is None:
         raise NotSamePerson(
-            "The photos do not show the same person.",
-            photo=worst,
-            score=round(float(scores[worst]), 2),
+            "The photos show different people, and no one person in most of them: it cannot be told which are wrong.",
+            count=len(portraits),
             min_score=settings.same_person_score,
         )
+    if odd:
+        others = [index for index in range(len(portraits)) if index not in odd]
+        raise NotSamePerson(
+            f"Photo {odd[0]} (counted from 0) does not show the person that most of the photos show.",
+            photo=odd[0],
+            photos=",".join(map(str, odd)),
+            score=round(float(scores[odd[0], others].mean()), 2),
+            min_score=settings.same_person_score,
+        )
+
+
+def odd_ones_out(scores: np.ndarray, *, floor: float) -> tuple[int, ...] | None:
+    """Which photos do not show the person that most of them show; None where no person is in more than half.
+
+    It begins with the photo that is like most others, so that odd ones, as long as they are the fewer, have no say in
+    who the person is; then a photo belongs if its mean score to those that do reaches ``floor``. Of two photos that
+    differ neither can be named.
+
+    Args:
+        scores: (N, N), N >= 2, of each pair, 0 for other people and 1 for the same (:func:`sameness`).
+    """
+    count = len(scores)
+    linked = scores >= floor
+    np.fill_diagonal(linked, val=True)
+    totals = linked.sum(axis=1)
+    middle = max(range(count), key=lambda index: (totals[index], scores[index].sum()))
+    belongs = linked[middle]
+    for _ in range(count):
+        others = belongs[None, :] & ~np.eye(count, dtype=bool)
+        mean = (scores * others).sum(axis=1) / np.maximum(others.sum(axis=1), 1)
+        # Alone, a photo has nobody to be like.
+        settled = (mean >= floor) & (others.sum(axis=1) > 0)
+        if np.array_equal(settled, belongs):
+            break
+        belongs = settled
+    if 2 * int(belongs.sum()) <= count:
+        return None
+    return tuple(np.flatnonzero(~belongs).tolist())
 
 
 def share_inside(transform: np.ndarray, *, width: int, height: int) -> float:

@@ -211,6 +211,9 @@ def test_several_photos_must_show_one_person(
     with pytest.raises(NotSamePerson) as refused:
         _run(enroller, astronaut_photo, brighter, stranger)
     assert refused.value.metadata["photo"] == "2"
+    with pytest.raises(NotSamePerson) as undecided:
+        _run(enroller, astronaut_photo, stranger)
+    assert "photo" not in undecided.value.metadata
 
 
 def test_unknown_surrogates_are_named_at_once(runtime: OnnxRuntime, finder: FaceFinder) -> None:
