@@ -173,11 +173,15 @@ def _bench(name: str, document: Mapping[str, Any]) -> str:
     sizes = document["sizes"]
     candidates = list(sizes[0]["timings"])
     lines = [
-        " | ".join(["median ms a photo", *map(_size, sizes)]),
+        " | ".join([f"median ms a photo{_clock(document)}", *map(_size, sizes)]),
         " | ".join(["---"] * (len(sizes) + 1)),
         *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
     ]
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def _clock(document: Mapping[str, Any]) -> str:
+    return f" ({document['clock']})" if "clock" in document else ""
 
 
 def _size(size: Mapping[str, Any]) -> str:
