@@ -49,19 +49,21 @@ class ApplySettings(RpcSettings):
     an uploading user waits."""
 
     streams_limit: int = Field(default=16, ge=1, le=1024)
-    """ApplyCloakStream calls open at once; each holds a thread."""
+    """ApplyCloakStream calls open at once; each holds a thread. Photos are bounded by in_flight_limit whatever their
+    number, so it only has to leave room for other calls below concurrent_calls_limit."""
 
     stream_depth: int = Field(default=4, ge=1, le=64)
-    """Photos of one stream that are worked on at once; the service reads no further until one is answered."""
+    """Photos of one stream that are worked on at once; the service reads no further until one is answered. Two a core
+    on two cores."""
 
     photo_mebibytes_limit: int = Field(default=32, ge=1, le=1023)
     """Largest photo, MiB. A 48-megapixel camera's JPEG has 10 to 25. Keep it below message_mebibytes_limit."""
 
     photo_megapixels_limit: int = Field(default=50, ge=1, le=256)
-    """Most pixels of a photo, millions."""
+    """Most pixels of a photo, millions: 48-megapixel phones, and a little more."""
 
     photo_side_limit: int = Field(default=16_384, ge=1, le=65_535)
-    """Longest side of a photo, pixels."""
+    """Longest side of a photo, pixels: WebP's own limit is 16,383, and panoramas stay below."""
 
     cache_mebibytes: int = Field(default=64, ge=1)
     """Memory for masks in clear, MiB: at 64 about 1600 users with one mask each, 200 with banks of eight."""

@@ -77,10 +77,12 @@ class EnrollSettings(RpcSettings):
     """CPU threads that a recognizer uses in one operator; 0 takes one a core. Triton's are set by `models build`."""
 
     queue_limit: int = Field(default=16, ge=1, le=1024)
-    """Enrollments that wait at most; more are refused with OVERLOADED and the time to come back."""
+    """Enrollments that wait at most; more are refused with OVERLOADED and the time to come back. At half a minute each,
+    the last of 16 waits eight minutes: about as long as a person does."""
 
     enrollment_seconds_limit: float = Field(default=900.0, gt=0)
-    """Longest time one enrollment may work, seconds, whatever deadline the caller gave."""
+    """Longest time one enrollment may work, seconds, whatever deadline the caller gave: ten times what the slowest
+    machine measured takes (90 s)."""
 
     photos_mebibytes_limit: int = Field(default=60, ge=1, le=1024)
     """Largest sum of the photos of one call, MiB. Memory for queued photos: (queue_limit + workers) times this."""
@@ -89,7 +91,7 @@ class EnrollSettings(RpcSettings):
     """Finished enrollments whose request id is remembered, so that a repeated call gets the first one's result."""
 
     results_ttl_seconds: float = Field(default=3600.0, gt=0)
-    """How long it is remembered, seconds."""
+    """How long it is remembered, seconds: beyond any client's own retries."""
 
     @model_validator(mode="after")
     def _limits_fit(self) -> EnrollSettings:

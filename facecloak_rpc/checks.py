@@ -70,7 +70,7 @@ def look_at_codecs() -> Finding | str:
         if np.abs(again.srgb_u8.astype(int) - srgb_u8).mean() > 8:
             raise MachineUnfit(f"a photo does not survive {extension}")
     if not native.is_available():
-        advice = "install with a Rust compiler on the PATH, or from a wheel, for photos in a fifth of the time"
+        advice = "install with a Rust compiler on the PATH, or from a wheel: JPEGs then take less time and lose less"
         return Finding(Verdict.WARNING, "JPEG, PNG and WebP work; the splice codec was not built", advice)
     return "JPEG, PNG and WebP work, JPEGs are spliced"
 

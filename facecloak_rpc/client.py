@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -29,14 +30,27 @@ class RemoteError(FaceCloakError):
         self.retry_seconds = retry_seconds
 
 
-def open_channel(target: str, *, message_bytes_limit: int = MESSAGE_BYTES_LIMIT) -> grpc.Channel:
-    """Opens a channel to ``host:port`` without TLS; it connects at the first call. Close it after use."""
+def open_channel(
+    target: str, *, message_bytes_limit: int = MESSAGE_BYTES_LIMIT, health_service: str = ""
+) -> grpc.Channel:
+    """Opens a channel without TLS; it connects at the first call. Close it after use.
+
+    Args:
+        target: ``host:port``, or a name of several servers such as ``dns:///apply.svc:50062``: calls then go to all of
+            them in turn. (gRPC's default would send all to one.)
+        health_service: full name of a service, such as ``facecloak.v1.ApplyService``; calls then go only to servers
+            whose health says that it serves (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
+    """
+    config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if health_service:
+        config["healthCheckConfig"] = {"serviceName": health_service}
     return grpc.insecure_channel(
         target,
         options=[
             ("grpc.max_receive_message_length", message_bytes_limit),
             ("grpc.max_send_message_length", message_bytes_limit),
             ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.service_config", json.dumps(config)),
         ],
     )
 

@@ -35,23 +35,27 @@ class RpcSettings(BaseSettings):
 
     concurrent_calls_limit: int = Field(default=128, ge=1)
     """Most calls open at once, waiting ones and health watchers included, each with a thread; gRPC itself rejects more
-    with RESOURCE_EXHAUSTED. Keep it well above the service's own limits, which answer with a reason."""
+    with RESOURCE_EXHAUSTED. Keep it well above the service's own limits, which answer with a reason; one that
+    waits costs little."""
 
     keepalive_seconds: float = Field(default=30.0, gt=0)
-    """Pings an idle connection this often, seconds, to notice a client that vanished without closing."""
+    """Pings an idle connection this often, seconds, to notice a client that vanished without closing. Cloud load
+    balancers drop connections that are silent for a minute and more; 30 stays below."""
 
     keepalive_timeout_seconds: float = Field(default=10.0, gt=0)
-    """Gives a connection up when a ping is not answered for this long, seconds."""
+    """Gives a connection up when a ping is not answered for this long, seconds: half of gRPC's own 20, and still far
+    longer than a mobile network's worst round trip."""
 
     connection_age_seconds: float = Field(default=0.0, ge=0)
     """Asks a client to connect anew after this long, seconds, once its calls are done, so that clients find servers
     that came later; 0 never does. Where several servers stand behind one name, 300 is a good start."""
 
     grace_seconds: float = Field(default=30.0, ge=0)
-    """Time that calls in flight get to finish after SIGTERM, seconds."""
+    """Time that calls in flight get to finish after SIGTERM, seconds. 30 is what Kubernetes gives a pod by default."""
 
     readiness_seconds: float = Field(default=15.0, gt=0)
-    """Time between two probes of what the service depends on, seconds; the health service answers by the last one."""
+    """Time between two probes of what the service depends on, seconds; the health service answers by the last one. A
+    probe costs a recognizer run each, so it is no more frequent than one that nobody waits for needs to be."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of the Prometheus endpoint /metrics, on the same host; 0 turns it off."""
