@@ -93,6 +93,18 @@ def test_a_photo_cut_into_parts_gets_the_same_change() -> None:
     assert np.abs(part - whole[80:150, 100:190]).max() < 0.5
 
 
+def test_a_shape_that_no_head_has_stays_within_the_budget_and_the_square() -> None:
+    face, mesh = _turned(0)
+    rng = np.random.default_rng(3)
+    mask = _mask(MaskGeometry.FACE)
+    for spread in (5, 60, 2000):
+        bent = _change(FacePlacement(mask, face, mesh + rng.normal(0, spread, mesh.shape)))
+        assert np.isfinite(bent).all()
+        assert np.abs(bent).max() <= np.abs(mask.pixels.astype(int)).max() + 1e-4
+    flat = np.repeat(mesh[:1], len(mesh), axis=0)
+    assert np.isfinite(_change(FacePlacement(mask, face, flat))).all()
+
+
 def test_without_a_mesh_the_mask_is_laid_by_the_landmarks() -> None:
     face, mesh = _turned(10)
     mask = _mask(MaskGeometry.FACE)

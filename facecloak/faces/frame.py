@@ -38,12 +38,18 @@ def frame_field(mesh: np.ndarray) -> np.ndarray:
 
 def frame_fields(vertices: np.ndarray) -> np.ndarray:
     """For N heads (N, 528, 3), px of their aligned crops: (N, 56, 56, 2) float32, the places in the face's frame of the
-    crop's pixels 0.5, 2.5, 4.5 ... across and down, in px of the mean face's aligned crop."""
+    crop's pixels 0.5, 2.5, 4.5 ... across and down, in px of the mean face's aligned crop.
+
+    Where a mesh leaves a hole (the network gave a shape that no head has), a pixel's place is where it is in the crop.
+    """
     shape = face_shape()
     coarse = vertices.copy()
     coarse[..., :2] = (coarse[..., :2] - (FIELD_STEP_PX - 1) / 2) / FIELD_STEP_PX
     raster = rasterize(coarse, shape.coarse_triangles, width=_FIELD_SIZE, height=_FIELD_SIZE)
-    return raster.interpolate(_frame_places())
+    fields = raster.interpolate(_frame_places())
+    hole, row, column = np.nonzero(~raster.covered)
+    fields[hole, row, column] = np.stack([column, row], axis=1) * FIELD_STEP_PX + (FIELD_STEP_PX - 1) / 2
+    return fields
 
 
 def field_at(field: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
