@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from enroll_service.commands.evaluate_plan import (
+    RoundPlan,
+    command_line,
+    plan_rounds,
+    refuse_overlap,
+    stage_settings,
+)
+
 if TYPE_CHECKING:
-    from enroll_service.stages import StageSettings
     from facecloak.evaluation.experiment import Example, Experiment, Round
     from facecloak.evaluation.judging import Embedder
     from facecloak.evaluation.protocol import Protector
@@ -27,14 +32,6 @@ _file = click.Path(dir_okay=False, path_type=Path)
 def register(root: click.Group) -> None:
     """Adds `evaluate`."""
     root.add_command(evaluate)
-
-
-@dataclass(frozen=True)
-class RoundPlan:
-    """One set of masks and who judges them."""
-
-    surrogates: tuple[str, ...]
-    evaluators: tuple[str, ...]
 
 
 @click.command()
@@ -127,8 +124,8 @@ def evaluate(
         reapply=reapply or full,
         seed=seed,
     )
-    settings = None if enroll_target else _stage_settings(overrides)
-    plans = _plan(
+    settings = None if enroll_target else stage_settings(overrides)
+    plans = plan_rounds(
         recognizers=recognizers, surrogates=surrogates, settings=settings, leave_one_out=leave_one_out,
     )  # fmt: skip
     chosen = read_people(people, selection=people_slice)
@@ -137,7 +134,7 @@ def evaluate(
     notes = _open_notes(work)
     runtime: Embedder = OnnxRuntime(repository, names=names, threads=1)
     runtime = RememberingRuntime(runtime, notes) if notes else runtime
-    _refuse_overlap(plans, repository)
+    refuse_overlap(plans, repository)
     reader, finders = _open_finders(repository, notes)
 
     def protector_of(plan: RoundPlan) -> Protector:
@@ -195,7 +192,7 @@ def evaluate(
         protocol=protocol,
         data=data,
         finder=finders | {"clean_photos_by_second": reader.second_used},
-        repeat=_command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
+        repeat=command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
                              leave_one_out=leave_one_out, overrides=overrides, others=others is not None,
                              remote=bool(enroll_target), compare=compare),
         seconds=time.perf_counter() - began,
@@ -207,67 +204,6 @@ def evaluate(
         html_path.parent.mkdir(parents=True, exist_ok=True)
         html_path.write_text(as_html(document, examples=_worst(examples, pictures)), encoding="utf-8")
     click.echo(as_markdown(document))
-
-
-def _plan(
-    *, recognizers: Sequence[str], surrogates: Sequence[str], settings: StageSettings | None, leave_one_out: bool
-) -> tuple[RoundPlan, ...]:
-    learned = tuple(surrogates) or (settings.surrogates if settings else ())
-    if not leave_one_out:
-        if not recognizers:
-            raise click.UsageError("name who judges with --recognizer, or use --leave-one-out")
-        return (RoundPlan(surrogates=learned, evaluators=tuple(dict.fromkeys(recognizers))),)
-    left_out = tuple(dict.fromkeys(recognizers)) or learned
-    if len(learned) < 2 or not set(left_out) <= set(learned):
-        raise click.UsageError("--leave-one-out needs two surrogates or more, and leaves out only these")
-    return tuple(
-        RoundPlan(surrogates=tuple(name for name in learned if name != judge), evaluators=(judge,))
-        for judge in left_out
-    )
-
-
-def _refuse_overlap(plans: Sequence[RoundPlan], repository: Path) -> None:
-    """Every round's overlap, before hours are spent on the first."""
-    from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
-    from facecloak.recognizers import ModelRepository
-
-    models = ModelRepository(repository)
-
-    def identities(names: Sequence[str]) -> list[RecognizerIdentity]:
-        return [RecognizerIdentity.of(models.spec(name)) for name in names]
-
-    for plan in plans:
-        refuse_surrogates(evaluators=identities(plan.evaluators), surrogates=identities(plan.surrogates))
-
-
-def _stage_settings(overrides: Sequence[str]) -> StageSettings:
-    """The service's own settings (environment included), with what `--set` changes."""
-    from pydantic import ValidationError
-
-    from enroll_service.settings import EnrollSettings
-    from enroll_service.stages import StageSettings
-    from facecloak_rpc.command import load_settings
-
-    values: dict[str, Any] = load_settings(EnrollSettings).stages.model_dump(mode="json")
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        *groups, field = path.split(".")
-        target = values
-        for group in groups:
-            target = target.get(group) if isinstance(target, dict) else None  # type: ignore[assignment]
-        if not equals or not isinstance(target, dict) or field not in target:
-            raise click.UsageError(
-                f"--set {override}: no such setting; write FIELD=VALUE, such as perturb.iterations=40"
-            )
-        try:
-            target[field] = json.loads(text)
-        except ValueError:
-            target[field] = text
-    try:
-        return StageSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _worst(examples: Sequence[Example], count: int) -> list[Example]:
@@ -323,25 +259,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise click.UsageError(f"numbers of photos are written 1,2,3, not {text}") from None
-
-
-def _command_line(
-    protocol: Any, *, recognizers: Sequence[str], surrogates: Sequence[str], people_slice: str | None,
-    leave_one_out: bool, overrides: Sequence[str], others: bool, remote: bool, compare: str | None,
-) -> str:  # fmt: skip
-    """What to type to repeat the measurement; folders are the reader's own."""
-    parts = ["facecloak evaluate --people PEOPLE"] + ["--others OTHERS"] * others
-    parts += [f"--people-slice {people_slice}"] * bool(people_slice) + ["--leave-one-out"] * leave_one_out
-    parts += ["--enroll-target HOST:PORT --apply-target HOST:PORT"] * remote
-    for option, values in (("recognizer", recognizers), ("surrogate", surrogates), ("set", overrides)):
-        parts += [f"--{option} {value}" for value in values]
-    parts += [f"--platform {name}" for name in protocol.platforms]
-    parts += [f"--gallery-photos {','.join(map(str, protocol.gallery_photos))}"]
-    parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
-    parts += [f"--strength {factor:g}" for factor in protocol.strengths]
-    parts += [f"--extraction {','.join(map(str, protocol.extraction_photos))}"] * bool(protocol.extraction_photos)
-    parts += ["--reapply"] * protocol.reapply + [f"--compare {compare}"] * bool(compare)
-    return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])
 
 
 @contextlib.contextmanager

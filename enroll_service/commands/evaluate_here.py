@@ -115,7 +115,7 @@ class InProcessProtector:
             data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box).result()
             mask = mask_from_bytes(data)
             self._store.put(key, mask)
-        self._masks[user] = first_masks(mask, wanted)
+        self._masks[user] = first_masks(mask, wanted, secret=hashlib.sha256(key.encode()).digest())
         # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
         stages = seconds_of_first(mask, wanted)
         return EnrollmentReport(
@@ -170,11 +170,12 @@ class InProcessProtector:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def first_masks(mask: StoredMask, count: int) -> StoredMask:
-    """The bank of the first masks of a bank; they choose among themselves by its secret."""
-    if not isinstance(mask, MaskBank) or count >= len(mask.masks):
-        return mask
-    return mask.masks[0] if count == 1 else MaskBank(mask.masks[:count], mask.secret)
+def first_masks(mask: StoredMask, count: int, *, secret: bytes) -> StoredMask:
+    """The bank of the first masks of a bank. ``secret`` is in place of its random one, so that a measurement can be
+    repeated: which photo gets which mask is chance, but the same chance."""
+    if count == 1 or len(mask.masks) == 1:
+        return mask.masks[0]
+    return MaskBank(mask.masks[:count], secret)
 
 
 def seconds_of_first(mask: StoredMask, count: int) -> dict[str, float]:

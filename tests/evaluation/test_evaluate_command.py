@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from enroll_service.commands import evaluate as command
+from enroll_service.commands.evaluate_plan import plan_rounds, stage_settings
 from facecloak.bank import MaskBank
 from facecloak.cli import RootGroup
+from facecloak.evaluation.platforms import PLATFORMS
 from facecloak.evaluation.protocol import Pairing
 from facecloak.mask import Mask
 
@@ -54,6 +56,10 @@ def usage_error(folder: Path, *arguments: str) -> str:
         (("--recognizer", "a", "--set", "seed.x=1"), "no such setting"),
         (("--recognizer", "a", "--set", "perturb.iterations=-4"), "perturb.iterations"),
         (("--recognizer", "a", "--probe-photos", "4;5"), "numbers of photos"),
+        (("--recognizer", "a", "--extraction", "5;20"), "numbers of photos"),
+        (("--recognizer", "a", "--pictures", "3"), "--html"),
+        (("--recognizer", "a", "--strength", "9"), "--strength"),
+        (("--recognizer", "a", "--compare", "nothing"), "--compare"),
     ],
 )
 def test_wrong_usage_is_explained(folder: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -61,28 +67,33 @@ def test_wrong_usage_is_explained(folder: Path, arguments: tuple[str, ...], says
 
 
 def test_leaving_one_out_plans_a_round_each() -> None:
-    plans = command._plan(recognizers=(), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
+    plans = plan_rounds(recognizers=(), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
     assert [(plan.surrogates, plan.evaluators) for plan in plans] == [
         (("b", "c"), ("a",)),
         (("a", "c"), ("b",)),
         (("a", "b"), ("c",)),
     ]
-    (only,) = command._plan(recognizers=("b",), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
+    (only,) = plan_rounds(recognizers=("b",), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
     assert (only.surrogates, only.evaluators) == (("a", "c"), ("b",))
 
 
 def test_the_services_own_surrogates_are_the_default() -> None:
-    settings = command._stage_settings(())
-    (plan,) = command._plan(recognizers=("x", "x"), surrogates=(), settings=settings, leave_one_out=False)
+    settings = stage_settings(())
+    (plan,) = plan_rounds(recognizers=("x", "x"), surrogates=(), settings=settings, leave_one_out=False)
     assert plan.surrogates == settings.surrogates
     assert plan.evaluators == ("x",)
 
 
+def test_all_stands_for_every_platform_once() -> None:
+    assert command._platforms(("blur1", "all")) == ("blur1", *(name for name in PLATFORMS if name != "blur1"))
+    assert command._platforms(("jpeg85",)) == ("jpeg85",)
+
+
 def test_settings_can_be_set() -> None:
-    settings = command._stage_settings(("perturb.iterations=7", "seed=3"))
+    settings = stage_settings(("perturb.iterations=7", "seed=3"))
     assert (settings.perturb.iterations, settings.seed) == (7, 3)
     with pytest.raises(click.UsageError):
-        command._stage_settings(("perturb=7",))
+        stage_settings(("perturb=7",))
 
 
 @pytest.mark.slow
@@ -224,12 +235,13 @@ def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tm
     masks = [Mask.new(np.full((112, 112, 3), level, np.int8), seed=0, report=report) for level in range(4)]
     bank = MaskBank.of(masks)
     assert isinstance(bank, MaskBank)
-    assert evaluate_here.first_masks(bank, 1) is masks[0]
-    assert evaluate_here.first_masks(bank, 2) == MaskBank(tuple(masks[:2]), bank.secret)
-    assert evaluate_here.first_masks(bank, 4) is bank
+    secret = b"s" * 32
+    assert evaluate_here.first_masks(bank, 1, secret=secret) is masks[0]
+    assert evaluate_here.first_masks(bank, 2, secret=secret) == MaskBank(tuple(masks[:2]), secret)
+    assert evaluate_here.first_masks(bank, 4, secret=secret) == MaskBank(tuple(masks), secret)
     assert evaluate_here.seconds_of_first(bank, 2) == {"synthesize": 1.0, "perturb": 9.0, "personalize": 2.0}
     assert evaluate_here.seconds_of_first(bank, 4) == seconds
-    assert evaluate_here.first_masks(masks[0], 1) is masks[0]
+    assert evaluate_here.first_masks(masks[0], 1, secret=secret) is masks[0]
 
 
 def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path, astronaut_photo: bytes) -> None:

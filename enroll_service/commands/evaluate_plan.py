@@ -1,0 +1,103 @@
+"""What `facecloak evaluate` is to measure: rounds of surrogates and evaluators, settings, and the line to repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from enroll_service.stages import StageSettings
+    from facecloak.evaluation.protocol import EvaluationProtocol
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """One set of masks and who judges them."""
+
+    surrogates: tuple[str, ...]
+    evaluators: tuple[str, ...]
+
+
+def plan_rounds(
+    *, recognizers: Sequence[str], surrogates: Sequence[str], settings: StageSettings | None, leave_one_out: bool
+) -> tuple[RoundPlan, ...]:
+    learned = tuple(surrogates) or (settings.surrogates if settings else ())
+    if not leave_one_out:
+        if not recognizers:
+            raise click.UsageError("name who judges with --recognizer, or use --leave-one-out")
+        return (RoundPlan(surrogates=learned, evaluators=tuple(dict.fromkeys(recognizers))),)
+    left_out = tuple(dict.fromkeys(recognizers)) or learned
+    if len(learned) < 2 or not set(left_out) <= set(learned):
+        raise click.UsageError("--leave-one-out needs two surrogates or more, and leaves out only these")
+    return tuple(
+        RoundPlan(surrogates=tuple(name for name in learned if name != judge), evaluators=(judge,))
+        for judge in left_out
+    )
+
+
+def refuse_overlap(plans: Sequence[RoundPlan], repository: Path) -> None:
+    """Every round's overlap, before hours are spent on the first."""
+    from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
+    from facecloak.recognizers import ModelRepository
+
+    models = ModelRepository(repository)
+
+    def identities(names: Sequence[str]) -> list[RecognizerIdentity]:
+        return [RecognizerIdentity.of(models.spec(name)) for name in names]
+
+    for plan in plans:
+        refuse_surrogates(evaluators=identities(plan.evaluators), surrogates=identities(plan.surrogates))
+
+
+def stage_settings(overrides: Sequence[str]) -> StageSettings:
+    """The service's own settings (environment included), with what `--set` changes."""
+    from pydantic import ValidationError
+
+    from enroll_service.settings import EnrollSettings
+    from enroll_service.stages import StageSettings
+    from facecloak_rpc.command import load_settings
+
+    values: dict[str, Any] = load_settings(EnrollSettings).stages.model_dump(mode="json")
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        *groups, field = path.split(".")
+        target = values
+        for group in groups:
+            target = target.get(group) if isinstance(target, dict) else None  # type: ignore[assignment]
+        if not equals or not isinstance(target, dict) or field not in target:
+            raise click.UsageError(
+                f"--set {override}: no such setting; write FIELD=VALUE, such as perturb.iterations=40"
+            )
+        try:
+            target[field] = json.loads(text)
+        except ValueError:
+            target[field] = text
+    try:
+        return StageSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def command_line(
+    protocol: EvaluationProtocol, *, recognizers: Sequence[str], surrogates: Sequence[str], people_slice: str | None,
+    leave_one_out: bool, overrides: Sequence[str], others: bool, remote: bool, compare: str | None,
+) -> str:  # fmt: skip
+    """What to type to repeat the measurement; folders are the reader's own."""
+    parts = ["facecloak evaluate --people PEOPLE"] + ["--others OTHERS"] * others
+    parts += [f"--people-slice {people_slice}"] * bool(people_slice) + ["--leave-one-out"] * leave_one_out
+    parts += ["--enroll-target HOST:PORT --apply-target HOST:PORT"] * remote
+    for option, values in (("recognizer", recognizers), ("surrogate", surrogates), ("set", overrides)):
+        parts += [f"--{option} {value}" for value in values]
+    parts += [f"--platform {name}" for name in protocol.platforms]
+    parts += [f"--gallery-photos {','.join(map(str, protocol.gallery_photos))}"]
+    parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
+    parts += [f"--strength {factor:g}" for factor in protocol.strengths]
+    parts += [f"--extraction {','.join(map(str, protocol.extraction_photos))}"] * bool(protocol.extraction_photos)
+    parts += ["--reapply"] * protocol.reapply + [f"--compare {compare}"] * bool(compare)
+    return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])
