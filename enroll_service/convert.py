@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from enroll_service.jobs import Enrollment, Order, ProgressEvent, Stage
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.settings import Strength
 from facecloak.errors import InvalidInput
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.boxes import box_from, box_to
@@ -22,16 +23,26 @@ _STAGES = {
     Stage.PERTURB: enroll_pb2.ENROLL_STAGE_PERTURB,
     Stage.PERSONALIZE: enroll_pb2.ENROLL_STAGE_PERSONALIZE,
 }
+_STRENGTHS = {
+    Strength.SUBTLE: enroll_pb2.STRENGTH_SUBTLE,
+    Strength.BALANCED: enroll_pb2.STRENGTH_BALANCED,
+    Strength.STRONG: enroll_pb2.STRENGTH_STRONG,
+}
+_STRENGTH_NAMES = {number: strength for strength, number in _STRENGTHS.items()}
 _STAGE_NAMES = {number: stage for stage, number in _STAGES.items()}
 
 
 def order_from(request: enroll_pb2.EnrollUserRequest) -> Order:
-    """Raises InvalidInput where the request id is malformed; the rest is checked by the domain."""
+    """Raises InvalidInput where the request id is malformed or the strength unknown; the rest is checked by the
+    domain."""
     if not _REQUEST_ID.fullmatch(request.request_id):
         raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
     seed = request.options.seed if request.options.HasField("seed") else None
+    strength = _STRENGTH_NAMES.get(request.options.strength)
+    if strength is None and request.options.strength != enroll_pb2.STRENGTH_UNSPECIFIED:
+        raise InvalidInput("the strength is none that this release knows", field="options.strength")
     photos = tuple(_photo_from(photo) for photo in request.photos)
-    return Order(user_id=request.user_id, photos=photos, seed=seed, request_id=request.request_id)
+    return Order(user_id=request.user_id, photos=photos, seed=seed, request_id=request.request_id, strength=strength)
 
 
 def _photo_from(message: enroll_pb2.EnrollmentPhoto) -> EnrollmentPhoto:
@@ -49,7 +60,10 @@ def order_to(order: Order) -> enroll_pb2.EnrollUserRequest:
         request_id=order.request_id,
         user_id=order.user_id,
         photos=photos,
-        options=enroll_pb2.EnrollOptions(seed=order.seed),
+        options=enroll_pb2.EnrollOptions(
+            seed=order.seed,
+            strength=_STRENGTHS[order.strength] if order.strength else enroll_pb2.STRENGTH_UNSPECIFIED,
+        ),
     )
 
 
@@ -83,7 +97,11 @@ def enrollment_to(enrollment: Enrollment) -> enroll_pb2.Enrollment:
 
 def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
     """The client's side of :func:`enrollment_to`."""
-    similarities = {s.recognizer: {"before": s.before, "after": s.after} for s in message.report.similarities}
+    measured = message.report
+    similarities = {
+        s.recognizer: {"before": s.before, "after": s.after} | _estimate_from(s) for s in measured.similarities
+    }
+    strength = _STRENGTH_NAMES.get(measured.strength)
     return Enrollment(
         mask_id=message.mask_id,
         created_at=message.created_at.ToJsonString(),
@@ -91,14 +109,27 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
         mask_count=message.mask_count,
         versions=dict(message.versions),
         report={
-            "ssim": message.report.ssim,
+            "ssim": measured.ssim,
+            "condition": measured.condition,
+            "variations": measured.variations,
+            "strength": strength.value if strength else "",
             "surrogates": list(message.surrogates),
             "similarities": similarities,
-            "warnings": list(message.report.warnings),
-            "synthesis": _synthesis_from(message.report.synthesis),
+            "warnings": list(measured.warnings),
+            "synthesis": _synthesis_from(measured.synthesis),
             "photo_count": message.photo_count,
-        },
+        }
+        | _estimate_from(measured),
     )
+
+
+def _estimate_from(message: enroll_pb2.EnrollmentReport | enroll_pb2.RecognizerSimilarity) -> dict[str, float]:
+    return {"psr_estimate": message.psr_estimate} if message.HasField("psr_estimate") else {}
+
+
+def _estimate_to(measured: Mapping[str, Any]) -> float | None:
+    estimate = measured.get("psr_estimate")
+    return float(estimate) if isinstance(estimate, int | float) else None
 
 
 def _synthesis_from(message: enroll_pb2.SynthesisReport) -> dict[str, Any]:
@@ -114,7 +145,10 @@ def _report_to(report: Mapping[str, Any]) -> enroll_pb2.EnrollmentReport:
     pairs = measured if isinstance(measured, Mapping) else {}
     similarities = [
         enroll_pb2.RecognizerSimilarity(
-            recognizer=name, before=_number(pairs[name]["before"]), after=_number(pairs[name]["after"])
+            recognizer=name,
+            before=_number(pairs[name]["before"]),
+            after=_number(pairs[name]["after"]),
+            psr_estimate=_estimate_to(pairs[name]),
         )
         for name in _names(report.get("surrogates"))
         if name in pairs
@@ -124,7 +158,16 @@ def _report_to(report: Mapping[str, Any]) -> enroll_pb2.EnrollmentReport:
         similarities=similarities,
         warnings=_names(report.get("warnings")),
         synthesis=_synthesis_to(report.get("synthesis")),
+        psr_estimate=_estimate_to(report),
+        condition=str(report.get("condition", "")),
+        variations=int(_number(report.get("variations"))),
+        strength=_strength_to(report.get("strength")),
     )
+
+
+def _strength_to(name: object) -> enroll_pb2.Strength:
+    known = {strength.value: number for strength, number in _STRENGTHS.items()}
+    return known.get(str(name), enroll_pb2.STRENGTH_UNSPECIFIED)
 
 
 def _synthesis_to(record: object) -> enroll_pb2.SynthesisReport | None:

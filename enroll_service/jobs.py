@@ -21,6 +21,7 @@ from cachetools import TTLCache
 from enroll_service.errors import EnrollmentSuperseded, RequestIdReused
 from enroll_service.metrics import EnrollMetrics
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.settings import Strength
 from facecloak.bank import StoredMask
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, Overloaded, ShuttingDown
@@ -73,18 +74,20 @@ class Enrollment:
 
 @dataclass(frozen=True)
 class Order:
-    """What to enroll: 1..16 photos of one user. ``seed`` None: the operator's; ``request_id`` may be empty."""
+    """What to enroll: 1..16 photos of one user. ``seed`` or ``strength`` None: the operator's; ``request_id`` may be
+    empty."""
 
     user_id: str
     photos: tuple[EnrollmentPhoto, ...] = field(repr=False)
     seed: int | None = None
     request_id: str = ""
+    strength: Strength | None = None
 
     def digest(self) -> bytes:
         """Keyed digest of the content, to tell a repeated call from another one; useless outside this process."""
         digest = blake2b(key=_CONTENT_KEY, digest_size=32)
         photos = [part for photo in self.photos for part in (photo.data, repr(photo.face).encode())]
-        for part in (self.user_id.encode(), repr(self.seed).encode(), *photos):
+        for part in (self.user_id.encode(), repr(self.seed).encode(), repr(self.strength).encode(), *photos):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()

@@ -37,7 +37,9 @@ class Learner:
                 stages.at(event.stage)
                 progress(ProgressEvent(Stage(event.stage), event.fraction, event.detail))
 
-            return self._enroller.run(order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed)
+            return self._enroller.run(
+                order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed, strength=order.strength
+            )
 
     def probe(self) -> None:
         """Runs every recognizer once: a server may call a recognizer ready that does not run."""

@@ -18,8 +18,8 @@ from enroll_service.stages.errors import EnrollmentCancelled
 from enroll_service.stages.intake import Portrait, admit, require_same_person
 from enroll_service.stages.personalize import measure, quantize, summary_of, warnings_for
 from enroll_service.stages.recognition import Target, as_crops, own_identity
-from enroll_service.stages.settings import StageSettings
-from enroll_service.stages.synthesize import Synthesizer, portrait_variation
+from enroll_service.stages.settings import StageSettings, Strength
+from enroll_service.stages.synthesize import Synthesizer, as_shown
 from enroll_service.stages.synthesizers import build_synthesizer
 from facecloak.anchors import AnchorPool, mirrored, opposite
 from facecloak.bank import MaskBank, StoredMask
@@ -90,6 +90,7 @@ class Enroller:
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
         seed: int | None = None,
+        strength: Strength | None = None,
     ) -> StoredMask:
         """Learn one mask, or a bank of them, from 1 to 16 photos of one person.
 
@@ -97,6 +98,7 @@ class Enroller:
             progress: told the state, from this thread, at least once an iteration.
             cancelled: asked at least once an iteration.
             seed: in place of the settings' seed.
+            strength: in place of the settings' strength, and of their similarity where they have one.
 
         Raises:
             EnrollmentRefused: a photo does not qualify (its subclasses say why).
@@ -104,7 +106,7 @@ class Enroller:
             PhotoError: a photo cannot be decoded.
             RecognizerFailed: a recognizer gave up.
         """
-        settings = self._settings
+        settings = self._settings if strength is None else self._settings.of_strength(strength)
         seed = settings.seed if seed is None else seed
         clock = _StageClock()
 
@@ -123,6 +125,8 @@ class Enroller:
         variations = self._synthesizer.synthesize(
             portraits, count=settings.synthesis.variations, seed=seed, checkpoint=making
         )
+        geometry = self._geometry(portraits)
+        shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
         targets = self._targets(portraits, as_crops(variations.crops))
         clock.stage_ends("synthesize")
 
@@ -130,8 +134,9 @@ class Enroller:
             tell("perturb", _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS), detail)
 
         learned, mask_seconds = learn_bank(
-            variations, runtime=self._runtime, targets=targets, settings=settings, seed=seed, checkpoint=checkpoint
-        )
+            variations, shown=shown, runtime=self._runtime, targets=targets, settings=settings, seed=seed,
+            checkpoint=checkpoint,
+        )  # fmt: skip
         clock.stage_ends("perturb")
 
         def measuring(done: float = 0.0) -> None:
@@ -141,12 +146,10 @@ class Enroller:
         masks = [quantize(one) for one in learned]
         held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
         held_out = self._synthesizer.synthesize(portraits, count=_HELD_OUT, seed=held_out_seed, checkpoint=measuring)
-        geometry = self._geometry(portraits)
-        own = portrait_variation(portraits[0], in_face_frame=geometry is MaskGeometry.FACE)
         reports = []
         for pixels in masks:
             measuring()
-            report = measure(pixels, own=own, held_out=held_out, runtime=self._runtime, targets=targets)
+            report = measure(pixels, shown=shown, held_out=held_out, runtime=self._runtime, targets=targets)
             report["warnings"] = [
                 *variations.warnings,
                 *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
@@ -161,6 +164,7 @@ class Enroller:
                 "surrogates": list(settings.surrogates),
                 "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
                 "photo_count": len(portraits),
+                "strength": settings.perturb.strength.value if settings.perturb.ssim_target is None else "",
                 "geometry": geometry.value,
                 "settings": settings.model_dump(mode="json", exclude=_PATHS),
                 "seconds": clock.seconds,

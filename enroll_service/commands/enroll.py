@@ -27,13 +27,14 @@ Show = Callable[["ProgressEvent"], None]
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for masks and their key; here only."
 )
 @click.option("--face", type=BoxType(), help="Which face it is, in pixels of the upright photo; for one PHOTO only.")
+@click.option("--strength", type=click.Choice(["subtle", "balanced", "strong"]), help="How visible the mask may be.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the random choices.")
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
 def enroll(
     *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
-    seed: int | None, timeout_seconds: float, as_json: bool,
+    seed: int | None, strength: str | None, timeout_seconds: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
     (or, with --face, says which one it is).
@@ -46,11 +47,18 @@ def enroll(
         raise click.UsageError("--face is for one photo")
     from enroll_service.jobs import Order
     from enroll_service.photo import EnrollmentPhoto
+    from enroll_service.stages.settings import Strength
     from facecloak.faces import Box
 
     box = Box(*face) if face else None
     contents = tuple(EnrollmentPhoto(path.read_bytes(), face=box) for path in photos)
-    order = Order(user_id=user_id, photos=contents, seed=seed, request_id=uuid.uuid4().hex)
+    order = Order(
+        user_id=user_id,
+        photos=contents,
+        seed=seed,
+        request_id=uuid.uuid4().hex,
+        strength=Strength(strength) if strength else None,
+    )
     with _progress_bar() as show:
         if target:
             enrollment = enroll_remotely(order, target=target, timeout_seconds=timeout_seconds, show=show)
@@ -122,4 +130,13 @@ def _as_json(enrollment: Enrollment) -> str:
 
 def _as_text(enrollment: Enrollment) -> str:
     what = "mask" if enrollment.mask_count == 1 else f"bank of {enrollment.mask_count} masks"
-    return f"{what} {enrollment.mask_id} made {enrollment.created_at}"
+    lines = [f"{what} {enrollment.mask_id} made {enrollment.created_at}"]
+    ssim, estimate = enrollment.report.get("ssim"), enrollment.report.get("psr_estimate")
+    if isinstance(ssim, float):
+        lines.append(f"structural similarity on the enrolled photo: {ssim:.3f}")
+    if isinstance(estimate, float):
+        # Enrollment cannot know more: unseen recognizers are protected against less.
+        lines.append(f"the surrogates would miss {estimate:.0%} of the photos ({enrollment.report.get('condition')})")
+    warnings = enrollment.report.get("warnings")
+    lines += [f"warning: {warning}" for warning in warnings] if isinstance(warnings, list) else []
+    return "\n".join(lines)

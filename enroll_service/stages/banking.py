@@ -35,6 +35,7 @@ _SEED_LIMIT = 2**63
 def learn_bank(
     variations: Variations,
     *,
+    shown: Variations,
     runtime: RecognizerRuntime,
     targets: Mapping[str, Target],
     settings: StageSettings,
@@ -46,6 +47,7 @@ def learn_bank(
     A mask depends on those before it and on nothing after: the first masks of a bank are a smaller bank.
 
     Args:
+        shown: the enrolled photos as they are: visibility is measured on these.
         targets: by surrogate, what every mask leaves.
         checkpoint: called before each step with the share of all masks done, 0..1, and what goes on; raises to stop.
     """
@@ -66,7 +68,7 @@ def learn_bank(
         began = time.perf_counter()
         with SurrogateEnsemble(runtime, elsewhere.begin(), follow=elsewhere.follow) as ensemble:
             mask_seed = (seed + index * _SEED_STEP) % _SEED_LIMIT
-            learned.append(perturb(variations, ensemble, settings=plan, seed=mask_seed, checkpoint=tell))
+            learned.append(perturb(variations, ensemble, shown=shown, settings=plan, seed=mask_seed, checkpoint=tell))
         if index + 1 < len(plans):
             _note_where_it_leads(learned[-1], sample, elsewhere=elsewhere, runtime=runtime, names=list(targets))
         seconds.append(round(time.perf_counter() - began, 2))

@@ -12,7 +12,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from enroll_service.stages.recognition import TYPICAL_SIMILARITY, Target, as_crops, mean_similarity
+from enroll_service.stages.recognition import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops
 from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import structural_similarity
 from facecloak.recognizers import RecognizerRuntime
@@ -35,7 +35,7 @@ def quantize(perturbation: Tensor) -> np.ndarray:
 def measure(
     pixels: np.ndarray,
     *,
-    own: Variations,
+    shown: Variations,
     held_out: Variations,
     runtime: RecognizerRuntime,
     targets: Mapping[str, Target],
@@ -44,29 +44,28 @@ def measure(
 
     Args:
         pixels: (112, 112, 3) int8 mask.
-        own: the enrolled photo's aligned crop, alone.
+        shown: the enrolled photos as they are.
         held_out: variations that the mask was not learned on.
 
     Returns:
-        ``ssim`` and ``psnr_db`` of the enrolled crop, ``max_level``, ``chroma_share`` (share of the mask's energy
-        that is color), and ``similarities``: by surrogate the mean cosine to the person ``before`` and ``after``,
-        both through JPEG 85.
+        ``ssim`` and ``psnr_db`` of the enrolled crops, ``max_level``, ``chroma_share`` (share of the mask's energy
+        that is color); ``similarities``: by surrogate the mean cosine to the person ``before`` and ``after``, both
+        through JPEG 85, and its ``psr_estimate`` where the recognizer's usual similarities are known; ``psr_estimate``:
+        the mean of these, None without any.
     """
     mask = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
-    masked_crop = own.masked(mask).round()
+    masked = shown.masked(mask).round()
     before, after = _through_jpeg(held_out.crops), _through_jpeg(held_out.masked(mask))
-    similarities = {}
-    for name, target in targets.items():
-        pair = (mean_similarity(runtime.embed(name, crops), target.near) for crops in (before, after))
-        similarities[name] = dict(zip(("before", "after"), (round(value, 4) for value in pair), strict=True))
+    similarities = {name: _similarities(name, before, after, runtime, target) for name, target in targets.items()}
     energy = float(mask.square().sum())
     color = float((mask - mask.mean(dim=1, keepdim=True)).square().sum())
     return {
-        "condition": f"held-out variations of the enrolled photo, JPEG {_JPEG_QUALITY}",
+        "condition": f"held-out variations of the enrolled photos, JPEG {_JPEG_QUALITY} 4:2:0, seen by the surrogates",
         "variations": len(held_out),
         "similarities": similarities,
-        "ssim": round(float(structural_similarity(own.crops, masked_crop)), 4),
-        "psnr_db": round(float(peak_signal_noise_ratio(own.crops.numpy(), masked_crop.numpy(), data_range=255)), 2)
+        "psr_estimate": _mean_estimate(similarities),
+        "ssim": round(float(structural_similarity(shown.crops, masked).mean()), 4),
+        "psnr_db": round(float(peak_signal_noise_ratio(shown.crops.numpy(), masked.numpy(), data_range=255)), 2)
         if energy
         else None,
         "max_level": int(np.abs(pixels.astype(np.int16)).max()),
@@ -74,9 +73,33 @@ def measure(
     }
 
 
+def _similarities(
+    name: str, before: np.ndarray, after: np.ndarray, runtime: RecognizerRuntime, target: Target
+) -> dict[str, float]:
+    """One surrogate's similarities to the person, and the share of masked variations that it would match to a stranger.
+
+    Variations of one photo are more alike than two photos of a person are. So what a mask leaves of a variation's
+    similarity (0: a stranger's, 1: all of it) is laid on the scale between two photos; matched to a stranger is what
+    then lies below the most similar of 400 strangers.
+    """
+    cosines = [runtime.embed(name, crops) @ target.near[0] for crops in (before, after)]
+    pair = dict(zip(("before", "after"), (round(float(cosine.mean()), 4) for cosine in cosines), strict=True))
+    if name in TYPICAL_SIMILARITY:
+        stranger, same = TYPICAL_SIMILARITY[name]
+        left = (cosines[1] - stranger) / np.maximum(cosines[0] - stranger, 1e-6)
+        missed = stranger + left * (same - stranger) < NEAREST_STRANGER[name]
+        pair["psr_estimate"] = round(float(missed.mean()), 4)
+    return pair
+
+
+def _mean_estimate(similarities: Mapping[str, Mapping[str, float]]) -> float | None:
+    estimates = [pair["psr_estimate"] for pair in similarities.values() if "psr_estimate" in pair]
+    return round(fmean(estimates), 4) if estimates else None
+
+
 def summary_of(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the masks of a bank come to together, from what :func:`measure` and :func:`warnings_for` gave for each: mean
-    ``ssim`` and ``similarities``, and every warning once."""
+    ``ssim``, ``similarities`` and ``psr_estimate``, and every warning once."""
     similarities = {
         name: {when: round(fmean(report["similarities"][name][when] for report in reports), 4) for when in pair}
         for name, pair in reports[0]["similarities"].items()
@@ -84,6 +107,7 @@ def summary_of(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "ssim": round(fmean(report["ssim"] for report in reports), 4),
         "similarities": similarities,
+        "psr_estimate": _mean_estimate(similarities),
         "warnings": list(dict.fromkeys(warning for report in reports for warning in report["warnings"])),
     }
 

@@ -22,11 +22,17 @@ from enroll_service.stages.warping import misalign
 # A bound, not a need: usual masks take one or two.
 _PROJECTION_ROUNDS = 60
 
+# To within what rounding to whole levels changes; it takes two or three rounds.
+_FITTED = 0.0005
+_FITTING_ROUNDS = 8
+_UNCHANGED = 1 - 1e-5
+
 
 def perturb(
     variations: Variations,
     ensemble: SurrogateEnsemble,
     *,
+    shown: Variations,
     settings: PerturbSettings,
     seed: int,
     checkpoint: Callable[[float], None],
@@ -36,6 +42,8 @@ def perturb(
     It lies in the mask's own frame: where the variations have grids, it is learned through them.
 
     Args:
+        shown: the enrolled photos as they are. Visibility is measured on these: variations are relit and blurred, and
+            the same mask shows more on them than on photos.
         checkpoint: called before each step with the share done, 0..1; raises to stop.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -51,12 +59,12 @@ def perturb(
         direction = damp_chroma(velocity * budget, keep=settings.chroma)
         step = settings.step_levels * (1 - 0.8 * done)
         perturbation = perturbation - step * direction / direction.abs().mean().clamp_min(1e-12)
-        perturbation = project(perturbation, batch, settings=settings)
-    return project(perturbation, variations, settings=settings)
+        perturbation = project(perturbation, shown, settings=settings)
+    return bring_to_target(perturbation, shown, settings=settings)
 
 
-def project(perturbation: Tensor, variations: Variations, *, settings: PerturbSettings) -> Tensor:
-    """The perturbation within its budget: levels clipped, then shrunk until the variations keep ``ssim_target``.
+def project(perturbation: Tensor, shown: Variations, *, settings: PerturbSettings) -> Tensor:
+    """The perturbation within its budget: levels clipped, then shrunk until ``shown`` keep ``similarity_kept``.
 
     Lost similarity grows with the square of the amplitude while it is small, hence the square root; where it grows
     slower (strong masks, clipped levels) one round is not enough. Each round takes off 0.1 % at least, and usual
@@ -64,11 +72,23 @@ def project(perturbation: Tensor, variations: Variations, *, settings: PerturbSe
     """
     perturbation = perturbation.clamp(-settings.max_level, settings.max_level)
     for _ in range(_PROJECTION_ROUNDS):
-        similarity = structural_similarity(variations.crops, variations.masked(perturbation)).mean().item()
-        if similarity >= settings.ssim_target:
+        similarity = structural_similarity(shown.crops, shown.masked(perturbation)).mean().item()
+        if similarity >= settings.similarity_kept:
             return perturbation
-        perturbation = perturbation * (((1 - settings.ssim_target) / (1 - similarity)) ** 0.5 * 0.999)
+        perturbation = perturbation * (((1 - settings.similarity_kept) / (1 - similarity)) ** 0.5 * 0.999)
     return perturbation
+
+
+def bring_to_target(perturbation: Tensor, shown: Variations, *, settings: PerturbSettings) -> Tensor:
+    """The perturbation scaled until ``shown`` keep just ``similarity_kept``, as the last steps may leave it inside.
+    Where ``max_level`` stops it, or where there is nothing to scale, it stays more similar."""
+    for _ in range(_FITTING_ROUNDS):
+        similarity = structural_similarity(shown.crops, shown.masked(perturbation)).mean().item()
+        if abs(similarity - settings.similarity_kept) < _FITTED or similarity >= _UNCHANGED:
+            break
+        factor = ((1 - settings.similarity_kept) / (1 - similarity)) ** 0.5
+        perturbation = (perturbation * factor).clamp(-settings.max_level, settings.max_level)
+    return project(perturbation, shown, settings=settings)
 
 
 def damp_chroma(change: Tensor, *, keep: float) -> Tensor:

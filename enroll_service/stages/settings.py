@@ -140,8 +140,27 @@ class Arc2FaceSettings(_Frozen):
     `feature_extractor`) must lie in the base folder. Nobody sees the pictures, and none is kept, with or without."""
 
 
+class Strength(StrEnum):
+    """How visible a mask may be: each is a structural similarity that the mask is brought to, and kept within."""
+
+    SUBTLE = "subtle"
+    BALANCED = "balanced"
+    STRONG = "strong"
+
+
+SSIM_TARGETS = {Strength.SUBTLE: 0.89, Strength.BALANCED: 0.835, Strength.STRONG: 0.78}
+"""Structural similarity (Wang et al. 2004) of the enrolled photo's aligned 112-pixel crop with and without the mask, by
+strength. Other photos of the person, delivered at their own size, have about 0.015 more (docs/method.md)."""
+
+
 class PerturbSettings(_Frozen):
     """Stage two: the mask's optimization."""
+
+    strength: Strength = Strength.BALANCED
+    """How visible the mask may be: subtle, balanced or strong."""
+
+    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] | None = None
+    """Structural similarity of the enrolled crop to bring the mask to, in place of the strength's."""
 
     iterations: int = Field(default=80, ge=1, le=5000)
     """Steps of the optimization; cancellation is checked before each."""
@@ -149,11 +168,9 @@ class PerturbSettings(_Frozen):
     batch: int = Field(default=8, ge=1, le=64)
     """Variations a step; one call a recognizer and step."""
 
-    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] = 0.85
-    """Structural similarity of the masked to the plain crop that every step is projected to (Wang et al. 2004)."""
-
-    max_level: float = Field(default=24.0, gt=0, le=64)
-    """Largest change of a pixel, in levels of 0..255."""
+    max_level: float = Field(default=48.0, gt=0, le=127)
+    """Largest change of a pixel, in levels of 0..255. Only brows, lashes, lips and hair take so much; at the same
+    similarity, 24 protected less (measured)."""
 
     chroma: Share = 0.15
     """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does
@@ -173,6 +190,11 @@ class PerturbSettings(_Frozen):
 
     misalignment: float = Field(default=1.0, ge=0, le=4)
     """How far a later detector's crop lies from ours, as a factor: 1 is up to 2 px, 4 % and 0.04 radians."""
+
+    @property
+    def similarity_kept(self) -> float:
+        """Structural similarity that the mask is brought to, 0..1."""
+        return SSIM_TARGETS[self.strength] if self.ssim_target is None else self.ssim_target
 
 
 class BankSettings(_Frozen):
@@ -216,6 +238,11 @@ class StageSettings(_Frozen):
     arc2face: Arc2FaceSettings = Arc2FaceSettings()
     perturb: PerturbSettings = PerturbSettings()
     bank: BankSettings = BankSettings()
+
+    def of_strength(self, strength: Strength) -> StageSettings:
+        """These settings with another strength."""
+        perturb = self.perturb.model_copy(update={"strength": strength, "ssim_target": None})
+        return self.model_copy(update={"perturb": perturb})
 
     @property
     def recognizers(self) -> tuple[str, ...]:

@@ -78,13 +78,14 @@ class ElasticSynthesizer:
         return Variations(crops, mirrored_grids(grids, bends.mirrored[..., None]))
 
 
-def portrait_variation(portrait: Portrait, *, in_face_frame: bool) -> Variations:
-    """The enrolled photo itself, as one variation."""
-    crop = torch.from_numpy(portrait.crop)
+def as_shown(portraits: Sequence[Portrait], *, in_face_frame: bool) -> Variations:
+    """The enrolled photos themselves, one variation each."""
+    crops = torch.from_numpy(np.concatenate([portrait.crop for portrait in portraits]))
     if not in_face_frame:
-        return Variations(crop)
+        return Variations(crops)
     inner = slice(WIDE_MARGIN, WIDE_MARGIN + ALIGNED_SIZE)
-    return Variations(crop, _frame_places(portrait)[None, :, inner, inner].movedim(1, 3))
+    places = torch.stack([_frame_places(portrait) for portrait in portraits])
+    return Variations(crops, places[:, :, inner, inner].movedim(1, 3))
 
 
 def _frame_places(portrait: Portrait) -> Tensor:

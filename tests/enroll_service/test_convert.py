@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from enroll_service.convert import order_from, order_to
-from enroll_service.jobs import Order
+from enroll_service.convert import enrollment_from, enrollment_to, order_from, order_to
+from enroll_service.jobs import Enrollment, Order
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.settings import Strength
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
 from facecloak.v1 import common_pb2
@@ -16,11 +18,51 @@ from facecloak.v1 import common_pb2
 
 def test_an_order_comes_back_as_it_was() -> None:
     photos = (EnrollmentPhoto(b"one", face=Box(1.0, 2.0, 30.0, 40.0)), EnrollmentPhoto(b"two"))
-    order = Order(user_id="ann", photos=photos, seed=7, request_id="r-1")
+    order = Order(user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.SUBTLE)
     back = order_from(order_to(order))
-    assert (back.user_id, back.seed, back.request_id) == ("ann", 7, "r-1")
+    assert (back.user_id, back.seed, back.request_id, back.strength) == ("ann", 7, "r-1", Strength.SUBTLE)
     assert [(photo.data, photo.face) for photo in back.photos] == [(b"one", Box(1.0, 2.0, 30.0, 40.0)), (b"two", None)]
     assert back.digest() == order.digest()
+
+
+def test_another_strength_is_another_order_and_an_unknown_one_is_refused() -> None:
+    orders = [
+        Order(user_id="ann", photos=(EnrollmentPhoto(b"one"),), strength=strength) for strength in (None, *Strength)
+    ]
+    assert len({order.digest() for order in orders}) == 4
+    assert [order_from(order_to(order)).strength for order in orders] == [None, *Strength]
+    request = order_to(orders[0])
+    request.options.strength = 9  # type: ignore[assignment]  # as a newer client may send it
+    with pytest.raises(InvalidInput) as refused:
+        order_from(request)
+    assert refused.value.metadata["field"] == "options.strength"
+
+
+def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
+    report = {
+        "ssim": 0.5,
+        "surrogates": ["one", "two"],
+        "similarities": {
+            "one": {"before": 0.5, "after": 0.25, "psr_estimate": 0.0},
+            "two": {"before": 1.0, "after": 0.5},
+        },
+        "psr_estimate": 0.0,
+        "condition": "held-out variations",
+        "variations": 16,
+        "strength": "strong",
+        "warnings": ["The mask is weak."],
+        "photo_count": 1,
+    }
+    enrollment = Enrollment(
+        mask_id="0" * 32, created_at="2026-01-01T00:00:00+00:00", seed=1, versions={}, report=report, mask_count=1
+    )
+    back = enrollment_from(enrollment_to(enrollment)).report
+    # An estimate of 0 is a measurement, and one that is missing is none.
+    assert {name: back[name] for name in report} == report
+    unknown = {**report, "psr_estimate": None, "similarities": {"two": {"before": 1.0, "after": 0.5}}}
+    bare = enrollment_from(enrollment_to(replace(enrollment, report=unknown))).report
+    assert "psr_estimate" not in bare
+    assert bare["similarities"] == {"two": {"before": 1.0, "after": 0.5}}
 
 
 def test_another_face_is_another_order() -> None:

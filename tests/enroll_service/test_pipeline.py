@@ -25,6 +25,7 @@ from enroll_service.stages import (
     SynthesisSettings,
     SynthesizerName,
 )
+from enroll_service.stages.settings import SSIM_TARGETS, Strength
 from facecloak.anchors import AnchorPool, AnchorPoolUnusable
 from facecloak.bank import MaskBank, mask_from_bytes
 from facecloak.faces import Box, FaceFinder
@@ -80,7 +81,7 @@ def test_one_photo_gives_a_measured_mask_and_rising_progress(enroller: Enroller,
     assert mask.seed == 11
     assert np.abs(mask.pixels).max() > 0
     assert mask.report["surrogates"] == list(SURROGATES)
-    assert QUICK.perturb.ssim_target - 0.06 < mask.report["ssim"] < 1
+    assert QUICK.perturb.similarity_kept - 0.004 < mask.report["ssim"] < QUICK.perturb.similarity_kept + 0.004
     for name in SURROGATES:
         assert mask.report["similarities"][name]["after"] < mask.report["similarities"][name]["before"]
         assert mask.versions[f"recognizer.{name}"]
@@ -130,6 +131,15 @@ def test_a_bank_is_the_same_for_the_same_seed(runtime: OnnxRuntime, finder: Face
         assert np.array_equal(one.pixels, other.pixels)
     assert not np.array_equal(first.masks[0].pixels, first.masks[1].pixels)
     assert _run(enroller, astronaut_photo).masks[0].report["bank"]["masks"] == 2
+
+
+def test_a_strength_is_a_similarity_that_the_mask_is_brought_to(enroller: Enroller, astronaut_photo: bytes) -> None:
+    for strength in Strength:
+        mask = enroller.run(
+            [EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False, strength=strength
+        )
+        assert mask.report["ssim"] == pytest.approx(SSIM_TARGETS[strength], abs=0.004)
+        assert mask.report["strength"] == strength.value
 
 
 def test_same_photo_settings_and_seed_give_the_same_mask(enroller: Enroller, astronaut_photo: bytes) -> None:

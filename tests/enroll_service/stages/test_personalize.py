@@ -46,16 +46,22 @@ def test_no_mask_measures_as_no_change(runtime: OnnxRuntime, astronaut_srgb_u8: 
     targets = {"mobileface": Target(near=near, far=-near)}
     held_out = Variations(torch.from_numpy(crop.copy()))
     nothing = np.zeros((112, 112, 3), np.int8)
-    report = measure(nothing, own=held_out, held_out=held_out, runtime=runtime, targets=targets)
+    report = measure(nothing, shown=held_out, held_out=held_out, runtime=runtime, targets=targets)
     assert (report["ssim"], report["psnr_db"], report["max_level"], report["chroma_share"]) == (1.0, None, 0, 0.0)
     pair = report["similarities"]["mobileface"]
     assert pair["before"] == pair["after"] > 0.9
+    assert pair["psr_estimate"] == report["psr_estimate"] == 0.0
+    assert (report["variations"], "JPEG 85" in report["condition"]) == (1, True)
 
     rng = np.random.default_rng(0)
     noise = rng.integers(-20, 21, (112, 112, 3)).astype(np.int8)
-    report = measure(noise, own=held_out, held_out=held_out, runtime=runtime, targets=targets)
+    report = measure(noise, shown=held_out, held_out=held_out, runtime=runtime, targets=targets)
     assert report["ssim"] < 0.9
     assert 20 < report["psnr_db"] < 35
     assert report["max_level"] == 20
     # Of three independent channels two thirds of the energy is color.
     assert report["chroma_share"] == pytest.approx(2 / 3, abs=0.02)
+
+    inverted = (255 - 2 * crop[0].transpose(1, 2, 0)).clip(-127, 127).astype(np.int8)
+    report = measure(inverted, shown=held_out, held_out=held_out, runtime=runtime, targets=targets)
+    assert report["psr_estimate"] == report["similarities"]["mobileface"]["psr_estimate"] == 1.0
