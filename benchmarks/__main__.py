@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-NAMES = ("apply", "enrollment", "placement")
+NAMES = ("apply", "enrollment", "placement", "splice", "serving")
 
 
 @click.command()
@@ -19,7 +20,7 @@ NAMES = ("apply", "enrollment", "placement")
 @click.option("--enrollments", default=2, show_default=True, type=click.IntRange(1))
 def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enrollments: int) -> None:
     """Measure NAMES (all if none is given)."""
-    from benchmarks import apply, enrollment, placement
+    from benchmarks import apply, enrollment, placement, serving, splice
     from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     for name in names or NAMES:
@@ -28,6 +29,10 @@ def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enro
             result: dict[str, Any] = apply.measure(repository, runs=runs)
         elif name == "placement":
             result = placement.measure(repository, runs=4 * runs)
+        elif name == "splice":
+            result = splice.measure(repository, runs=runs)
+        elif name == "serving":
+            result = serving.measure(repository, runs=runs)
         else:
             result = enrollment.measure(repository, runs=enrollments)
         packages = (*MEASURING_PACKAGES, "simplejpeg", "pydantic")
@@ -46,6 +51,15 @@ def _lines(name: str, result: dict[str, Any]) -> list[str]:
             for size in result["sizes"]
             for what, timing in size["timings"].items()
         ]
+    if name == "splice":
+        return [
+            f"{photo['width']}x{photo['height']} {photo['photo']} q{photo['quality']}: "
+            f"{photo['timings']['splice']['median_ms']:.2f} of {photo['timings']['full']['median_ms']:.2f} ms, "
+            f"ratio {photo['ratio']}"
+            for photo in result["photos"]
+        ]
+    if name == "serving":
+        return [json.dumps(result)]
     return [
         f"{size['width']}x{size['height']}  {what:<24} {timing['median_ms']:8.2f} ms"
         for size in result["sizes"]
