@@ -31,9 +31,18 @@ class Wave:
         xs, ys = np.sort(self._corner[:2] * width).astype(int), np.sort(self._corner[2:] * height).astype(int)
         return int(xs[0]), int(ys[0]), int(xs[1]) + 1, int(ys[1]) + 1
 
-    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def change(
+        self,
+        *,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+        step: tuple[int, int] = (1, 1),
+        colors: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See facecloak.placement.Placement."""
-        return self._rng.normal(0, 12, (height, width, 3)).astype(np.float32)
+        return self._rng.normal(0, 12, (height, width, 3 if colors is None else len(colors))).astype(np.float32)
 
 
 def fuzz_parser(*, runs: int, first: int = 0, verify_every: int = 50) -> dict[str, Any]:

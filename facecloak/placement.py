@@ -23,9 +23,25 @@ class Placement(Protocol):
         which nothing changes; empty (left == right or top == bottom) where the mask lies off the photo."""
         ...
 
-    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
-        """(height, width, 3) float32 RGB levels to add to the part of the photo whose corner is at ``left``, ``top``;
-        zero outside the mask. However a photo is cut into parts, a pixel gets the same change, but for rounding."""
+    def change(
+        self,
+        *,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+        step: tuple[int, int] = (1, 1),
+        colors: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """(height, width, channels) float32 levels to add to the part of the photo whose corner is at ``left``,
+        ``top``; zero outside the mask. However a photo is cut into parts, a pixel gets the same change, but for
+        rounding.
+
+        Args:
+            step: px of the photo, across and down, that one pixel of the answer stands for; ``width`` and ``height``
+                count the answer's pixels.
+            colors: (channels, 3) float32, what each channel takes of R, G and B; these themselves if not given.
+        """
         ...
 
 
@@ -64,9 +80,19 @@ class SquarePlacement:
         """See :class:`Placement`."""
         return _square_bounds(self._to_crop, width=width, height=height)
 
-    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def change(
+        self,
+        *,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+        step: tuple[int, int] = (1, 1),
+        colors: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`Placement`."""
-        return _warp(self._levels, _shifted(self._to_crop, x=left, y=top), width=width, height=height)
+        to_crop = _part(self._to_crop, left=left, top=top, step=step)
+        return _warp(_in_colors(self._levels, colors), to_crop, width=width, height=height)
 
 
 class FacePlacement:
@@ -85,13 +111,22 @@ class FacePlacement:
         """See :class:`Placement`."""
         return _square_bounds(self._to_crop, width=width, height=height)
 
-    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def change(
+        self,
+        *,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+        step: tuple[int, int] = (1, 1),
+        colors: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`Placement`."""
-        to_crop = _shifted(self._to_crop, x=left, y=top)
+        to_crop = _part(self._to_crop, left=left, top=top, step=step)
         samples, fine = _finer(to_crop)
         places = field_at(self._field, fine, width=width * samples, height=height * samples)
         # OpenCV wants None for the second map of two coordinates in one; its stubs do not know.
-        change = cv2.remap(self._levels, places, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+        change = cv2.remap(_in_colors(self._levels, colors), places, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
         return _within_square(change, to_crop, width=width, height=height)
 
 
@@ -101,7 +136,7 @@ def square_side_px(face: Face) -> float:
 
 
 def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) float32 of the mask's levels as seen from a photo; zero outside the mask's square."""
+    """(height, width, channels) float32 of the mask's levels as seen from a photo; zero outside the mask's square."""
     samples, fine = _finer(to_crop)
     change = cv2.warpAffine(
         levels,
@@ -116,7 +151,7 @@ def _warp(levels: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -
 def _finer(to_crop: np.ndarray) -> tuple[int, np.ndarray]:
     """Samples of a photo pixel in each direction, and the transform from px of these samples to px of the crop."""
     # One sample a mask pixel and more in each direction; the mean over a photo pixel is then free of aliases.
-    samples = max(1, int(np.ceil(_scale(to_crop) - 1e-6)))
+    samples = max(1, int(np.ceil(np.hypot(to_crop[0, :2], to_crop[1, :2]).max() - 1e-6)))
     fine = to_crop.copy()
     fine[:, :2] /= samples
     # The samples of a photo pixel lie around its centre: fine pixel i is at photo (i + 1/2) / samples - 1/2.
@@ -125,7 +160,7 @@ def _finer(to_crop: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _within_square(change: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
-    """A sampled change as the mean over each pixel, (height, width, 3) float32, zero outside the crop's square."""
+    """A sampled change as the mean over each pixel, (height, width, channels), zero outside the crop's square."""
     if change.shape[:2] != (height, width):
         change = cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)
     inside = cv2.warpAffine(
@@ -137,7 +172,8 @@ def _within_square(change: np.ndarray, to_crop: np.ndarray, *, width: int, heigh
         borderValue=0,
     )
     # Into zeros: a tenth of the time that NumPy's boolean index takes.
-    return cv2.copyTo(change, inside)
+    within = cv2.copyTo(change, inside)
+    return within if within.ndim == 3 else within[:, :, None]
 
 
 def _square_bounds(to_crop: np.ndarray, *, width: int, height: int) -> tuple[int, int, int, int]:
@@ -149,11 +185,17 @@ def _square_bounds(to_crop: np.ndarray, *, width: int, height: int) -> tuple[int
     return left, top, max(min(int(high[0]), width), left), max(min(int(high[1]), height), top)
 
 
-def _shifted(to_crop: np.ndarray, *, x: float, y: float) -> np.ndarray:
-    """The transform for a part of the photo whose corner is at ``x``, ``y``."""
-    shifted = to_crop.copy()
-    shifted[:, 2] += to_crop[:, :2] @ (x, y)
-    return shifted
+def _part(to_crop: np.ndarray, *, left: float, top: float, step: tuple[int, int]) -> np.ndarray:
+    """The transform for a part of the photo whose corner is at ``left``, ``top``, seen in pixels of ``step`` px."""
+    part = to_crop.copy()
+    part[:, :2] *= step
+    # The middle of its first pixel.
+    part[:, 2] += to_crop[:, :2] @ (left + (step[0] - 1) / 2, top + (step[1] - 1) / 2)
+    return part
+
+
+def _in_colors(levels: np.ndarray, colors: np.ndarray | None) -> np.ndarray:
+    return levels if colors is None else cv2.transform(levels, colors)
 
 
 def _scale(to_crop: np.ndarray) -> float:

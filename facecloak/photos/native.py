@@ -47,15 +47,15 @@ class Change:
 
     Attributes:
         left, top, across, down: the rectangle, in MCUs.
-        levels: (height, width, components) float32, C-contiguous, in the scan's own colors; as large as the part of the
-            picture that the MCUs hold.
+        planes: for each component the levels of its samples in the part of the picture that the MCUs hold: an array
+            (rows, columns, channels) float32, C-contiguous, and which channel of it.
     """
 
     left: int
     top: int
     across: int
     down: int
-    levels: np.ndarray
+    planes: Sequence[tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,17 @@ class Replacement:
     content: bytes
 
 
+class _PlaneView(ctypes.Structure):
+    _fields_ = [
+        ("levels", ctypes.c_void_p), ("length", ctypes.c_size_t), ("channels", ctypes.c_uint32),
+        ("channel", ctypes.c_uint32),
+    ]  # fmt: skip
+
+
 class _ChangeView(ctypes.Structure):
     _fields_ = [
         ("left", ctypes.c_uint32), ("top", ctypes.c_uint32), ("across", ctypes.c_uint32), ("down", ctypes.c_uint32),
-        ("pixels", ctypes.c_void_p), ("length", ctypes.c_size_t),
+        ("planes", _PlaneView * 3),
     ]  # fmt: skip
 
 
@@ -191,10 +198,13 @@ class NativeScan:
 
 
 def _view(change: Change) -> _ChangeView:
-    levels = change.levels
-    if levels.dtype != np.float32 or not levels.flags.c_contiguous:
-        raise CannotSplice(Fault.BAD_REGION)
-    return _ChangeView(change.left, change.top, change.across, change.down, levels.ctypes.data, levels.size)
+    planes = (_PlaneView * 3)()
+    for view, (levels, channel) in zip(planes, change.planes, strict=False):
+        if levels.dtype != np.float32 or not levels.flags.c_contiguous or levels.ndim != 3:
+            raise CannotSplice(Fault.BAD_REGION)
+        view.levels, view.length = levels.ctypes.data, levels.size
+        view.channels, view.channel = levels.shape[2], channel
+    return _ChangeView(change.left, change.top, change.across, change.down, planes)
 
 
 def _check(status: int) -> None:

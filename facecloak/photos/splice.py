@@ -37,7 +37,16 @@ class Addend(Protocol):
 
     def bounds(self, *, width: int, height: int) -> Rectangle: ...
 
-    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray: ...
+    def change(
+        self,
+        *,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+        step: tuple[int, int] = (1, 1),
+        colors: np.ndarray | None = None,
+    ) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,17 +151,52 @@ class JpegSplice:
         return joined
 
     def _change(self, mcus: Rectangle, addends: Sequence[Addend]) -> Change:
-        left, top, right, bottom = self._upright(self._pixels_of(*mcus))
+        planes: list[tuple[np.ndarray, int]] = []
+        for colors, step in self._channels():
+            levels = self._levels(self._pixels_of(*mcus), addends, colors=colors, step=step)
+            planes += [(levels, channel) for channel in range(len(colors))]
+        return Change(left=mcus[0], top=mcus[1], across=mcus[2] - mcus[0], down=mcus[3] - mcus[1], planes=planes)
+
+    def _channels(self) -> list[tuple[np.ndarray, tuple[int, int]]]:
+        """What the components take of R, G and B, and how many px each sample stands for; alike ones together."""
+        factors = self._scan.factors
+        colors = np.eye(3, dtype=np.float32) if self._structure.rgb else _RGB_TO_YCBCR
+        widest, highest = max(across for across, _ in factors), max(down for _, down in factors)
+        steps = [(widest // across, highest // down) for across, down in factors]
+        together: list[tuple[np.ndarray, tuple[int, int]]] = []
+        first = 0
+        for index in range(1, len(steps) + 1):
+            if index == len(steps) or steps[index] != steps[first]:
+                together.append((colors[first:index], steps[first]))
+                first = index
+        return together
+
+    def _levels(
+        self, stored: Rectangle, addends: Sequence[Addend], *, colors: np.ndarray, step: tuple[int, int]
+    ) -> np.ndarray:
+        """What all of them add to samples of ``step`` px in a part of the stored photo."""
+        left, top, right, bottom = stored
+        across, down = -(-(right - left) // step[0]), -(-(bottom - top) // step[1])
+        # Whole samples, so that their grid is the same from whichever edge an orientation counts.
+        whole = self._upright((left, top, left + across * step[0], top + down * step[1]))
+        turned = self.orientation >= 5
         total: np.ndarray | None = None
         for addend in addends:
-            bounds = addend.bounds(width=self.width, height=self.height)
-            if _overlap(bounds, (left, top, right, bottom)):
-                levels = addend.change(left=left, top=top, width=right - left, height=bottom - top)
+            if _overlap(addend.bounds(width=self.width, height=self.height), whole):
+                levels = addend.change(
+                    left=whole[0],
+                    top=whole[1],
+                    width=down if turned else across,
+                    height=across if turned else down,
+                    step=(step[1], step[0]) if turned else step,
+                    colors=colors,
+                )
                 total = levels if total is None else total + levels
         if total is None:
             raise CannotSplice(Fault.BAD_REGION)
-        levels = np.ascontiguousarray(to_stored(self._from_rgb(total), self.orientation), np.float32)
-        return Change(left=mcus[0], top=mcus[1], across=mcus[2] - mcus[0], down=mcus[3] - mcus[1], levels=levels)
+        upright = np.ascontiguousarray(total, np.float32)
+        turned_back = upright if self.orientation == 1 else to_stored(upright, self.orientation)
+        return turned_back if turned_back.ndim == 3 else turned_back[:, :, None]
 
     def _pieces(self, replacements: list[Replacement]) -> Pieces:
         """The file with parts replaced, without what follows the picture, and without the index that points there."""
@@ -201,12 +245,6 @@ class JpegSplice:
         return (
             left * width, top * height, min(right * width, self._scan.width), min(bottom * height, self._scan.height)
         )  # fmt: skip
-
-    def _from_rgb(self, levels: np.ndarray) -> np.ndarray:
-        """RGB levels (h, w, 3) in the scan's own colors."""
-        if len(self._scan.factors) == 1:
-            return cv2.transform(levels, _RGB_TO_YCBCR[:1])
-        return levels if self._structure.rgb else cv2.transform(levels, _RGB_TO_YCBCR)
 
     def _to_rgb(self, planes: list[np.ndarray]) -> np.ndarray:
         if len(planes) == 1:

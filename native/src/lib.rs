@@ -18,18 +18,46 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::sync::Once;
 
 use fault::Fault;
-use region::{Bounds, Change};
+use region::{Bounds, Change, Levels};
 use scan::Scan;
 
-/// A change of one region: MCUs and float32 pixels, as `Change::new` takes them.
+/// One channel of interleaved float32 levels.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PlaneView {
+    levels: *const f32,
+    length: usize,
+    channels: u32,
+    channel: u32,
+}
+
+/// A change of one region: MCUs, and a plane for each component.
 #[repr(C)]
 pub struct ChangeView {
     left: u32,
     top: u32,
     across: u32,
     down: u32,
-    pixels: *const f32,
-    length: usize,
+    planes: [PlaneView; 3],
+}
+
+impl ChangeView {
+    /// # Safety
+    /// The planes of the first `components` point to `length` readable floats each, for as long as `'a`.
+    unsafe fn read<'a>(&self, components: usize) -> Result<(Bounds, Vec<Levels<'a>>), Fault> {
+        let mut planes = Vec::with_capacity(components);
+        for plane in self.planes.iter().take(components) {
+            if plane.levels.is_null() {
+                return Err(Fault::BadRegion);
+            }
+            planes.push(Levels {
+                values: unsafe { from_raw_parts(plane.levels, plane.length) },
+                channels: plane.channels as usize,
+                channel: plane.channel as usize,
+            });
+        }
+        Ok((bounds(self.left, self.top, self.across, self.down), planes))
+    }
 }
 
 /// Replacements: `count` rows of from, to, offset and length in `bytes`.
@@ -132,7 +160,7 @@ pub unsafe extern "C" fn splice_decode(
 
 /// Makes the patch that adds `count` changes; free it with `splice_free`.
 /// # Safety
-/// `scan` comes from `splice_open`; `changes` points to `count` views whose `pixels` point to `length` readable floats;
+/// `scan` comes from `splice_open`; `changes` points to `count` views whose planes point to `length` readable floats each;
 /// `out` points to a pointer.
 #[no_mangle]
 pub unsafe extern "C" fn splice_apply(
@@ -143,31 +171,30 @@ pub unsafe extern "C" fn splice_apply(
 ) -> i32 {
     guarded(|| {
         let (scan, views) = unsafe { (&mut *scan, from_raw_parts(changes, count)) };
-        let mut pixels = Vec::with_capacity(count);
+        let mut changes = Vec::with_capacity(count);
         for view in views {
-            let area = bounds(view.left, view.top, view.across, view.down);
-            pixels.push((area, unsafe { from_raw_parts(view.pixels, view.length) }));
+            changes.push(unsafe { view.read(scan.header.components.len()) }?);
         }
-        let patch = Box::new(Patch::new(added(scan, &pixels)?));
+        let patch = Box::new(Patch::new(added(scan, &changes)?));
         unsafe { *out = Box::into_raw(patch) };
         Ok(())
     })
 }
 
 /// With the processor's wide vectors where it has them: a quarter less time.
-fn added(scan: &mut Scan, pixels: &[(Bounds, &[f32])]) -> Result<Vec<splice::Replacement>, Fault> {
+fn added(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<splice::Replacement>, Fault> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt") {
         // Safe: the processor has what the function was compiled for.
-        return unsafe { added_by_vectors(scan, pixels) };
+        return unsafe { added_by_vectors(scan, changes) };
     }
-    splice::add(scan, pixels)
+    splice::add(scan, changes)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn added_by_vectors(scan: &mut Scan, pixels: &[(Bounds, &[f32])]) -> Result<Vec<splice::Replacement>, Fault> {
-    splice::add(scan, pixels)
+fn added_by_vectors(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<splice::Replacement>, Fault> {
+    splice::add(scan, changes)
 }
 
 /// Ends a patch.
@@ -186,9 +213,8 @@ pub unsafe extern "C" fn splice_free(patch: *mut Patch) {
 pub unsafe extern "C" fn splice_deltas(scan: *const Scan, change: *const ChangeView, out: *mut i16, length: usize) -> i32 {
     guarded(|| {
         let (scan, view, out) = unsafe { (&*scan, &*change, from_raw_parts_mut(out, length)) };
-        let pixels = unsafe { from_raw_parts(view.pixels, view.length) };
-        let area = bounds(view.left, view.top, view.across, view.down);
-        let change = Change::new(&scan.header, area, pixels)?;
+        let (area, planes) = unsafe { view.read(scan.header.components.len()) }?;
+        let change = Change::new(&scan.header, area, &planes)?;
         let mut blocks = out.chunks_exact_mut(64);
         for (index, component) in scan.header.components.iter().enumerate() {
             for y in 0..area.down * component.down {

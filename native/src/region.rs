@@ -34,6 +34,14 @@ impl Bounds {
     }
 }
 
+/// One channel of interleaved levels, in rows.
+#[derive(Clone, Copy)]
+pub struct Levels<'a> {
+    pub values: &'a [f32],
+    pub channels: usize,
+    pub channel: usize,
+}
+
 /// What one component's samples change by, over a region's blocks.
 struct Plane {
     samples: Vec<f32>,
@@ -56,40 +64,44 @@ pub struct Delta {
 }
 
 impl Change {
-    /// `pixels`: rows of interleaved components in the scan's own colors, of the bounds' size. A subsampled component
-    /// changes by the mean over the pixels that its sample stands for; beyond the picture's edge the last pixels repeat, as
-    /// encoders have it.
+    /// `planes`: what each component's samples change by in the part of the picture that the MCUs hold. Beyond the
+    /// picture's edge the last samples repeat, as encoders have it.
     #[inline(always)]
-    pub fn new(header: &Header, bounds: Bounds, pixels: &[f32]) -> Result<Self, Fault> {
+    pub fn new(header: &Header, bounds: Bounds, planes: &[Levels]) -> Result<Self, Fault> {
         bounds.check(header)?;
-        let (width, height) = bounds.size(header);
-        let channels = header.components.len();
-        if pixels.len() != width * height * channels {
+        if planes.len() != header.components.len() {
             return Err(Fault::BadRegion);
         }
-        let planes = header.components.iter().enumerate().map(|(channel, component)| {
+        let (picture_width, picture_height) = bounds.size(header);
+        let mut made = Vec::with_capacity(planes.len());
+        for (component, levels) in header.components.iter().zip(planes) {
+            let width = picture_width.div_ceil(header.across / component.across);
+            let height = picture_height.div_ceil(header.down / component.down);
+            if levels.channel >= levels.channels || Some(levels.values.len()) != width.checked_mul(height * levels.channels) {
+                return Err(Fault::BadRegion);
+            }
             let stride = bounds.across * 8 * component.across;
             let rows = bounds.down * 8 * component.down;
-            let (across, down) = (header.across / component.across, header.down / component.down);
-            let scale = 1.0 / (across * down) as f32;
-            let mut samples = vec![0.0f32; stride * rows];
-            for (y, out) in samples.chunks_exact_mut(stride).enumerate() {
-                for line in 0..down {
-                    let row = (y * down + line).min(height - 1);
-                    let pixels = &pixels[row * width * channels..(row + 1) * width * channels];
-                    add_row(out, pixels, channel, channels, across);
+            let mut samples = Vec::with_capacity(stride * rows);
+            for row in levels.values.chunks_exact(width * levels.channels) {
+                match levels.channels {
+                    1 => samples.extend_from_slice(row),
+                    2 => samples.extend(row.chunks_exact(2).map(|pixel| pixel[levels.channel & 1])),
+                    channels => samples.extend(row.iter().skip(levels.channel).step_by(channels)),
                 }
-                if across * down > 1 {
-                    out.iter_mut().for_each(|sample| *sample *= scale);
-                }
+                let last = *samples.last().ok_or(Fault::BadRegion)?;
+                samples.resize(samples.len() + stride - width, last);
+            }
+            for _ in height..rows {
+                samples.extend_from_within(samples.len() - stride..);
             }
             let mut inverse_steps = [[0.0; 8]; 8];
             for (place, &step) in component.steps.iter().enumerate() {
                 inverse_steps[place / 8][place % 8] = 1.0 / f32::from(step);
             }
-            Plane { samples, stride, inverse_steps }
-        });
-        Ok(Change { bounds, planes: planes.collect() })
+            made.push(Plane { samples, stride, inverse_steps });
+        }
+        Ok(Change { bounds, planes: made })
     }
 
     /// What to add to a block of the MCU at column `x`, row `y` of the region; None where that is nothing.
@@ -122,38 +134,6 @@ impl Change {
         }
         let natural = quantized(&block, &plane.inverse_steps);
         natural.iter().flatten().fold(0, |any, &value| any | value).ne(&0).then_some(natural)
-    }
-}
-
-/// Adds one channel of a row of pixels to a row of samples that stand for `across` pixels each.
-#[inline(always)]
-fn add_row(out: &mut [f32], pixels: &[f32], channel: usize, channels: usize, across: usize) {
-    let width = pixels.len() / channels;
-    let whole = width / across;
-    match (channels, across) {
-        // The usual cases, with steps that the compiler knows.
-        (3, 1) => add_whole::<3>(out, pixels, channel, 3),
-        (3, 2) => add_whole::<6>(out, pixels, channel, 3),
-        _ => {
-            for (sample, group) in out.iter_mut().zip(pixels.chunks_exact(channels * across)) {
-                *sample += group.iter().skip(channel).step_by(channels).sum::<f32>();
-            }
-        }
-    }
-    for (x, sample) in out.iter_mut().enumerate().skip(whole) {
-        for step in 0..across {
-            *sample += pixels[(x * across + step).min(width - 1) * channels + channel];
-        }
-    }
-}
-
-#[inline(always)]
-fn add_whole<const GROUP: usize>(out: &mut [f32], pixels: &[f32], channel: usize, channels: usize) {
-    for (sample, group) in out.iter_mut().zip(pixels.chunks_exact(GROUP)) {
-        *sample += group[channel];
-        if GROUP > channels {
-            *sample += group[channel + channels];
-        }
     }
 }
 

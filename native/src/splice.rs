@@ -11,7 +11,7 @@ use crate::bits::Writer;
 use crate::fault::Fault;
 use crate::header::Header;
 use crate::huffman::Huffman;
-use crate::region::{Bounds, Change, Delta};
+use crate::region::{Bounds, Change, Delta, Levels};
 use crate::scan::{Place, Scan};
 
 /// What baseline coding can say (T.81 F.1.2.1, F.1.2.2): DC differences of 11 bits, AC coefficients of 10.
@@ -40,12 +40,12 @@ struct Run {
 
 type Tables = [Option<Arc<Huffman>>; 8];
 
-/// The replacements, in file order, that add pixels to regions, which must not overlap; see `Change::new`.
+/// The replacements, in file order, that add levels to regions, which must not overlap; see `Change::new`.
 #[inline(always)]
-pub fn add(scan: &mut Scan, pixels: &[(Bounds, &[f32])]) -> Result<Vec<Replacement>, Fault> {
-    let mut changes = Vec::with_capacity(pixels.len());
-    for &(bounds, pixels) in pixels {
-        changes.push(Change::new(&scan.header, bounds, pixels)?);
+pub fn add(scan: &mut Scan, regions: &[(Bounds, Vec<Levels>)]) -> Result<Vec<Replacement>, Fault> {
+    let mut changes = Vec::with_capacity(regions.len());
+    for (bounds, planes) in regions {
+        changes.push(Change::new(&scan.header, *bounds, planes)?);
     }
     splice(scan, &changes)
 }

@@ -36,16 +36,43 @@ class Spot:
         rows, columns = self.levels.shape[:2]
         return self.left, self.top, min(self.left + columns, width), min(self.top + rows, height)
 
-    def change(self, *, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def change(
+        self,
+        *,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+        step: tuple[int, int] = (1, 1),
+        colors: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The levels on a wide margin of zeros, the mean over each ``step``, in ``colors``."""
+        margin = 64
         rows, columns = self.levels.shape[:2]
-        canvas = np.zeros((top + height + rows + self.top, left + width + columns + self.left, 3), np.float32)
-        canvas[self.top : self.top + rows, self.left : self.left + columns] = self.levels
-        return np.ascontiguousarray(canvas[top : top + height, left : left + width])
+        canvas = np.zeros((self.top + rows + 2 * margin + 200, self.left + columns + 2 * margin + 400, 3), np.float32)
+        canvas[margin + self.top :, margin + self.left :][:rows, :columns] = self.levels
+        part = canvas[margin + top :, margin + left :][: height * step[1], : width * step[0]]
+        means = part.reshape(height, step[1], width, step[0], 3).mean(axis=(1, 3))
+        mixed = means if colors is None else means @ colors.T
+        return np.ascontiguousarray(mixed, np.float32)
 
 
 def soft(rng: np.random.Generator, height: int, width: int, channels: int = 3, *, levels: float = 12) -> np.ndarray:
     noise = cv2.GaussianBlur(rng.normal(0, 1, (height, width, channels)), (0, 0), 1.5).reshape(height, width, channels)
     return (noise * levels / max(float(np.abs(noise).max()), 1e-6)).astype(np.float32)
+
+
+def planes(scan: NativeScan, levels: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Levels of each px, as planes of each component's samples: the mean of those that there are."""
+    found = []
+    widest, highest = scan.factors[0]
+    for channel, (across, down) in enumerate(scan.factors):
+        step = (widest // across, highest // down)
+        padding = ((0, -levels.shape[0] % step[1]), (0, -levels.shape[1] % step[0]))
+        whole = np.pad(levels[:, :, channel], padding, mode="edge")
+        shape = (whole.shape[0] // step[1], step[1], whole.shape[1] // step[0], step[0])
+        found.append((np.ascontiguousarray(whole.reshape(shape).mean(axis=(1, 3))[:, :, None]), 0))
+    return found
 
 
 def patched(data: bytes, replacements: list[Replacement]) -> bytes:
@@ -102,7 +129,7 @@ def test_every_coefficient_is_the_sum_inside_and_the_same_outside(
         min(down * scan.mcu_height, height - top * scan.mcu_height),
         min(across * scan.mcu_width, width - left * scan.mcu_width),
     )
-    change = Change(left, top, across, down, soft(rng, *size, len(scan.factors), levels=levels))
+    change = Change(left, top, across, down, planes(scan, soft(rng, *size, len(scan.factors), levels=levels)))
     out = patched_or_none(data, scan, change)
     if out is None:
         # Only files with tables of their own may lack a code.
@@ -119,14 +146,12 @@ def test_what_is_added_is_the_rounded_transform_of_the_levels(scene: np.ndarray,
     data = save(scene, "JPEG", quality=88, subsampling=subsampling)
     scan = NativeScan(data)
     levels = soft(np.random.default_rng(5), scan.height, scan.width)
-    deltas = scan.deltas(Change(0, 0, scan.mcus_across, scan.mcus_down, levels))
+    deltas = scan.deltas(Change(0, 0, scan.mcus_across, scan.mcus_down, planes(scan, levels)))
     structure = read_structure(data, DEFAULT_LIMITS)
-    rows, columns = scan.mcus_down * scan.mcu_height, scan.mcus_across * scan.mcu_width
-    padded = np.pad(levels, ((0, rows - scan.height), (0, columns - scan.width), (0, 0)), mode="edge")
-    for index, (component, delta) in enumerate(zip(structure.components, deltas, strict=True)):
-        steps_across, steps_down = scan.factors[0][0] // component.horizontal, scan.factors[0][1] // component.vertical
-        shape = (rows // steps_down, steps_down, columns // steps_across, steps_across)
-        means = padded[:, :, index].astype(np.float64).reshape(shape).mean(axis=(1, 3))
+    samples = planes(scan, levels)
+    for component, (plane, _), delta in zip(structure.components, samples, deltas, strict=True):
+        missing = np.array(delta.shape[:2]) * 8 - plane.shape[:2]
+        means = np.pad(plane[:, :, 0], ((0, missing[0]), (0, missing[1])), mode="edge")
         exact = transformed(means, np.array(structure.tables[component.table]))
         # Rounded to the nearest; float32 may see a tie on the other side.
         assert np.abs(delta - exact).max() <= 0.5 + 1e-4
@@ -142,7 +167,8 @@ def test_nothing_added_is_no_change(scene: np.ndarray, save: Save) -> None:
 
 def test_all_bytes_before_and_behind_the_face_are_the_originals(astronaut_photo: bytes) -> None:
     scan = NativeScan(astronaut_photo)
-    change = Change(8, 8, 6, 6, soft(np.random.default_rng(1), 6 * scan.mcu_height, 6 * scan.mcu_width))
+    levels = soft(np.random.default_rng(1), 6 * scan.mcu_height, 6 * scan.mcu_width)
+    change = Change(8, 8, 6, 6, planes(scan, levels))
     (replacement,) = scan.apply([change])
     out = patched(astronaut_photo, [replacement])
     assert len(astronaut_photo) // 16 < replacement.begin < replacement.end < len(astronaut_photo) // 2
@@ -232,7 +258,8 @@ def test_rgb_jpegs_are_changed_in_their_own_colors(scene: np.ndarray, save: Save
 def test_a_table_without_the_needed_codes_is_extended() -> None:
     flat = encoded(np.full((64, 64, 3), 130, np.uint8), quality=90, optimize=True)
     scan = NativeScan(flat)
-    change = Change(1, 1, 2, 2, soft(np.random.default_rng(6), 2 * scan.mcu_height, 2 * scan.mcu_width, levels=60))
+    levels = soft(np.random.default_rng(6), 2 * scan.mcu_height, 2 * scan.mcu_width, levels=60)
+    change = Change(1, 1, 2, 2, planes(scan, levels))
     replacements = scan.apply([change])
     assert len(replacements) > 1  # the header's tables too
     out = patched(flat, replacements)
@@ -299,20 +326,25 @@ def test_the_size_is_refused_from_the_header(scene: np.ndarray, save: Save) -> N
 
 def test_wrong_levels_and_regions_are_refused(scene: np.ndarray, save: Save) -> None:
     scan = NativeScan(save(scene, "JPEG"))
-    levels = np.zeros((scan.mcu_height, scan.mcu_width, 3), np.float32)
+    good = planes(scan, np.ones((scan.mcu_height, scan.mcu_width, 3), np.float32) * 9)
+    (luma, _), chroma = good[0], good[1:]
     wrong = [
-        Change(0, 0, 1, 1, levels[:-1].copy()),
-        Change(0, 0, 1, 1, levels.astype(np.float64)),
-        Change(scan.mcus_across, 0, 1, 1, levels),
-        Change(0, 0, 2**31, 2**31, levels),
-        Change(0, 0, 0, 1, levels),
+        Change(0, 0, 1, 1, [(luma[:-1].copy(), 0), *chroma]),
+        Change(0, 0, 1, 1, [(luma.astype(np.float64), 0), *chroma]),
+        Change(0, 0, 1, 1, [(luma, 1), *chroma]),
+        Change(0, 0, 1, 1, [(luma[:, :, 0], 0), *chroma]),
+        Change(0, 0, 1, 1, good[:2]),
+        Change(scan.mcus_across, 0, 1, 1, good),
+        Change(0, 0, 2**31, 2**31, good),
+        Change(0, 0, 0, 1, good),
     ]
     for change in wrong:
         with pytest.raises(CannotSplice) as caught:
             scan.apply([change])
         assert caught.value.fault is Fault.BAD_REGION
     with pytest.raises(CannotSplice):
-        scan.apply([Change(0, 0, 1, 1, levels + 9), Change(0, 0, 1, 1, levels + 9)])
+        scan.apply([Change(0, 0, 1, 1, good), Change(0, 0, 1, 1, good)])
+    assert len(scan.apply([Change(0, 0, 1, 1, good)])) == 1
 
 
 @pytest.mark.parametrize("folder", ["phones", "groups", "odd"])
@@ -331,7 +363,7 @@ def test_real_photos(shared_dir: Path, folder: str) -> None:
                 min(down * scan.mcu_height, scan.height - top * scan.mcu_height),
                 min(across * scan.mcu_width, scan.width - left * scan.mcu_width),
             )
-            change = Change(left, top, across, down, soft(rng, *size, len(scan.factors)))
+            change = Change(left, top, across, down, planes(scan, soft(rng, *size, len(scan.factors))))
             out = patched(data, scan.apply([change]))
         except (CannotSplice, PhotoTooLarge):
             refused += 1
