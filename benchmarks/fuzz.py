@@ -5,6 +5,7 @@ Passed is: no crash (the process is there at the end), no defect, nothing slower
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -98,17 +99,14 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
 
     seeds = jpeg_seeds() * 3 + other_seeds()
     outcomes: Counter[str] = Counter()
-    slowest, broken = 0.0, []
+    took: list[tuple[float, int]] = []
+    broken: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), repository, processes=1) as service:
         began_with = _resident_mebibytes(service.workers()[0])
         with grpc.insecure_channel(service.target) as channel:
             stub = apply_pb2_grpc.ApplyServiceStub(channel)
             for run in range(first, first + runs):
-                rng = np.random.default_rng(10**9 + run)
-                request = apply_pb2.ApplyCloakRequest(photo=mutated(rng, seeds))
-                subject = request.subjects.add(user_id=service.user_id)
-                if run % 4 < 3:
-                    _hint(subject.face, rng)
+                request = _mutated_request(apply_pb2, service.user_id, run, seeds)
                 began = time.perf_counter()
                 try:
                     response = stub.ApplyCloak(request, timeout=20)
@@ -118,7 +116,9 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
                     outcomes[error.code().name] += 1
                     if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                         broken.append({"run": run, "code": error.code().name})
-                slowest = max(slowest, time.perf_counter() - began)
+                took.append((time.perf_counter() - began, run))
+            # A busy machine makes any call slow now and then: the slowest are asked for again, alone.
+            again = [_seconds_again(stub, apply_pb2, service.user_id, run, seeds) for _, run in sorted(took)[-20:]]
         worker = service.workers()[0]
         memory = {
             "resident_mebibytes_before": began_with,
@@ -130,9 +130,33 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
         "first_seed": first,
         "outcomes": dict(sorted(outcomes.items())),
         "defects": broken[:20],
-        "slowest_seconds": round(slowest, 3),
+        "slowest_seconds": round(max(took)[0], 3),
+        "over_a_second": sum(seconds > 1 for seconds, _ in took),
+        "slowest_twenty_again_seconds": round(max(again), 3),
         **memory,
     }
+
+
+def _mutated_request(apply_pb2: Any, user_id: str, run: int, seeds: list[bytes]) -> Any:
+    rng = np.random.default_rng(10**9 + run)
+    request = apply_pb2.ApplyCloakRequest(photo=mutated(rng, seeds))
+    subject = request.subjects.add(user_id=user_id)
+    if run % 4 < 3:
+        _hint(subject.face, rng)
+    return request
+
+
+def _seconds_again(stub: Any, apply_pb2: Any, user_id: str, run: int, seeds: list[bytes]) -> float:
+    """The quickest of three more calls with the same photo."""
+    import grpc
+
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with contextlib.suppress(grpc.RpcError):
+            stub.ApplyCloak(_mutated_request(apply_pb2, user_id, run, seeds), timeout=20)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def _hint(hint: Any, rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from facecloak.errors import FaceCloakError
+
+# That of native/src/lib.rs.
+_INTERFACE = 1
+
+log = logging.getLogger(__name__)
 
 
 class Fault(IntEnum):
@@ -95,6 +101,11 @@ def _library() -> ctypes.CDLL | None:
     if not paths:
         return None
     library = ctypes.CDLL(str(paths[0]))
+    found = library.splice_interface() if hasattr(library, "splice_interface") else 0
+    if found != _INTERFACE:
+        # Built from other sources than these: calling it would hand it structures that it does not know.
+        log.warning("the splice codec has interface %d, not %d: install again", found, _INTERFACE)
+        return None
     pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32
     signatures = {
         "splice_open": [ctypes.c_char_p, size, ctypes.POINTER(pointer)],
