@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from types import MappingProxyType
 
 Watch = Callable[[str], AbstractContextManager[object]]
 """Called with a step's name, a short word; what it returns is entered for as long as the step takes."""
@@ -12,3 +14,7 @@ Watch = Callable[[str], AbstractContextManager[object]]
 def unwatched(_step: str) -> AbstractContextManager[object]:
     """A :data:`Watch` that nobody looks through."""
     return nullcontext()
+
+
+outgoing_headers: ContextVar[Mapping[str, str]] = ContextVar("outgoing_headers", default=MappingProxyType({}))
+"""What a request to another server should carry in this context, so that it is seen as a part of the same trace."""

@@ -62,6 +62,11 @@ class OtelTracer(Tracer):
         span = trace.get_current_span().get_span_context()
         return trace.format_trace_id(span.trace_id) if span.is_valid else ""
 
+    def headers(self) -> dict[str, str]:
+        carrier: dict[str, str] = {}
+        _propagator.inject(carrier)
+        return carrier
+
     def close(self) -> None:
         self._provider.shutdown()
 

@@ -18,6 +18,7 @@ from facecloak.bank import StoredMask
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
 from facecloak.recognizers.spec import RecognizerSpec
 from facecloak.stores import MaskStore
+from facecloak.watch import outgoing_headers
 from facecloak_rpc.errors import reason_of
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
 from facecloak_rpc.tracing import Tracer
@@ -74,7 +75,11 @@ class Telemetry:
         started, outcome = time.perf_counter(), "OK"
         try:
             with self.tracer.step(f"{runtime} {call}", recognizer=recognizer):
-                return run()
+                before = outgoing_headers.set(self.tracer.headers())
+                try:
+                    return run()
+                finally:
+                    outgoing_headers.reset(before)
         except Exception as error:
             outcome = reason_of(error)
             raise

@@ -40,6 +40,10 @@ class Tracer:
         """32 hex digits of the running trace, to find it from a log line; "" without one."""
         return ""
 
+    def headers(self) -> dict[str, str]:
+        """What a request to another server carries, so that its spans belong to the running one."""
+        return {}
+
     def close(self) -> None:
         """Sends what is left; takes bounded time."""
 

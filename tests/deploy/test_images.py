@@ -104,8 +104,8 @@ def test_the_apply_image_is_small_and_serves(
     assert foreign_libraries(build.opt) <= SYSTEM_LIBRARIES
     # As the image runs it: the system's Python, which has nothing installed, and the folder.
     environment = {
-        "PYTHONPATH": str(build.opt), "PYTHONNOUSERSITE": "1", "PATH": os.environ["PATH"],
-        "FACECLOAK_MODEL_REPOSITORY": str(model_repository),
+        "PYTHONPATH": str(build.opt), "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": os.environ["PATH"], "FACECLOAK_MODEL_REPOSITORY": str(model_repository),
     }  # fmt: skip
     python = [getattr(sys, "_base_executable", sys.executable), "-S"]
     serve = [*python, "-m", "apply_service", "--port", "0", "--data", str(tmp_path / "data")]

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import socket
+import subprocess
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
 
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
 from enroll_service.server import build_enroll_server
 from enroll_service.settings import EnrollSettings
+from facecloak.recognizers.triton.build import BuiltRepository
+from facecloak.recognizers.triton.connection import TritonConnection
+from facecloak.recognizers.triton.install import TritonInstallation
+from facecloak.recognizers.triton.runtime import TritonRuntime
+from facecloak.recognizers.triton.serving import ServingOptions, server_command, server_environment
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import open_channel
+from facecloak_rpc.otel import OtelTracer
 from facecloak_rpc.server import RpcServer
 from facecloak_rpc.storage import StoreSettings
+from facecloak_rpc.telemetry import ObservedRuntime, Telemetry
 from tests.facecloak_rpc.collector import Collector, running_collector
 
 TRACE, PARENT_SPAN = "1af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -29,6 +44,68 @@ def names_from_root(collector: Collector, span: Any) -> list[str]:
         path.append(by_id[path[-1].parent_span_id])
     assert path[-1].parent_span_id.hex() == PARENT_SPAN
     return [one.name for one in reversed(path)]
+
+
+class TritonsCollector(http.server.BaseHTTPRequestHandler):
+    """Takes the spans that Triton sends: OTLP over HTTP, in JSON."""
+
+    spans: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in content["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                self.spans.extend(scope["spans"])
+        self.send_response_only(200)
+        self.end_headers()
+
+
+@pytest.mark.slow
+def test_triton_continues_the_trace(
+    triton_installation: TritonInstallation, served_models: BuiltRepository, model_repository: Path
+) -> None:
+    """A real Triton that traces by OpenTelemetry itself."""
+    triton_port, web = free_port(), http.server.ThreadingHTTPServer(("127.0.0.1", 0), TritonsCollector)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    options = ServingOptions(repository=served_models.root, models=served_models.models, grpc_port=triton_port)
+    traced = [
+        "mode=opentelemetry", f"opentelemetry,url=http://127.0.0.1:{web.server_port}/v1/traces", "rate=1",
+        "level=TIMESTAMPS",
+    ]  # fmt: skip
+    command = [
+        *server_command(triton_installation, options),
+        *(word for one in traced for word in ("--trace-config", one)),
+    ]
+    triton = subprocess.Popen(
+        command, env=server_environment(triton_installation), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    connection = TritonConnection(f"127.0.0.1:{triton_port}", retry_seconds=60, call_seconds=30, circuit_failures=100)
+    runtime = TritonRuntime(model_repository, connection=connection, names=["mobileface"])
+    try:
+        with running_collector() as collector:
+            tracer = OtelTracer.to_collector(collector.endpoint, service="test", share=1)
+            telemetry = Telemetry(tracer=tracer)
+            observed = ObservedRuntime(runtime, telemetry, name="triton")
+            with tracer.call("caller", METADATA, request_id="r"):
+                observed.embed("mobileface", np.full((1, 3, 112, 112), 127, np.float32))
+            tracer.close()
+            ours = collector.named("triton embed")
+    finally:
+        runtime.close()
+        triton.terminate()
+        triton.wait(60)
+        web.shutdown()
+        web.server_close()
+    assert ours.trace_id.hex() == TRACE
+    theirs = [span for span in TritonsCollector.spans if span["parentSpanId"] == ours.span_id.hex()]
+    assert theirs
+    assert {span["traceId"] for span in theirs} == {TRACE}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def serving(server: RpcServer) -> RpcServer:
@@ -63,7 +140,7 @@ def test_from_the_caller_to_store_and_recognizers(
         everything = b"".join(span.SerializeToString() for span in collector.spans())
         assert collector.services() == {"facecloak.v1.EnrollService", "facecloak.v1.ApplyService"}
     call = "facecloak.v1.ApplyService/ApplyCloak"
-    assert {(call, "decode"), (call, "mask", "store get"), (call, "find")} <= paths
+    assert {(call, "mask", "store get"), (call, "find"), (call, "add")} <= paths
     call = "facecloak.v1.EnrollService/EnrollUser"
     assert {(call, "perturb", "onnxruntime gradient"), (call, "personalize", "onnxruntime embed")} <= paths
     assert (call, "store put") in paths

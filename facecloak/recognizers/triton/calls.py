@@ -15,10 +15,12 @@ from facecloak.recognizers.errors import RecognizerFailed
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
 from facecloak.recognizers.triton.shared_memory import Region, SharedMemory
+from facecloak.watch import outgoing_headers
 
 if TYPE_CHECKING:
     from circuitbreaker import CircuitBreaker
     from tenacity import Retrying
+    from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
     from tritonclient.grpc.model_config_pb2 import ModelConfig
     from tritonclient.utils import InferenceServerException
 
@@ -183,7 +185,7 @@ class TritonCalls:
         for name in outputs:
             wanted.append(InferRequestedOutput(name))
             wanted[-1].set_shared_memory(*region.place(name))
-        result = self._client.infer(model, given, outputs=wanted, client_timeout=self._connection.call_seconds)
+        result = self._send(model, given, wanted)
         self._check(model, {output.name: tuple(output.shape) for output in result.get_response().outputs}, outputs)
         return {name: region.view(name).copy() for name in outputs}
 
@@ -197,10 +199,19 @@ class TritonCalls:
             given.append(InferInput(name, list(value.shape), "FP32"))
             given[-1].set_data_from_numpy(value)
         wanted = [InferRequestedOutput(name) for name in outputs]
-        result = self._client.infer(model, given, outputs=wanted, client_timeout=self._connection.call_seconds)
+        result = self._send(model, given, wanted)
         response = result.get_response()
         self._check(model, {output.name: tuple(output.shape) for output in response.outputs}, outputs)
         return {name: result.as_numpy(name) for name in outputs}
+
+    def _send(self, model: str, inputs: list[InferInput], outputs: list[InferRequestedOutput]) -> InferResult:
+        return self._client.infer(
+            model,
+            inputs,
+            outputs=outputs,
+            headers=dict(outgoing_headers.get()),
+            client_timeout=self._connection.call_seconds,
+        )
 
     def _check(self, model: str, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
         if dict(found) != dict(wanted):
