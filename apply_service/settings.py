@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -40,8 +41,9 @@ class ApplySettings(RpcSettings):
     share of in_flight_limit; the metrics of process i are on metrics_port + i. 1: in containers, where the platform
     adds more of them."""
 
-    in_flight_limit: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1, le=1024)
-    """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy. Memory: each
+    in_flight_limit: int = Field(default_factory=lambda given: _photos_at_once(given), ge=1, le=1024)
+    """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy, at most 64 a
+    process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory: each
     takes about 12 bytes a pixel, 0.6 GB at 50 megapixels."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
@@ -83,8 +85,8 @@ class ApplySettings(RpcSettings):
     def _limits_fit(self) -> ApplySettings:
         if self.photo_mebibytes_limit >= self.message_mebibytes_limit:
             raise ValueError("photo_mebibytes_limit must be below message_mebibytes_limit, or no message holds it")
-        if self.concurrent_calls_limit < self.in_flight_limit + self.streams_limit:
-            raise ValueError("concurrent_calls_limit must be at least in_flight_limit + streams_limit")
+        if self.concurrent_calls_limit < -(-self.in_flight_limit // self.worker_count) + self.streams_limit:
+            raise ValueError("concurrent_calls_limit must be at least in_flight_limit (a process) + streams_limit")
         if self.cache_stale_seconds < self.cache_ttl_seconds:
             raise ValueError("cache_stale_seconds must not be below cache_ttl_seconds")
         return self
@@ -115,3 +117,9 @@ class ApplySettings(RpcSettings):
             max_pixels=self.photo_megapixels_limit * 10**6,
             max_side=self.photo_side_limit,
         )
+
+
+def _photos_at_once(given: dict[str, Any]) -> int:
+    """Two a core; for each process at most half of what concurrent_calls_limit allows by default."""
+    cores = os.cpu_count() or 1
+    return min(2 * cores, 64 * (given.get("processes") or cores))

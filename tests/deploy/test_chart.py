@@ -129,6 +129,20 @@ def test_a_stop_outlasts_the_longest_call(values_set: str) -> None:
 
 
 @EACH
+def test_the_largest_photos_fit_into_memory(values_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = component(values_set, "apply")["spec"]["template"]["spec"]["containers"]
+    for name, value in environment(container).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(ApplySettings)
+    assert settings.processes == 1
+    # As the settings say: 12 bytes a pixel; and half a gigabyte for the process, its models and its cache.
+    needed = settings.in_flight_limit * 12 * settings.photo_megapixels_limit * 10**6 + 512 * 2**20
+    gibibytes = container["resources"]["limits"]["memory"]
+    assert gibibytes.endswith("Gi")
+    assert needed <= int(gibibytes.removesuffix("Gi")) * 2**30
+
+
+@EACH
 def test_clients_find_every_pod(values_set: str) -> None:
     services = {one["metadata"]["name"]: one["spec"] for one in of_kind(render(values_set), "Service")}
     for part in ("apply", "enroll"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -107,3 +108,14 @@ def test_groups_refuse_what_they_do_not_know(settings_class: type[Any]) -> None:
     inner = groups(settings_class)
     assert inner
     assert all(one.model_config.get("extra") == "forbid" and one.model_config.get("frozen") for one in inner)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 64, 256, None])
+@pytest.mark.parametrize("processes", [0, 1, 4])
+def test_defaults_suit_a_machine_of_any_size(
+    cores: int | None, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores or 1)))
+    settings = load_settings(ApplySettings, processes=processes)
+    assert 1 <= settings.in_flight_limit <= 2 * (cores or 1)
