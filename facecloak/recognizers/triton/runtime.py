@@ -24,7 +24,7 @@ from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
 
 T = TypeVar("T")
-_TRUST_SECONDS = 10.0
+TRUST_SECONDS = 10.0
 """How long a model counts as the one whose digest was compared."""
 
 
@@ -55,7 +55,7 @@ class TritonRuntime:
                 raise RecognizerUnknown(f"{spec.name!r} is a {spec.kind}, not a recognizer", model=spec.name)
         self._calls = TritonCalls(connection)
         self._lock = threading.Lock()
-        self._batch_sizes: TTLCache[str, int] = TTLCache(2 * len(wanted) + 1, _TRUST_SECONDS)
+        self._batch_sizes: TTLCache[str, int] = TTLCache(2 * len(wanted) + 1, TRUST_SECONDS)
 
     @property
     def shares_memory(self) -> bool:
