@@ -5,6 +5,7 @@ A job ends early when nobody follows it any more. A request id names a job, so t
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
@@ -108,6 +109,7 @@ class Job:
         self.request_id = order.request_id
         self.order: Order | None = order  # dropped at the end: photos are held no longer than needed
         self.digest = digest
+        self.turn = 0  # the lowest goes first; see EnrollmentJobs
         self.changed = changed
         self.followers: set[Follower] = set()
         self.progress = ProgressEvent(Stage.QUEUED, 0.0)
@@ -180,7 +182,12 @@ class Follower:
 
 
 class EnrollmentJobs:
-    """Runs orders on a fixed number of threads, at most ``queue_limit`` waiting."""
+    """Runs orders on a fixed number of threads, at most ``queue_limit`` waiting, ``user_queue_limit`` of one user.
+
+    Fair between users: a job queues up when it arrives, but behind everybody again when an earlier one of its own user
+    starts; so a user with many orders holds another up by one at most, and nobody waits for ever. One user's orders run
+    one after the other, in their order: the mask that stays is the last one asked for.
+    """
 
     def __init__(
         self,
@@ -189,6 +196,7 @@ class EnrollmentJobs:
         keep: Keep,
         workers: int,
         queue_limit: int,
+        user_queue_limit: int,
         seconds_limit: float,
         results_limit: int,
         results_ttl_seconds: float,
@@ -198,11 +206,13 @@ class EnrollmentJobs:
         self._work = work
         self._keep = keep
         self._queue_limit = queue_limit
+        self._user_queue_limit = user_queue_limit
         self._seconds_limit = seconds_limit
         self._progress_buffer = progress_buffer
         self._metrics = metrics
         self._changed = threading.Condition(threading.RLock())
-        self._waiting: deque[Job] = deque()
+        self._waiting: list[Job] = []
+        self._turns = itertools.count()
         self._running: set[Job] = set()
         self._finished: TTLCache[str, Job] = TTLCache(results_limit, results_ttl_seconds)
         self._storing = threading.Lock()
@@ -275,18 +285,36 @@ class EnrollmentJobs:
 
     def _enqueue(self, job: Job) -> None:
         self._drop_cancelled()
+        seconds = self._typical_seconds / max(1, len(self._threads))
         if len(self._waiting) >= self._queue_limit:
-            seconds = self._typical_seconds / max(1, len(self._threads))
             raise Overloaded(
                 "too many enrollments are waiting",
                 queue_limit=self._queue_limit,
                 retry_after_seconds=f"{seconds:.1f}",
             )
+        if sum(other.user_id == job.user_id for other in self._waiting) >= self._user_queue_limit:
+            raise Overloaded(
+                "too many enrollments of this user are waiting",
+                user_queue_limit=self._user_queue_limit,
+                retry_after_seconds=f"{max(seconds, self._typical_seconds):.1f}",
+            )
+        job.turn = next(self._turns)
         self._waiting.append(job)
+
+    def _next(self) -> Job | None:
+        """The waiting job whose turn it is; None while there is none, or only of users with one that runs."""
+        busy = {job.user_id for job in self._running}
+        return min((job for job in self._waiting if job.user_id not in busy), key=lambda job: job.turn, default=None)
+
+    def _take(self, job: Job) -> None:
+        self._waiting.remove(job)
+        for later in self._waiting:
+            if later.user_id == job.user_id:
+                later.turn = next(self._turns)
 
     def _drop_cancelled(self) -> None:
         # Those told to stop give their places up at once, not when a worker comes to them.
-        self._waiting = deque(job for job in self._waiting if not self._retire_if_cancelled(job))
+        self._waiting = [job for job in self._waiting if not self._retire_if_cancelled(job)]
 
     def _retire_if_cancelled(self, job: Job) -> bool:
         if job.cancelled.is_set():
@@ -296,10 +324,11 @@ class EnrollmentJobs:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
+                self._changed.wait_for(lambda: self._next() is not None or (self._closed and not self._waiting))
+                job = self._next()
+                if job is None:
                     return
-                job = self._waiting.popleft()
+                self._take(job)
                 if self._retire_if_cancelled(job):
                     continue
                 self._running.add(job)

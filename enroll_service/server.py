@@ -84,6 +84,7 @@ def build_jobs(
         keep=store.put,
         workers=settings.workers,
         queue_limit=settings.queue_limit,
+        user_queue_limit=settings.user_queue_limit,
         seconds_limit=settings.enrollment_seconds_limit,
         results_limit=settings.results_limit,
         results_ttl_seconds=settings.results_ttl_seconds,

@@ -80,6 +80,9 @@ class EnrollSettings(RpcSettings):
     """Enrollments that wait at most; more are refused with OVERLOADED and the time to come back. At half a minute each,
     the last of 16 waits eight minutes: about as long as a person does."""
 
+    user_queue_limit: int = Field(default=4, ge=1, le=1024)
+    """Enrollments of one user that wait at most, so that no user fills the queue; users take turns."""
+
     enrollment_seconds_limit: float = Field(default=900.0, gt=0)
     """Longest time one enrollment may work, seconds, whatever deadline the caller gave: ten times what the slowest
     machine measured takes (90 s)."""

@@ -113,6 +113,47 @@ def test_a_full_queue_says_when_to_come_back(make_service: Callable[..., Any]) -
     assert [list(call)[-1].WhichOneof("event") for call in (first, second)] == ["result", "result"]
 
 
+def test_users_take_turns(service: Any) -> None:
+    calls = [service.enroll("alice")]
+    service.gate.wait(lambda: service.gate.started == ["alice"])
+    for user_id in ("alice", "alice", "bob", "carol", "bob"):
+        calls.append(service.enroll(user_id))
+        wait_for(lambda: service.domain.jobs.waiting == len(calls) - 1)
+    service.gate.open()
+    for call in calls:
+        assert list(call)[-1].HasField("result")
+    # In order of arrival it would be alice three times before anybody else.
+    assert service.gate.started == ["alice", "alice", "bob", "carol", "alice", "bob"]
+
+
+def test_one_users_enrollments_run_one_after_the_other(make_service: Callable[..., Any]) -> None:
+    service = make_service(workers=2)
+    calls = [service.enroll("alice", photos=[b"1"]), service.enroll("alice", photos=[b"1", b"2"])]
+    service.gate.wait(lambda: service.gate.started == ["alice"])
+    calls.append(service.enroll("bob"))
+    service.gate.wait(lambda: sorted(service.gate.started) == ["alice", "bob"])
+    assert service.domain.jobs.waiting == 1
+    service.gate.open()
+    masks = [list(call)[-1].result.mask_id for call in calls]
+    assert service.store.get("alice").mask_id == masks[1]
+
+
+def test_one_user_cannot_fill_the_queue(make_service: Callable[..., Any]) -> None:
+    service = make_service(user_queue_limit=1)
+    calls = [service.enroll("alice")]
+    service.gate.wait(lambda: service.gate.started == ["alice"])
+    calls.append(service.enroll("alice"))
+    wait_for(lambda: service.domain.jobs.waiting == 1)
+    error = refused(lambda: list(service.enroll("alice")))
+    assert (error.code, error.reason) == (ErrorCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert error.metadata["user_queue_limit"] == "1"
+    assert error.retry_seconds
+    calls.append(service.enroll("bob"))
+    wait_for(lambda: service.domain.jobs.waiting == 2)
+    service.gate.open()
+    assert all(list(call)[-1].HasField("result") for call in calls)
+
+
 def test_one_who_left_the_queue_makes_room(make_service: Callable[..., Any]) -> None:
     service = make_service(queue_limit=1)
     first = service.enroll("first")
