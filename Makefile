@@ -1,6 +1,7 @@
 # Everything works on a fresh clone with Python 3.11 and pip: the first run of any target makes .venv and installs into it.
 #
-#   make demo [PHOTOS=dir]   both services, real recognizers, a real face; writes out/demo/report.html
+#   make demo [PHOTOS=dir] [RUNTIME=triton]
+#                            both services, real recognizers, a real face; writes out/demo/report.html
 #   make test                all tests
 #   make check               format, lint, types, import rules, protos, images, chart: quick, no models
 #   make bench               measurements, JSON into out/
@@ -8,6 +9,7 @@
 
 PYTHON ?= python3.11
 PHOTOS ?=
+RUNTIME ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +38,7 @@ models: venv
 	$(BIN)/facecloak models pull --repository '$(FACECLOAK_MODEL_REPOSITORY)'
 
 demo: venv
-	@$(BIN)/python -m demo $(if $(PHOTOS),--photos '$(PHOTOS)')
+	@$(BIN)/python -m demo $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(RUNTIME),--runtime '$(RUNTIME)')
 
 test: models
 	$(BIN)/python -m pytest

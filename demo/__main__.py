@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -27,13 +28,15 @@ STAGE_WORDS = {0: "starting", 1: "waiting", 2: "varying the photo", 3: "learning
 @click.option("--unseen", default=UNSEEN, show_default=True, help="The recognizer to keep out of enrollment.")
 @click.option("--repository", type=click.Path(path_type=Path), envvar="FACECLOAK_MODEL_REPOSITORY",
               default=Path("model_repository"), show_default=True, help="The folder of models.")  # fmt: skip
-def main(photos: Path | None, unseen: str, repository: Path) -> None:
+@click.option("--runtime", type=click.Choice(["onnxruntime", "triton"]), default="onnxruntime", show_default=True,
+              help="Where enrollment's recognizers run: in the service, or on a real Triton server.")  # fmt: skip
+def main(photos: Path | None, unseen: str, repository: Path, runtime: str) -> None:
     """Enrolls one photo, cloaks others through both services, and shows what recognizers make of them."""
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, _interrupt)
     started = time.monotonic()
     try:
-        _run(console, photos=photos, unseen=unseen, repository=repository.resolve())
+        _run(console, photos=photos, unseen=unseen, repository=repository.resolve(), on_triton=runtime == "triton")
     except DemoFailed as error:
         console.print(f"[red]demo:[/red] {error}", markup=True)
         sys.exit(1)
@@ -43,7 +46,7 @@ def main(photos: Path | None, unseen: str, repository: Path) -> None:
     console.print(f"[dim]{time.monotonic() - started:.0f} s in all[/dim]")
 
 
-def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path) -> None:
+def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path, on_triton: bool) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     _pull_models(repository)
     with console.status("Bringing the demo photos"):
@@ -65,8 +68,13 @@ def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path
     surrogates = [name for name in observer.recognizers if name != unseen]
     skipped: list[str] = []
     with ExitStack() as services:
+        environment = _environment(repository, surrogates)
+        if on_triton:
+            with console.status("Starting Triton (the first time it is brought: 55 MB)"):
+                url = services.enter_context(_triton(repository, surrogates))
+            console.print(f"Triton on {url} serves the gradients of {', '.join(surrogates)}")
+            environment["FACECLOAK_ENROLL_TRITON__URL"] = url
         with console.status("Starting both services"):
-            environment = _environment(repository, surrogates)
             enroll_service = services.enter_context(
                 running("enroll", environment=environment, log=OUT / "enroll_service.log")
             )
@@ -132,6 +140,26 @@ def _environment(repository: Path, surrogates: list[str]) -> dict[str, str]:
         "FACECLOAK_APPLY_STORE__DATA": data,
         "FACECLOAK_ENROLL_STAGES__SURROGATES": f"[{quoted}]",
     }
+
+
+@contextmanager
+def _triton(repository: Path, surrogates: list[str]) -> Iterator[str]:
+    """A real Triton server that serves the surrogates; yields the address of its gRPC."""
+    from facecloak.errors import FaceCloakError
+    from facecloak.recognizers.repository import ModelRepository
+    from facecloak.recognizers.triton.build import build_repository
+    from facecloak.recognizers.triton.install import install
+    from facecloak.recognizers.triton.process import running_server
+    from facecloak.recognizers.triton.profiles import CPU
+
+    try:
+        built = build_repository(
+            ModelRepository(repository), profile=CPU, names=surrogates, output=OUT / "triton_repository"
+        )
+        with running_server(install(), built, log=OUT / "triton.log") as server:
+            yield server.url
+    except FaceCloakError as error:
+        raise DemoFailed(error.public_message) from error
 
 
 def _pull_models(repository: Path) -> None:
