@@ -170,6 +170,10 @@ def _bench(name: str, document: Mapping[str, Any]) -> str:
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds_by_stage"].items())
         seconds = f"{document['seconds_median']:.0f} s ({stages})"
         return f"{title} enrolling one photo with the default settings takes {seconds}."
+    if "calls" in document:
+        return f"{title}\n\n{_serving(document)}"
+    if "photos" in document and "worst_ratio" in document:
+        return f"{title} {document['what']}.\n\n{_splice(document)}"
     sizes = document["sizes"]
     candidates = list(sizes[0]["timings"])
     lines = [
@@ -178,6 +182,49 @@ def _bench(name: str, document: Mapping[str, Any]) -> str:
         *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
     ]
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def _splice(document: Mapping[str, Any]) -> str:
+    rows = [["photo", "px", "quality", "splice, ms", "decode, add, encode, ms", "ratio"], ["---"] * 6]
+    for photo in document["photos"]:
+        timings = photo["timings"]
+        rows.append(
+            [
+                photo["photo"],
+                _size(photo),
+                str(photo["quality"] or "its own"),
+                *(f"{timings[way]['median_ms']:.1f}" for way in ("splice", "full")),
+                f"{photo['ratio']:.2f}",
+            ]
+        )
+    return _table(rows)
+
+
+def _serving(document: Mapping[str, Any]) -> str:
+    rows = [
+        ["ApplyCloak, gRPC included: processor ms a photo at the server", *(_size(size) for size in document["calls"])],
+        ["---"] * (1 + len(document["calls"])),
+    ]
+    for hint in document["calls"][0]["served"]:
+        rows.append([f"hint: {hint}", *(f"{size['served'][hint]['cpu_ms']:.1f}" for size in document["calls"])])
+    full = {"landmarks": "decode, add, encode without gRPC", "box": "the same, finding the landmarks in the box first"}
+    for name, label in full.items():
+        rows.append([label, *(f"{size['full_way_ms'][name]:.1f}" for size in document["calls"])])
+    cache, memory, processes = document["cache"], document["memory"], document["processes"]
+    lookups = ", ".join(
+        f"{name.replace('_', ' ')} {timing['p50_us']:.0f} / {timing['p99_us']:.0f}" for name, timing in cache.items()
+    )
+    sentences = (
+        f"A mask's lookup in microseconds, median / 99th percentile: {lookups}. Two processes answer "
+        f"{processes['gain']} times the photos of one (the machine was shared: see `cores_got`). Resident memory over "
+        f"{memory['calls']} calls: {memory['resident_mebibytes'][2]} MiB after a tenth, "
+        f"{memory['resident_mebibytes'][-1]} at the end."
+    )
+    return f"{_table(rows)}\n\n{sentences}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _clock(document: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import grpc
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 
 from apply_service.servicer import call_checker
 from facecloak.errors import ErrorCode
+from facecloak.photos import native
 from facecloak.v1 import apply_pb2, common_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded
@@ -378,3 +380,23 @@ def test_what_was_done_is_measured(make_service: Callable[..., Any], astronaut_p
     for stage in ("mask", "find"):
         assert sample("facecloak_stage_seconds_count", {"stage": stage}) >= 2
     assert sample("facecloak_store_seconds_count", {"operation": "get", "outcome": "OK"}) == 1
+
+
+def test_a_jpeg_is_spliced_and_its_answer_is_not_cloaked_again(service: Any, astronaut_photo: bytes) -> None:
+    once = apply(service, astronaut_photo, "alice")
+    assert once.way == (apply_pb2.CLOAK_WAY_SPLICE if native.is_available() else apply_pb2.CLOAK_WAY_FULL)
+    again = apply(service, once.photo, "alice")
+    assert outcomes(again) == ["ALREADY_CLOAKED"]
+    assert again.way == apply_pb2.CLOAK_WAY_UNCHANGED
+    assert again.photo == once.photo
+    assert again.subjects[0].mask_id == once.subjects[0].mask_id
+    other = apply(service, once.photo, "bob")
+    assert outcomes(other) == ["CLOAKED"]
+
+
+def test_what_cannot_be_spliced_is_counted_by_why(make_service: Callable[..., Any], astronaut_srgb_u8: Any) -> None:
+    service = make_service()
+    response = apply(service, cv2.imencode(".png", astronaut_srgb_u8[:, :, ::-1])[1].tobytes(), "alice")
+    assert response.way == apply_pb2.CLOAK_WAY_FULL
+    labels = {"reason": "NOT_A_JPEG"}
+    assert service.server.telemetry.registry.get_sample_value("facecloak_photos_full_total", labels) == 1

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from benchmarks.__main__ import main
 from benchmarks.pictures import jpeg, photo
 from benchmarks.timing import take_turns
+from facecloak.evaluation.readme import results_block
 from facecloak.photos import decode_photo
 
 
@@ -81,3 +82,26 @@ def test_cloaking_is_measured(model_repository: Path, tmp_path: Path, monkeypatc
     assert set(size["outcomes"].values()) == {"CLOAKED"}
     assert all(timing["median_ms"] > 0 for timing in size["timings"].values())
     assert {"date", "git", "machine", "versions"} <= document.keys()
+
+
+@pytest.mark.slow
+def test_splicing_is_measured_and_shown(
+    model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.splice.SIZES", ((640, 480),))
+    monkeypatch.setattr("benchmarks.splice.camera_photos", lambda: [])
+    arguments = ["splice", "--repository", str(model_repository), "--out", str(tmp_path), "--runs", "2"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "splice.json").read_text())
+    assert [photo["quality"] for photo in document["photos"]] == [85, 90, 92]
+    assert all(0 < photo["ratio"] < 1 for photo in document["photos"])
+    assert results_block(tmp_path).count("| astronaut | 640x480 |") == 3
+
+
+@pytest.mark.slow
+def test_a_masks_lookup_is_measured(tmp_path: Path) -> None:
+    from benchmarks.serving import _cache
+
+    timings = _cache(tmp_path / "cache", lookups=20)
+    assert timings["hit"]["p50_us"] < timings["miss_local"]["p50_us"] < timings["miss_s3"]["p50_us"]

@@ -1,0 +1,155 @@
+"""What cheap looks miss: outcomes and landmarks beside those of decoding everything, over real photos.
+
+`python -m benchmarks.finding --photos DIR --people DIR`. Photos smaller than the thumbnail is used for are enlarged
+first.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+ENLARGED_PX = 4000
+
+
+@click.command()
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option("--people", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option("--count", default=60, show_default=True, help="Photos of people, one each, that are enlarged.")
+@click.option("--repository", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              default=Path("model_repository"), show_default=True, envvar="FACECLOAK_MODEL_REPOSITORY")  # fmt: skip
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/bench/finding.json"))
+def main(*, photos: Path, people: Path, count: int, repository: Path, out: Path) -> None:
+    """Compare looking at a part, and at the thumbnail, with decoding everything."""
+    from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
+    from facecloak.faces import FaceFinder
+
+    finder = FaceFinder.load(repository)
+    cameras = sorted(photos.glob("*/*.jpg"))
+    portraits = [sorted(person.glob("photo1.jpg"))[0] for person in sorted(people.iterdir())][:count]
+    document = {
+        "schema": "facecloak-finding/1",
+        **provenance(MEASURING_PACKAGES),
+        "box_given": {
+            "photos": _boxes(finder, [path.read_bytes() for path in cameras]),
+            "people": _boxes(finder, [path.read_bytes() for path in portraits]),
+        },
+        "nothing_given": {
+            "photos, long side 4000": _searches(
+                finder, [_enlarged(path) for path in cameras if "odd" not in str(path)]
+            ),
+            "people, long side 4000": _searches(finder, [_enlarged(path) for path in portraits]),
+        },
+    }
+    write_json(out, document)
+    click.echo(str(document["box_given"]) + "\n" + str(document["nothing_given"]))
+
+
+def _enlarged(path: Path) -> bytes:
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+        scale = ENLARGED_PX / max(image.size)
+        size = round(image.width * scale), round(image.height * scale)
+        buffer = io.BytesIO()
+        image.resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _boxes(finder: Any, files: list[bytes]) -> dict[str, Any]:
+    """Every face that the whole photo shows, sought again by its box."""
+    from facecloak.cloak import Subject
+    from facecloak.photos import PhotoRefused
+
+    faces, missed, distances = 0, 0, []
+    for data in files:
+        try:
+            found = _whole(data, finder.find)
+        except PhotoRefused:
+            continue
+        for face in found:
+            direct = _whole(data, lambda pixels, face=face: finder.landmarks_for(pixels, face.box))
+            seen, _, look = _search(finder, data, Subject("user", box=face.box))
+            if direct is None or not look:
+                continue
+            faces += 1
+            if seen is None:
+                missed += 1
+            else:
+                distances.append(_distance(seen, direct))
+    return {"faces": faces, "missed": missed, **_summary(distances)}
+
+
+def _searches(finder: Any, files: list[bytes]) -> dict[str, Any]:
+    """The outcome of a search in the thumbnail first, beside that of a search in the whole photo."""
+    from facecloak.cloak import Subject
+
+    agreements: Counter[str] = Counter()
+    distances = []
+    for data in files:
+        full = _full_search(finder, data)
+        seen, outcome, _ = _search(finder, data, Subject("user"))
+        one, other = ("FACE" if face else str(why) for face, why in (full, (seen, outcome)))
+        agreements[one if one == other else f"{one} by decoding everything, {other} by the thumbnail"] += 1
+        if seen is not None and full[0] is not None:
+            distances.append(_distance(seen, full[0]))
+    return {"photos": len(files), "outcomes": dict(agreements), **_summary(distances)}
+
+
+def _search(finder: Any, data: bytes, subject: Any) -> tuple[Any, str, bool]:
+    """(face, outcome, whether the photo could be looked at in part)."""
+    from facecloak.opened import OpenedPhoto
+    from facecloak.photos import DEFAULT_LIMITS
+    from facecloak.search import Search
+    from facecloak.watch import unwatched
+
+    photo = OpenedPhoto(data, limits=DEFAULT_LIMITS, watch=unwatched)
+    face, outcome = Search(finder, photo).face_of(subject)
+    return face, outcome.value, not photo.why_full
+
+
+def _full_search(finder: Any, data: bytes) -> tuple[Any, str]:
+    """As Search does on decoded pixels."""
+    from facecloak.search import DOMINANT_AREA_RATIO
+
+    found = _whole(data, finder.find)
+    if not found:
+        return None, "NO_FACE"
+    largest, *others = found
+    if others and largest.box.area < DOMINANT_AREA_RATIO * others[0].box.area:
+        return None, "AMBIGUOUS_FACE"
+    return largest, "CLOAKED"
+
+
+def _whole(data: bytes, look: Any) -> Any:
+    from facecloak.photos import decode_photo
+
+    return look(decode_photo(data).srgb_u8)
+
+
+def _distance(one: Any, other: Any) -> float:
+    """Largest distance of a landmark, in px of the aligned 112 crop."""
+    from facecloak.placement import square_side_px
+
+    apart = float(np.linalg.norm(one.landmarks - other.landmarks, axis=1).max())
+    return apart * 112 / square_side_px(other)
+
+
+def _summary(distances: list[float]) -> dict[str, Any]:
+    if not distances:
+        return {}
+    p50, p95 = np.percentile(distances, [50, 95])
+    return {
+        "landmark_distance_crop_px": {
+            "p50": round(float(p50), 2), "p95": round(float(p95), 2), "max": round(max(distances), 2)
+        }
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
