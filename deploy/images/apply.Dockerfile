@@ -40,7 +40,8 @@ RUN find /opt/facecloak -type d \( -name tests -o -name SelfTest \) -prune -exec
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/facecloak /opt/facecloak
-ENV PYTHONPATH=/opt/facecloak \
+ENV HOME=/tmp \
+    PYTHONPATH=/opt/facecloak \
     PYTHONDONTWRITEBYTECODE=1 \
     FACECLOAK_MODEL_REPOSITORY=/models \
     FACECLOAK_APPLY_HOST=0.0.0.0 \

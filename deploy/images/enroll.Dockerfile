@@ -47,6 +47,7 @@ RUN pip uninstall --yes onnxruntime \
 
 FROM ${BASE_IMAGE} AS run
 ENV PATH=/opt/facecloak/bin:$PATH \
+    HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     FACECLOAK_MODEL_REPOSITORY=/models \
     FACECLOAK_ENROLL_HOST=0.0.0.0 \

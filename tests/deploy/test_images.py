@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.tools.lock import disagreements
+from deploy.tools.lock import canonical, disagreements, pinned
 from tests.deploy.dockerfiles import IMAGES, ROOT, Build, Instruction, megabytes, parse
 
 DOCKERFILES = sorted(IMAGES.glob("*.Dockerfile"))
@@ -83,6 +83,17 @@ def test_images_run_as_nobody_and_name_their_base(path: Path) -> None:
     entry = [one.value for one in instructions if one.word == "ENTRYPOINT"]
     assert len(entry) == 1
     assert entry[0].startswith("[")
+
+
+@pytest.mark.parametrize("name", ["apply", "enroll", "gpu"])
+def test_the_bill_of_materials_names_all_that_is_locked(name: str, tmp_path: Path) -> None:
+    lock, bill = IMAGES / f"{name}.lock", tmp_path / "bill.json"
+    # As `make sbom` does.
+    command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "--pyproject", "pyproject.toml"]
+    subprocess.run([*command, "--output-file", str(bill), str(lock)], cwd=ROOT, check=True, timeout=120)
+    components = json.loads(bill.read_text())["components"]
+    assert {canonical(one["name"]): one["version"] for one in components} == pinned(lock.read_text())
+    assert all(one["externalReferences"][0]["hashes"] for one in components)
 
 
 @pytest.fixture(scope="module")
