@@ -211,13 +211,14 @@ def test_banks_share_a_table(document: dict[str, Any], tmp_path: Path) -> None:
     for masks in (8, 1):
         told = copy.deepcopy(document)
         told["rounds"][0]["service"]["settings"] = {"bank": {"masks": masks}}
+        told["rounds"][0]["enrollment"]["seconds_median_by_stage"] = {"perturb": 10.0 * masks}
         told["trials"]["extraction"] = {"pairs": {"20": {"gain_at_1": masks / 10}}}
         write_json(tmp_path / f"bank-k{masks}.json", told)
     block = results_block(tmp_path)
     rows = [line for line in block.splitlines() if line.startswith("| [")]
     assert [row.partition("]")[0] for row in rows] == ["| [1", "| [8"]
-    assert "| 0.10 |" in rows[0]
-    assert "| 0.80 |" in rows[1]
+    assert "| 0.10 | 1.0 x |" in rows[0]
+    assert "| 0.80 | 8.0 x |" in rows[1]
     assert block.count("| masks |") == 1
 
 
