@@ -106,7 +106,8 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
         mask_id=message.mask_id,
         created_at=message.created_at.ToJsonString(),
         seed=message.seed,
-        mask_count=message.mask_count,
+        # An older service says nothing: it knew single masks only.
+        mask_count=max(1, message.mask_count),
         versions=dict(message.versions),
         report={
             "ssim": measured.ssim,

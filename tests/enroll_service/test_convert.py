@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from enroll_service.convert import enrollment_from, enrollment_to, order_from, order_to
 from enroll_service.jobs import Enrollment, Order
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages.settings import Strength
+from facecloak.bank import MaskBank
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
-from facecloak.v1 import common_pb2
+from facecloak.mask import Mask
+from facecloak.v1 import common_pb2, enroll_pb2
 
 
 def test_an_order_comes_back_as_it_was() -> None:
@@ -79,3 +82,15 @@ def test_an_impossible_face_is_refused(box: dict[str, float]) -> None:
     with pytest.raises(InvalidInput) as refused:
         order_from(request)
     assert refused.value.metadata["field"] == "photos.face"
+
+
+def test_a_bank_is_told_with_its_size_and_its_own_figures() -> None:
+    nothing = np.zeros((112, 112, 3), np.int8)
+    together = {"masks": 2, "ssim": 0.5, "similarity_between_masks": {"one": 0.1}}
+    first = Mask.new(nothing, seed=1, report={"ssim": 0.75, "surrogates": ["one"], "bank": together})
+    bank = MaskBank.of([first, Mask.new(nothing, seed=1, report={"ssim": 0.25})])
+    told = enrollment_to(Enrollment.of(bank))
+    assert (told.mask_id, told.mask_count, told.report.ssim) == (first.mask_id, 2, 0.5)
+    assert enrollment_from(told).mask_count == 2
+    assert enrollment_to(Enrollment.of(first)).mask_count == 1
+    assert enrollment_from(enroll_pb2.Enrollment(mask_id="0" * 32)).mask_count == 1
