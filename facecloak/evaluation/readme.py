@@ -85,11 +85,21 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
         f"{headline['ssim_crop112']:.3f} on the 112 crop. PSR@1 is **{headline['gain']['value']:.2f}** "
         f"[{headline['gain']['low']:.2f}, {headline['gain']['high']:.2f}] above uncloaked photos.",
         "In brackets: 95 % bootstrap interval over people. One enrollment took "
-        f"{headline['enrollment_seconds_median']} s on one core ({document['machine']['processor']}).",
+        f"{headline['enrollment_seconds_median']} s on one core ({_busy_machine(document['machine'])}).",
     ]
     sentences += [sentence for sentence in trial_sentences(document) if sentence]
     table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return "\n".join(sentences) + "\n\n" + "\n".join(f"| {line} |" for line in table)
+
+
+def _busy_machine(machine: Mapping[str, Any]) -> str:
+    """The processor, and how many processes shared its cores where these were more than there are cores."""
+    load, cores = machine.get("load_average") or 0, machine["cores"]
+    return (
+        f"{machine['processor']}, {cores} cores shared by {load:.0f} processes"
+        if load > 2 * cores
+        else str(machine["processor"])
+    )
 
 
 def _banks(results: Sequence[tuple[str, dict[str, Any]]]) -> str:
