@@ -42,7 +42,14 @@ def order_from(request: enroll_pb2.EnrollUserRequest) -> Order:
     if strength is None and request.options.strength != enroll_pb2.STRENGTH_UNSPECIFIED:
         raise InvalidInput("the strength is none that this release knows", field="options.strength")
     photos = tuple(_photo_from(photo) for photo in request.photos)
-    return Order(user_id=request.user_id, photos=photos, seed=seed, request_id=request.request_id, strength=strength)
+    return Order(
+        user_id=request.user_id,
+        photos=photos,
+        seed=seed,
+        request_id=request.request_id,
+        strength=strength,
+        add=request.options.add,
+    )
 
 
 def _photo_from(message: enroll_pb2.EnrollmentPhoto) -> EnrollmentPhoto:
@@ -63,6 +70,7 @@ def order_to(order: Order) -> enroll_pb2.EnrollUserRequest:
         options=enroll_pb2.EnrollOptions(
             seed=order.seed,
             strength=_STRENGTHS[order.strength] if order.strength else enroll_pb2.STRENGTH_UNSPECIFIED,
+            add=order.add,
         ),
     )
 

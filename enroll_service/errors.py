@@ -12,6 +12,13 @@ class RequestIdReused(FaceCloakError):
     reason = "REQUEST_ID_REUSED"
 
 
+class EnrollmentOvertaken(FaceCloakError):
+    """The mask that was to be refined was replaced meanwhile; nothing was stored. The call can be repeated."""
+
+    code = ErrorCode.ABORTED
+    reason = "ENROLLMENT_OVERTAKEN"
+
+
 class EnrollmentSuperseded(FaceCloakError):
     """The user was deleted while the enrollment ran; its mask was not stored."""
 

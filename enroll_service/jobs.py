@@ -12,14 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
 
 import structlog
 from cachetools import TTLCache
 
-from enroll_service.errors import EnrollmentSuperseded, RequestIdReused
+from enroll_service.errors import EnrollmentOvertaken, EnrollmentSuperseded, RequestIdReused
 from enroll_service.metrics import EnrollMetrics
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages.settings import Strength
@@ -76,19 +76,25 @@ class Enrollment:
 @dataclass(frozen=True)
 class Order:
     """What to enroll: 1..16 photos of one user. ``seed`` or ``strength`` None: the operator's; ``request_id`` may be
-    empty."""
+    empty.
+
+    With ``add`` the user's stored mask is refined: the queue puts it in as ``earlier`` when the work begins.
+    """
 
     user_id: str
     photos: tuple[EnrollmentPhoto, ...] = field(repr=False)
     seed: int | None = None
     request_id: str = ""
     strength: Strength | None = None
+    add: bool = False
+    earlier: StoredMask | None = field(default=None, repr=False)
 
     def digest(self) -> bytes:
         """Keyed digest of the content, to tell a repeated call from another one; useless outside this process."""
         digest = blake2b(key=_CONTENT_KEY, digest_size=32)
         photos = [part for photo in self.photos for part in (photo.data, repr(photo.face).encode())]
-        for part in (self.user_id.encode(), repr(self.seed).encode(), repr(self.strength).encode(), *photos):
+        options = repr((self.seed, self.strength, self.add)).encode()
+        for part in (self.user_id.encode(), options, *photos):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()
@@ -96,6 +102,9 @@ class Order:
 
 Work = Callable[[Order, Callable[[ProgressEvent], None], Callable[[], bool]], StoredMask]
 """Learns a mask: (order, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
+
+Recall = Callable[[str], StoredMask]
+"""A user's stored mask; raises MaskNotFound."""
 
 Keep = Callable[[str, StoredMask], None]
 """Stores a user's finished mask, atomically."""
@@ -194,6 +203,7 @@ class EnrollmentJobs:
         *,
         work: Work,
         keep: Keep,
+        recall: Recall,
         workers: int,
         queue_limit: int,
         user_queue_limit: int,
@@ -204,6 +214,7 @@ class EnrollmentJobs:
         metrics: EnrollMetrics | None = None,
     ) -> None:
         self._work = work
+        self._recall = recall
         self._keep = keep
         self._queue_limit = queue_limit
         self._user_queue_limit = user_queue_limit
@@ -355,9 +366,13 @@ class EnrollmentJobs:
         mask: StoredMask | None = None
         error: BaseException | None = None
         try:
-            mask = self._work(job.order, progress, cancelled)
+            order = job.order
+            if order.add:
+                order = replace(order, earlier=self._recall(job.user_id))
+            mask = self._work(order, progress, cancelled)
             with self._storing:
                 if not cancelled():
+                    self._require_current(order)
                     self._keep(job.user_id, mask)
                 else:
                     mask = None
@@ -373,6 +388,11 @@ class EnrollmentJobs:
         if self._metrics is not None:
             self._metrics.ended(outcome, seconds=seconds, mask=mask)
         _log.info("enrollment", outcome=outcome, seconds=round(seconds, 2))
+
+    def _require_current(self, order: Order) -> None:
+        """Of two calls that refine one mask at once, the later would undo the other's photos."""
+        if order.earlier is not None and self._recall(order.user_id).mask_id != order.earlier.mask_id:
+            raise EnrollmentOvertaken("the user's mask was replaced while it was being refined")
 
     def _finish(self, job: Job, *, error: BaseException | None, mask: StoredMask | None = None) -> None:
         with self._changed:

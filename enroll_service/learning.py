@@ -30,7 +30,7 @@ class Learner:
     def learn(
         self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
     ) -> StoredMask:
-        """Learns the order's mask. Raises EnrollmentRefused, EnrollmentCancelled, PhotoRefused."""
+        """Learns the order's mask. Raises EnrollmentRefused, MaskNotRefinable, EnrollmentCancelled, PhotoRefused."""
         with _Stages(self._watch) as stages:
 
             def on_progress(event: Progress) -> None:
@@ -38,7 +38,12 @@ class Learner:
                 progress(ProgressEvent(Stage(event.stage), event.fraction, event.detail))
 
             return self._enroller.run(
-                order.photos, progress=on_progress, cancelled=cancelled, seed=order.seed, strength=order.strength
+                order.photos,
+                progress=on_progress,
+                cancelled=cancelled,
+                seed=order.seed,
+                strength=order.strength,
+                earlier=order.earlier,
             )
 
     def probe(self) -> None:

@@ -14,9 +14,9 @@ from pydantic.main import IncEx
 import facecloak
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages.banking import learn_bank, measure_bank
-from enroll_service.stages.errors import EnrollmentCancelled
+from enroll_service.stages.errors import EnrollmentCancelled, MaskNotRefinable
 from enroll_service.stages.intake import Portrait, admit, require_same_person
-from enroll_service.stages.personalize import measure, quantize, summary_of, warnings_for
+from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
 from enroll_service.stages.recognition import Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings, Strength
 from enroll_service.stages.synthesize import Synthesizer, as_shown
@@ -91,6 +91,7 @@ class Enroller:
         cancelled: Callable[[], bool],
         seed: int | None = None,
         strength: Strength | None = None,
+        earlier: StoredMask | None = None,
     ) -> StoredMask:
         """Learn one mask, or a bank of them, from 1 to 16 photos of one person.
 
@@ -99,8 +100,10 @@ class Enroller:
             cancelled: asked at least once an iteration.
             seed: in place of the settings' seed.
             strength: in place of the settings' strength, and of their similarity where they have one.
+            earlier: the person's mask from photos that are gone, to be refined with these.
 
         Raises:
+            MaskNotRefinable: ``earlier`` lies in another frame than what is learned from these photos.
             EnrollmentRefused: a photo does not qualify (its subclasses say why).
             EnrollmentCancelled: ``cancelled`` returned True.
             PhotoError: a photo cannot be decoded.
@@ -117,6 +120,10 @@ class Enroller:
 
         tell("synthesize", 0.0, "looking for the face")
         portraits = self._admit(photos)
+        geometry = self._geometry(portraits)
+        if earlier is not None and any(mask.geometry is not geometry for mask in earlier.masks):
+            raise MaskNotRefinable("The stored mask lies in another frame than these photos ask for: enroll anew.")
+        photos_before = _photo_count(earlier)
         tell("synthesize", _SYNTHESIS_BEGINS, "making variations")
 
         def making(done: float) -> None:
@@ -134,9 +141,15 @@ class Enroller:
             tell("perturb", _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS), detail)
 
         learned, mask_seconds = learn_bank(
-            variations, shown=shown, runtime=self._runtime, targets=targets, settings=settings, seed=seed,
+            variations,
+            shown=shown,
+            runtime=self._runtime,
+            targets=targets,
+            settings=settings,
+            seed=seed,
             checkpoint=checkpoint,
-        )  # fmt: skip
+            earlier=[unquantize(mask.pixels) for mask in earlier.masks] if earlier is not None else (),
+        )
         clock.stage_ends("perturb")
 
         def measuring(done: float = 0.0) -> None:
@@ -163,7 +176,8 @@ class Enroller:
             report |= {
                 "surrogates": list(settings.surrogates),
                 "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
-                "photo_count": len(portraits),
+                "photo_count": photos_before + len(portraits),
+                "photos_before": photos_before,
                 "strength": settings.perturb.strength.value if settings.perturb.ssim_target is None else "",
                 "geometry": geometry.value,
                 "settings": settings.model_dump(mode="json", exclude=_PATHS),
@@ -217,6 +231,12 @@ class Enroller:
             "synthesizer": self._synthesizer.identity,
             **recognizers,
         }
+
+
+def _photo_count(earlier: StoredMask | None) -> int:
+    """Photos that a mask was learned from; masks of other releases may not say."""
+    count = earlier.report.get("photo_count", 0) if earlier is not None else 0
+    return count if isinstance(count, int) else 0
 
 
 class _StageClock:

@@ -82,6 +82,7 @@ def build_jobs(
     return EnrollmentJobs(
         work=work,
         keep=store.put,
+        recall=store.get,
         workers=settings.workers,
         queue_limit=settings.queue_limit,
         user_queue_limit=settings.user_queue_limit,

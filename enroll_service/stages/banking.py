@@ -41,6 +41,7 @@ def learn_bank(
     settings: StageSettings,
     seed: int,
     checkpoint: Callable[[float, str], None],
+    earlier: Sequence[Tensor] = (),
 ) -> tuple[list[Tensor], list[float]]:
     """The masks of one person, each (1, 3, 112, 112) in levels, and the wall seconds that each took.
 
@@ -50,6 +51,7 @@ def learn_bank(
         shown: the enrolled photos as they are: visibility is measured on these.
         targets: by surrogate, what every mask leaves.
         checkpoint: called before each step with the share of all masks done, 0..1, and what goes on; raises to stop.
+        earlier: the person's masks so far, from photos that are gone; the first of them are refined.
     """
     elsewhere = Elsewhere(targets, repulsion=settings.bank.repulsion)
     plans = [settings.perturb] + [_shortened(settings)] * (settings.bank.masks - 1)
@@ -68,7 +70,18 @@ def learn_bank(
         began = time.perf_counter()
         with SurrogateEnsemble(runtime, elsewhere.begin(), follow=elsewhere.follow) as ensemble:
             mask_seed = (seed + index * _SEED_STEP) % _SEED_LIMIT
-            learned.append(perturb(variations, ensemble, shown=shown, settings=plan, seed=mask_seed, checkpoint=tell))
+            learned.append(
+                perturb(
+                    variations,
+                    ensemble,
+                    shown=shown,
+                    settings=plan,
+                    seed=mask_seed,
+                    checkpoint=tell,
+                    earlier=earlier[index] if index < len(earlier) else None,
+                    pull=settings.refining_pull,
+                )
+            )
         if index + 1 < len(plans):
             _note_where_it_leads(learned[-1], sample, elsewhere=elsewhere, runtime=runtime, names=list(targets))
         seconds.append(round(time.perf_counter() - began, 2))

@@ -53,6 +53,13 @@ class SynthesisFailed(FaceCloakError):
     reason = "SYNTHESIS_FAILED"
 
 
+class MaskNotRefinable(FaceCloakError):
+    """The stored mask cannot be carried on with these photos: it lies in another frame. Enrolling anew works."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "MASK_NOT_REFINABLE"
+
+
 class EnrollmentCancelled(FaceCloakError):
     """The caller went away or took the request back; nothing was stored."""
 

@@ -32,6 +32,11 @@ def quantize(perturbation: Tensor) -> np.ndarray:
     return perturbation[0].permute(1, 2, 0).round().clamp(-127, 127).to(torch.int8).numpy()
 
 
+def unquantize(pixels: np.ndarray) -> Tensor:
+    """The perturbation (1, 3, 112, 112), in levels, that a mask's pixels (112, 112, 3) int8 hold."""
+    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
+
+
 def measure(
     pixels: np.ndarray,
     *,

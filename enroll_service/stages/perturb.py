@@ -36,6 +36,8 @@ def perturb(
     settings: PerturbSettings,
     seed: int,
     checkpoint: Callable[[float], None],
+    earlier: Tensor | None = None,
+    pull: float = 0.0,
 ) -> Tensor:
     """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations``.
 
@@ -45,10 +47,12 @@ def perturb(
         shown: the enrolled photos as they are. Visibility is measured on these: variations are relit and blurred, and
             the same mask shows more on them than on photos.
         checkpoint: called before each step with the share done, 0..1; raises to stop.
+        earlier: a perturbation of the same person and frame, learned on photos that are gone: where to begin.
+        pull: share of the way back to ``earlier`` that each step ends with, so that it is not forgotten, 0..1.
     """
     generator = torch.Generator().manual_seed(seed)
     budget = tolerance(variations, texture_px=settings.texture_px)
-    perturbation = torch.zeros(1, *variations.crops.shape[1:])
+    perturbation = torch.zeros(1, *variations.crops.shape[1:]) if earlier is None else earlier.clone()
     velocity = torch.zeros_like(perturbation)
     for iteration in range(settings.iterations):
         done = iteration / settings.iterations
@@ -59,6 +63,8 @@ def perturb(
         direction = damp_chroma(velocity * budget, keep=settings.chroma)
         step = settings.step_levels * (1 - 0.8 * done)
         perturbation = perturbation - step * direction / direction.abs().mean().clamp_min(1e-12)
+        if earlier is not None:
+            perturbation = perturbation + pull * (earlier - perturbation)
         perturbation = project(perturbation, shown, settings=settings)
     return bring_to_target(perturbation, shown, settings=settings)
 

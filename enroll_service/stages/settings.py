@@ -233,6 +233,10 @@ class StageSettings(_Frozen):
     """The frame that the mask lies in. similarity-112: the aligned crop's. uv-112: the face's own, which follows pose
     and expression where a photo's face mesh is found."""
 
+    refining_pull: Share = 0.05
+    """When a mask is refined with new photos, the share of the way back to the stored one that each step ends with:
+    0 forgets the old photos as learning goes on, 1 learns nothing new."""
+
     intake: IntakeSettings = IntakeSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     arc2face: Arc2FaceSettings = Arc2FaceSettings()

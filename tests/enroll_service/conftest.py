@@ -29,12 +29,14 @@ class Gate:
     def __init__(self) -> None:
         self.permits = threading.Semaphore(0)
         self.started: list[str] = []
+        self.earlier: list[str | None] = []
         self.iterations = 0
         self.ended: list[str] = []
         self.changed = threading.Condition()
         self.probe_error: Exception | None = None
 
     def learn(self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]) -> Mask:
+        self.earlier.append(order.earlier.mask_id if order.earlier is not None else None)
         self._note(self.started, order.user_id)
         for step in range(4):
             while not self.permits.acquire(timeout=0.01):
@@ -81,10 +83,17 @@ class Service:
         self.stub = enroll_pb2_grpc.EnrollServiceStub(self.channel)
 
     def enroll(
-        self, user_id: str = "alice", *, photos: Sequence[bytes] = (b"x",), request_id: str = "", timeout: float = 60
+        self,
+        user_id: str = "alice",
+        *,
+        photos: Sequence[bytes] = (b"x",),
+        request_id: str = "",
+        timeout: float = 60,
+        add: bool = False,
     ) -> Any:
         messages = [enroll_pb2.EnrollmentPhoto(data=data) for data in photos]
-        request = enroll_pb2.EnrollUserRequest(user_id=user_id, photos=messages, request_id=request_id)
+        options = enroll_pb2.EnrollOptions(add=add)
+        request = enroll_pb2.EnrollUserRequest(user_id=user_id, photos=messages, request_id=request_id, options=options)
         return self.stub.EnrollUser(request, timeout=timeout)
 
     def close(self) -> None:

@@ -50,7 +50,11 @@ def test_enroll_and_delete_in_process(run: Any, photo: Path, tmp_path: Path) -> 
     assert printed["seed"] == 3
     assert printed["report"]["surrogates"] == ["mobileface"]
     assert open_configured_store(StoreSettings(data=data)).get("alice").mask_id == printed["mask_id"]
+    added = run("enroll", "--user", "alice", photo, "--add", "--data", data, "--json")
+    assert json.loads(added.stdout)["report"]["photo_count"] == 2
     assert json.loads(run("delete", "--user", "alice", "--data", data, "--json").stdout) == {"deleted": True}
+    nothing = run("enroll", "--user", "alice", photo, "--add", "--data", data)
+    assert (nothing.exit_code, "MASK_NOT_FOUND" in nothing.stderr) == (1, True)
     assert run("delete", "--user", "alice", "--data", data).stdout == "there was no mask\n"
 
 
@@ -72,6 +76,8 @@ def test_enroll_and_delete_through_a_server(run: Any, photo: Path, service: Any)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["report"]["photo_count"] == 2
     assert service.store.get("alice").mask_id == json.loads(done.stdout)["mask_id"]
+    assert run("enroll", "--user", "alice", photo, "--add", "--target", target).exit_code == 0
+    assert service.gate.earlier == [None, json.loads(done.stdout)["mask_id"]]
     assert run("delete", "--user", "alice", "--target", target).stdout == "deleted\n"
 
 

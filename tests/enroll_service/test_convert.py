@@ -21,10 +21,11 @@ from facecloak.v1 import common_pb2, enroll_pb2
 
 def test_an_order_comes_back_as_it_was() -> None:
     photos = (EnrollmentPhoto(b"one", face=Box(1.0, 2.0, 30.0, 40.0)), EnrollmentPhoto(b"two"))
-    order = Order(user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.SUBTLE)
+    order = Order(user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.SUBTLE, add=True)
     back = order_from(order_to(order))
     assert (back.user_id, back.seed, back.request_id, back.strength) == ("ann", 7, "r-1", Strength.SUBTLE)
     assert [(photo.data, photo.face) for photo in back.photos] == [(b"one", Box(1.0, 2.0, 30.0, 40.0)), (b"two", None)]
+    assert back.add
     assert back.digest() == order.digest()
 
 

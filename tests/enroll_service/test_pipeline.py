@@ -17,6 +17,7 @@ from enroll_service.stages import (
     FaceBlurred,
     FaceCutOff,
     FaceTooSmall,
+    MaskNotRefinable,
     NoFace,
     NotSamePerson,
     PerturbSettings,
@@ -224,6 +225,37 @@ def test_several_photos_must_show_one_person(
     with pytest.raises(NotSamePerson) as undecided:
         _run(enroller, astronaut_photo, stranger)
     assert "photo" not in undecided.value.metadata
+
+
+def test_refining_carries_the_earlier_mask_on(
+    enroller: Enroller, astronaut_srgb_u8: np.ndarray, astronaut_photo: bytes
+) -> None:
+    first = _run(enroller, astronaut_photo)
+    darker = [EnrollmentPhoto(_jpeg((astronaut_srgb_u8[:, ::-1] * 0.8).astype(np.uint8)))]
+    fresh = enroller.run(darker, progress=lambda _: None, cancelled=lambda: False)
+    refined = enroller.run(darker, progress=lambda _: None, cancelled=lambda: False, earlier=first)
+
+    def alike(one: Mask, other: Mask) -> float:
+        return float(np.corrcoef(one.pixels.ravel(), other.pixels.ravel())[0, 1])
+
+    assert alike(refined, first) > alike(fresh, first) + 0.1
+    assert alike(refined, first) < 0.99
+    assert (refined.report["photo_count"], refined.report["photos_before"]) == (2, 1)
+    # Nothing of the earlier photo but the mask: as much is kept as of one that was never refined.
+    assert set(refined.report) == set(first.report)
+    assert len(refined.to_bytes()) < len(first.to_bytes()) + 200
+
+
+def test_a_mask_of_another_frame_cannot_be_refined(enroller: Enroller, astronaut_photo: bytes) -> None:
+    pixels = np.zeros((112, 112, 3), np.int8)
+    other = next(geometry for geometry in MaskGeometry if geometry is not QUICK.geometry)
+    with pytest.raises(MaskNotRefinable):
+        enroller.run(
+            [EnrollmentPhoto(astronaut_photo)],
+            progress=lambda _: None,
+            cancelled=lambda: False,
+            earlier=Mask.new(pixels, seed=0, geometry=other),
+        )
 
 
 def test_unknown_surrogates_are_named_at_once(runtime: OnnxRuntime, finder: FaceFinder) -> None:

@@ -258,9 +258,38 @@ def test_other_content_under_the_same_request_id_is_refused(service: Any, *, fin
         list(first)
     else:
         service.gate.wait(lambda: service.gate.started == ["alice"])
-    for change in ({"photos": [b"other"]}, {"user_id": "bob"}):
+    for change in ({"photos": [b"other"]}, {"user_id": "bob"}, {"add": True}):
         error = refused(lambda change=change: list(service.enroll(request_id="r-1", **change)))
         assert (error.code, error.reason) == (ErrorCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED")
+
+
+def test_refining_begins_with_the_stored_mask(service: Any) -> None:
+    service.gate.open()
+    error = refused(lambda: list(service.enroll(add=True)))
+    assert (error.code, error.reason) == (ErrorCode.NOT_FOUND, "MASK_NOT_FOUND")
+    first = list(service.enroll())[-1].result
+    second = list(service.enroll(add=True))[-1].result
+    list(service.enroll("bob"))
+    list(service.enroll(add=True))
+    assert service.gate.earlier == [None, first.mask_id, None, second.mask_id]
+
+
+def test_a_mask_that_was_replaced_meanwhile_is_not_overwritten(make_service: Callable[..., Any]) -> None:
+    service = make_service(workers=2)
+    service.gate.permits.release(4)
+    list(service.enroll())
+    calls = [service.enroll(add=True, photos=[data]) for data in (b"one", b"two")]
+    service.gate.wait(lambda: len(service.gate.started) == 3)
+    service.gate.open()
+    kept, errors = [], []
+    for call in calls:
+        try:
+            with remote_errors():
+                kept.append(list(call)[-1].result.mask_id)
+        except RemoteError as error:
+            errors.append((error.code, error.reason))
+    assert errors == [(ErrorCode.ABORTED, "ENROLLMENT_OVERTAKEN")]
+    assert kept == [service.store.get("alice").mask_id]
 
 
 def test_results_are_remembered_for_a_while_only(make_service: Callable[..., Any]) -> None:
