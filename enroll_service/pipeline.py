@@ -132,7 +132,6 @@ class Enroller:
         variations = self._synthesizer.synthesize(
             portraits, count=settings.synthesis.variations, seed=seed, checkpoint=making
         )
-        geometry = self._geometry(portraits)
         shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
         targets = self._targets(portraits, as_crops(variations.crops))
         clock.stage_ends("synthesize")
