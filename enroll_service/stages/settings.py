@@ -148,7 +148,7 @@ class Strength(StrEnum):
     STRONG = "strong"
 
 
-SSIM_TARGETS = {Strength.SUBTLE: 0.89, Strength.BALANCED: 0.835, Strength.STRONG: 0.78}
+SSIM_TARGETS = {Strength.SUBTLE: 0.90, Strength.BALANCED: 0.855, Strength.STRONG: 0.80}
 """Structural similarity (Wang et al. 2004) of the enrolled photo's aligned 112-pixel crop with and without the mask, by
 strength. Other photos of the person, delivered at their own size, have about 0.015 more (docs/method.md)."""
 
@@ -168,13 +168,13 @@ class PerturbSettings(_Frozen):
     batch: int = Field(default=8, ge=1, le=64)
     """Variations a step; one call a recognizer and step."""
 
-    max_level: float = Field(default=48.0, gt=0, le=127)
-    """Largest change of a pixel, in levels of 0..255. Only brows, lashes, lips and hair take so much; at the same
-    similarity, 24 protected less (measured)."""
+    max_level: float = Field(default=32.0, gt=0, le=127)
+    """Largest change of a pixel, in levels of 0..255. Only brows, lashes, lips and hair take so much. At the same
+    similarity 24 protects less and 48 more (measured), but 48 shows as dark strokes on a large portrait."""
 
-    chroma: Share = 0.15
+    chroma: Share = 0.05
     """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does
-    not."""
+    not: with 0.15, red and green edges show about the eyes of a large portrait."""
 
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
