@@ -67,16 +67,6 @@ class OpenedPhoto:
             self._give_up(error)
             return None
 
-    def thumbnail(self) -> Look | None:
-        """The whole photo at 1/8, grey; None where only the whole is to be had."""
-        if self._splice is None:
-            return None
-        try:
-            return self._splice.thumbnail()
-        except CannotSplice as error:
-            self._give_up(error)
-            return None
-
     def added(self, placements: Sequence[Placement]) -> tuple[bytes | Pieces, Way]:
         """The photo with the placed masks added."""
         if self._splice is not None:

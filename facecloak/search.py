@@ -25,8 +25,6 @@ _SIDE_PX = 128.0
 _REACH = 1.0
 # What a look must show around a face to be used again.
 _LEAST_REACH = 0.8
-# A thumbnail is searched where its long side has this many px: see docs/splice.md for what it then misses.
-_THUMBNAIL_PX = 480
 
 
 class Finder(Protocol):
@@ -56,7 +54,8 @@ class Search:
         if subject.box is not None:
             return self._face_in(subject.box), Outcome.NO_FACE
         if self._found is None:
-            self._found = self._find()
+            # In the whole photo: a thumbnail misses faces, and then the wrong one may seem alone (docs/splice.md).
+            self._found = self._finder.find(self._photo.srgb_u8)
         if not self._found:
             return None, Outcome.NO_FACE
         largest, *others = sorted(self._found, key=lambda face: face.box.area, reverse=True)
@@ -86,15 +85,15 @@ class Search:
 
     def _face_in(self, box: Box) -> Face | None:
         # What a part does not show, the whole may: nobody goes uncloaked for having been looked at cheaply.
-        return self._face_near(box) or self._finder.landmarks_for(self._photo.srgb_u8, box)
+        return self.face_near(box) or self._finder.landmarks_for(self._photo.srgb_u8, box)
 
-    def _face_near(self, box: Box) -> Face | None:
+    def face_near(self, box: Box) -> Face | None:
         """The face in a box, as the box's surroundings alone show it."""
         look = self._look_around(box)
         if look is None:
             return None
         face = self._finder.landmarks_for(look.srgb_u8, _seen(box, look))
-        return None if face is None else _placed(face, look)
+        return None if face is None else placed(face, look)
 
     def _look_around(self, box: Box) -> Look | None:
         """A box's surroundings; the latest one again where it shows them."""
@@ -111,22 +110,6 @@ class Search:
             return None
         self._look = self._photo.look(part, smallest_scale=_SIDE_PX / side)
         return self._look
-
-    def _find(self) -> list[Face]:
-        if max(self._photo.width, self._photo.height) >= 8 * _THUMBNAIL_PX:
-            found = self._find_in_thumbnail()
-            if found:
-                return found
-        return self._finder.find(self._photo.srgb_u8)
-
-    def _find_in_thumbnail(self) -> list[Face]:
-        """The faces that the thumbnail shows, placed by a closer look each; none where one of them is not confirmed."""
-        look = self._photo.thumbnail()
-        if look is None:
-            return []
-        rough = [_placed(face, look) for face in self._finder.find(look.srgb_u8)]
-        faces = [self._face_near(face.box) for face in rough]
-        return [face for face in faces if face is not None] if all(faces) else []
 
 
 def _shows(look: Look, x: float, y: float, *, reach: float) -> bool:
@@ -146,7 +129,7 @@ def _seen(box: Box, look: Look) -> Box:
     return Box((box.x - look.left) * scale, (box.y - look.top) * scale, box.width * scale, box.height * scale)
 
 
-def _placed(face: Face, look: Look) -> Face:
+def placed(face: Face, look: Look) -> Face:
     """A face in px of a look as a face of the photo. Pixel centers are whole numbers, in both."""
     scale = look.scale
     landmarks = (face.landmarks + 0.5) / scale - 0.5 + (look.left, look.top)

@@ -110,7 +110,10 @@ class JpegSplice:
         return Look(to_upright(pixels, self.orientation), upright[0], upright[1], points / _BLOCK)
 
     def thumbnail(self) -> Look:
-        """The whole photo at 1/8, in grey (three equal channels), for the price of the entropy decoding alone."""
+        """The whole photo at 1/8, in grey (three equal channels), for the price of the entropy decoding alone.
+
+        For `python -m benchmarks.finding`, which says why faces are not searched in it.
+        """
         step = float(self._structure.tables[self._structure.components[0].table][0])
         luma = cv2.convertScaleAbs(self._scan.dc_luma().astype(np.float32) * (step / _BLOCK) + 128.0)
         shape = (self._scan.mcus_across * self._scan.mcu_width // _BLOCK,
