@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-NAMES = ("apply", "enrollment", "placement", "splice", "serving")
+NAMES = ("apply", "enrollment", "gradients", "placement", "splice", "serving", "triton")
 
 
 @click.command()
@@ -20,13 +20,17 @@ NAMES = ("apply", "enrollment", "placement", "splice", "serving")
 @click.option("--enrollments", default=2, show_default=True, type=click.IntRange(1))
 def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enrollments: int) -> None:
     """Measure NAMES (all if none is given)."""
-    from benchmarks import apply, enrollment, placement, serving, splice
+    from benchmarks import apply, enrollment, gradients, placement, serving, splice, triton
     from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     for name in names or NAMES:
         click.echo(f"measuring {name}", err=True)
         if name == "apply":
             result: dict[str, Any] = apply.measure(repository, runs=runs)
+        elif name == "gradients":
+            result = gradients.measure(repository, runs=max(3, runs // 2))
+        elif name == "triton":
+            result = triton.measure(repository, runs=runs)
         elif name == "placement":
             result = placement.measure(repository, runs=4 * runs)
         elif name == "splice":
@@ -45,6 +49,20 @@ def _lines(name: str, result: dict[str, Any]) -> list[str]:
     if name == "enrollment":
         shares = ", ".join(f"{stage} {share:.0%}" for stage, share in result["share_by_stage"].items())
         return [f"enrollment: {result['seconds_median']} s ({shares})"]
+    if name == "gradients":
+        return [
+            f"{row['recognizer']:<12} N={row['batch']:<3} {row['ratio']:.2f} of torch" for row in result["gradients"]
+        ]
+    if name == "triton":
+        calls = [
+            f"{row['recognizer']:<12} {row['ratio_shared_memory']:.2f} of in process by shared memory, "
+            f"{row['ratio_grpc']:.2f} by gRPC"
+            for row in result["calls"]
+        ]
+        return calls + [
+            f"{run['at_once']} enrollments at once: {run['over_one_after_the_other']:.2f} of one after the other"
+            for run in result["enrollments"]["runs"]
+        ]
     if name == "placement":
         return [
             f"{size['square_side_px']} px  {what:<24} {timing['median_ms']:8.2f} ms"

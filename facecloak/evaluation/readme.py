@@ -189,6 +189,10 @@ def _bench(name: str, document: Mapping[str, Any]) -> str:
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds_by_stage"].items())
         seconds = f"{document['seconds_median']:.0f} s ({stages})"
         return f"{title} enrolling one photo with the default settings takes {seconds}."
+    if "gradients" in document:
+        return f"{title}\n\n{_gradients(document)}"
+    if "enrollments" in document:
+        return f"{title}\n\n{_triton(document)}"
     if "calls" in document:
         return f"{title}\n\n{_serving(document)}"
     if "photos" in document and "worst_ratio" in document:
@@ -244,6 +248,31 @@ def _serving(document: Mapping[str, Any]) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _gradients(document: Mapping[str, Any]) -> str:
+    rows = document["gradients"]
+    batches = sorted({row["batch"] for row in rows})
+    ratios = {(row["recognizer"], row["batch"]): row["ratio"] for row in rows}
+    names = list(dict.fromkeys(row["recognizer"] for row in rows))
+    lines = [
+        " | ".join([f"compiled gradient over torch eager, {document['clock']}", *(f"N = {n}" for n in batches)]),
+        " | ".join(["---"] * (len(batches) + 1)),
+        *(" | ".join([name, *(f"{ratios[name, n]:.2f}" for n in batches)]) for name in names),
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _triton(document: Mapping[str, Any]) -> str:
+    lines = ["a gradient call of 8 crops, over in process | by shared memory | by gRPC", "--- | --- | ---"]
+    lines += [
+        f"{row['recognizer']} | {row['ratio_shared_memory']:.2f} | {row['ratio_grpc']:.2f}" for row in document["calls"]
+    ]
+    runs = ", ".join(
+        f"{run['at_once']}: {run['over_one_after_the_other']:.2f}" for run in document["enrollments"]["runs"]
+    )
+    table = "\n".join(f"| {line} |" for line in lines)
+    return f"{table}\n\nEnrollments at once on one Triton, total time over that of one after the other: {runs}."
 
 
 def _clock(document: Mapping[str, Any]) -> str:

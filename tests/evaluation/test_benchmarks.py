@@ -105,3 +105,17 @@ def test_a_masks_lookup_is_measured(tmp_path: Path) -> None:
 
     timings = _cache(tmp_path / "cache", lookups=20)
     assert timings["hit"]["p50_us"] < timings["miss_local"]["p50_us"] < timings["miss_s3"]["p50_us"]
+
+
+def test_gradients_are_measured_against_torch(
+    model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.gradients.BATCHES", (1,))
+    result = CliRunner().invoke(
+        main, ["gradients", "--repository", str(model_repository), "--out", str(tmp_path), "--runs", "2"]
+    )
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "gradients.json").read_text())["gradients"]
+    assert {row["recognizer"] for row in rows} >= {"dlib_resnet", "faceres", "fr_feature", "mobileface"}
+    # Both calculated the same thing; in float32 the kinks of ReLU fall to different sides.
+    assert all(row["relative_difference"] < 2e-2 for row in rows)
