@@ -16,7 +16,7 @@ from facecloak.recognizers.triton.errors import TritonUnavailable
 from facecloak.recognizers.triton.install import TritonInstallation
 from facecloak.recognizers.triton.serving import ServingOptions, server_command, server_environment
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 STOP_SECONDS = 40.0
 _ATTEMPTS = 3
 
