@@ -24,8 +24,8 @@ from enroll_service.photo import EnrollmentPhoto
 from enroll_service.pipeline import Enroller
 from enroll_service.stages import PerturbSettings, StageSettings, SynthesisSettings, SynthesizerName
 from enroll_service.stages.intake import Portrait
-from enroll_service.stages.synthesize import portrait_variation
-from enroll_service.stages.variations import Variations, joined_variations
+from enroll_service.stages.synthesize import as_shown
+from enroll_service.stages.variations import Variations
 from facecloak.adding import add_in_place
 from facecloak.cloak import Cloaker, Subject
 from facecloak.evaluation.ledger import provenance, write_json
@@ -61,8 +61,7 @@ class Unvaried:
         self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
     ) -> Variations:
         """See :class:`enroll_service.stages.synthesize.Synthesizer`."""
-        own = [portrait_variation(portrait, in_face_frame=False) for portrait in portraits]
-        return joined_variations([own[index % len(own)] for index in range(count)])
+        return as_shown(portraits, in_face_frame=False).chosen(torch.arange(count) % len(portraits))
 
 
 @dataclass(frozen=True)
