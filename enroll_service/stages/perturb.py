@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from enroll_service.stages.photometry import vary_tones
 from enroll_service.stages.recognition import SurrogateEnsemble
 from enroll_service.stages.settings import PerturbSettings
 from enroll_service.stages.variations import Variations
@@ -117,9 +118,10 @@ def _gradient(
     settings: PerturbSettings,
     generator: torch.Generator,
 ) -> Tensor:
-    """d loss / d perturbation of the ensemble through clipping and misalignment, (1, 3, 112, 112)."""
+    """d loss / d perturbation of the ensemble through clipping, misalignment and tones, (1, 3, 112, 112)."""
     leaf = perturbation.clone().requires_grad_(True)
     seen = misalign(batch.masked(leaf), amount=settings.misalignment, generator=generator)
+    seen = vary_tones(seen, amount=settings.tones, generator=generator)
     _, gradient = ensemble.gradient(seen)
     (pulled,) = torch.autograd.grad(seen, leaf, grad_outputs=gradient)
     return pulled

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enroll_service.stages.perturb import damp_chroma, perturb, project
+from enroll_service.stages.photometry import vary_tones
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
 from enroll_service.stages.settings import PerturbSettings
 from enroll_service.stages.variations import Variations
@@ -89,3 +90,20 @@ def test_learning_lowers_similarity_within_the_budget_and_repeats(
         before = float((runtime.embed(name, as_crops(crops)) @ identity[0]).mean())
         after = float((runtime.embed(name, as_crops(masked)) @ identity[0]).mean())
         assert after < before - 0.02
+
+
+def test_tones_vary_the_mask_with_the_face_and_pass_gradients() -> None:
+    crops = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 255
+    assert torch.equal(vary_tones(crops, amount=0, generator=torch.Generator()), crops)
+    leaf = crops.clone().requires_grad_(True)
+    varied = vary_tones(leaf, amount=1, generator=torch.Generator().manual_seed(4))
+    again = vary_tones(crops, amount=1, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(varied.detach(), again)
+    assert 0 <= float(again.min()) <= float(again.max()) <= 255
+    # Each picture in its own way, and darker stays darker: tones only.
+    assert float((again.mean(dim=(1, 2, 3)) - crops.mean(dim=(1, 2, 3))).std()) > 1
+    order = crops[0, 0].flatten().argsort()
+    assert bool((again[0, 0].flatten()[order].diff() >= -1e-3).all())
+    (gradient,) = torch.autograd.grad(varied.sum(), leaf)
+    assert torch.isfinite(gradient).all()
+    assert float(gradient.mean()) > 0.3
