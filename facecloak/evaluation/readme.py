@@ -272,7 +272,11 @@ def _triton(document: Mapping[str, Any]) -> str:
         f"{run['at_once']}: {run['over_one_after_the_other']:.2f}" for run in document["enrollments"]["runs"]
     )
     table = "\n".join(f"| {line} |" for line in lines)
-    return f"{table}\n\nEnrollments at once on one Triton, total time over that of one after the other: {runs}."
+    sentences = (
+        f"Enrollments at once on one Triton, total time over that of one after the other: {runs}. The machine was "
+        f"shared (load average {document['load_average_before']}), so that single ratios are off by a tenth or two."
+    )
+    return f"{table}\n\n{sentences}"
 
 
 def _clock(document: Mapping[str, Any]) -> str:
