@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from facecloak.bank import StoredMask
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
 
-# Presets aim between 0.85 and 0.95; what lies outside is worth seeing too.
+# The strengths aim at 0.80 to 0.90; what lies outside is worth seeing too.
 _SSIM_BUCKETS = (0.6, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0)
 
 
