@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from facecloak.recognizers.triton.build import BuiltRepository
@@ -28,6 +29,7 @@ class TritonProcess:
     process: subprocess.Popen[bytes]
     options: ServingOptions
     log: Path
+    _ended: bool = field(default=False, init=False, repr=False)
 
     @property
     def url(self) -> str:
@@ -38,14 +40,17 @@ class TritonProcess:
         """SIGTERM; requests in flight finish. SIGKILL where that takes too long."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.kill()
 
     def kill(self) -> None:
-        """SIGKILL; nothing finishes."""
-        self.process.kill()
+        """SIGKILL, to the backends' processes too: they outlive a server that was killed. Nothing finishes."""
+        if self._ended:
+            return
+        self._ended = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # it leads a session of its own, see start_server
         self.process.wait(STOP_SECONDS)
 
 
