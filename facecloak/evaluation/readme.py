@@ -1,7 +1,9 @@
-"""The README's block of measured figures, written from the committed results: `python -m facecloak.evaluation.readme`.
+"""The measured figures of README and docs/measurements.md, written from the committed results:
+`python -m facecloak.evaluation.readme`.
 
-The block lies between two HTML comments; everything between them is replaced. Nothing in it is typed by hand, so a
-figure in the README always has a result file with its conditions beside it.
+The README shows what leaves each recognizer out in turn; the page shows everything. The figures lie between two HTML
+comments; what is between them is replaced. Nothing in it is typed by hand, so a figure always has a result file with
+its conditions beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 
 import click
 
+from facecloak.evaluation.bench_tables import bench_table
 from facecloak.evaluation.errors import EvaluationInputInvalid
 from facecloak.evaluation.ledger import read_ledger
 from facecloak.evaluation.protocol import Pairing
@@ -27,31 +30,47 @@ BANK_PREFIX = "bank-"
 STAGE_ONE_SCHEMA = "facecloak-stage-one/"
 
 
-def results_block(directory: Path) -> str:
-    """The markdown between the two comments, for all results of a folder."""
+def headline_block(directory: Path, *, folder: str) -> str:
+    """The README's figures: the measurements of a folder that leave each recognizer out in turn.
+
+    Args:
+        folder: the directory as links name it.
+    """
+    rounds = [(name, document) for name, document in read_ledger(directory) if len(document["rounds"]) > 1]
+    return _block([_evaluation(name, document, folder=folder) for name, document in rounds])
+
+
+def results_block(directory: Path, *, folder: str) -> str:
+    """The page's figures: all results of a folder; ``folder`` as in :func:`headline_block`."""
     results = read_ledger(directory)
-    parts = [_evaluation(name, document) for name, document in results if not name.startswith(BANK_PREFIX)]
+    parts = [
+        _evaluation(name, document, folder=folder) for name, document in results if not name.startswith(BANK_PREFIX)
+    ]
     if banks := [(name, document) for name, document in results if name.startswith(BANK_PREFIX)]:
-        parts.append(_banks(banks))
-    parts += [_stage_one(name, document) for name, document in _documents(directory, STAGE_ONE_SCHEMA)]
-    parts += [_bench(name, document) for name, document in _documents(directory, BENCH_PREFIX)]
+        parts.append(_banks(banks, folder=folder))
+    parts += [_stage_one(name, document, folder=folder) for name, document in _documents(directory, STAGE_ONE_SCHEMA)]
+    parts += [bench_table(name, document, folder=folder) for name, document in _documents(directory, BENCH_PREFIX)]
+    return _block(parts)
+
+
+def _block(parts: Sequence[str]) -> str:
     return "\n\n".join([GENERATED, *(parts or ["No result has been committed yet."])])
 
 
 def with_results(text: str, block: str) -> str:
-    """A README's text with its block replaced.
+    """A page's text with its block replaced.
 
     Raises:
         EvaluationInputInvalid: the two comments are not there, once each and in order.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise EvaluationInputInvalid(f"the README needs one {BEGIN} and, after it, one {END}")
+        raise EvaluationInputInvalid(f"the page needs one {BEGIN} and, after it, one {END}")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def _evaluation(name: str, document: Mapping[str, Any]) -> str:
+def _evaluation(name: str, document: Mapping[str, Any], *, folder: str) -> str:
     headline, data, protocol = document["headline"], document["data"], document["protocol"]
     ranks: Sequence[int] = protocol["ranks"]
     head = ["judged by", "masks learned against", "uncloaked photos missed"]
@@ -75,7 +94,7 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> str:
         dict.fromkeys(part.partition(":")[0] for part in document["evaluation_finder"]["identity"].split("+"))
     )
     sentences = [
-        f"[{name}](docs/results/{name}), {document['date'][:10]}: {len(data['people'])} people"
+        f"[{name}]({folder}/{name}), {document['date'][:10]}: {len(data['people'])} people"
         + (f" ({refused} refused at enrollment)" if refused else "")
         + f", one enrolled photo and {probes} probes each, gallery of {data['gallery_photos']} photos; each probe "
         f"{next(iter(protocol['platforms'].values()))}{' (or as the row says)' if many else ''}, its face found "
@@ -102,7 +121,7 @@ def _busy_machine(machine: Mapping[str, Any]) -> str:
     )
 
 
-def _banks(results: Sequence[tuple[str, dict[str, Any]]]) -> str:
+def _banks(results: Sequence[tuple[str, dict[str, Any]]], *, folder: str) -> str:
     """One row a result: what more masks a user change."""
     head = ["masks", "judged by", "people", "SSIM", "clean gallery", "both sides cloaked", "left after extraction",
             "learning"]  # fmt: skip
@@ -113,7 +132,7 @@ def _banks(results: Sequence[tuple[str, dict[str, Any]]]) -> str:
         rank = headline["rank"]
         left = " / ".join(f"{counts[_ATTACKED]['gain_at_' + str(rank)]:.2f}" for counts in attacks.values())
         rows.append([
-            f"[{_masks_a_user(document)}](docs/results/{name})", _judges(document), str(headline["gain"]["people"]),
+            f"[{_masks_a_user(document)}]({folder}/{name})", _judges(document), str(headline["gain"]["people"]),
             f"{headline['ssim_face']:.3f}", share_with_range(headline["gain"]),
             share_with_range(headline["both_cloaked_gain"]), left,
             f"{_perturb_seconds(document) / alone[_judges(document)]:.1f} x" if _judges(document) in alone else "",
@@ -123,7 +142,7 @@ def _banks(results: Sequence[tuple[str, dict[str, Any]]]) -> str:
     sentence = (
         f"Several masks a user, {first['date'][:10]}; all figures PSR@1 above uncloaked photos. Extraction: an "
         f"attacker subtracts what {_ATTACKED} cloaked photos have in common ({attackers}; see "
-        "[docs/results](docs/results/README.md)). Learning: time of stage two, against that of one mask."
+        f"[results]({folder}/README.md)). Learning: time of stage two, against that of one mask."
     )
     table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return sentence + "\n\n" + "\n".join(f"| {line} |" for line in table)
@@ -165,10 +184,10 @@ def _documents(directory: Path, schema: str) -> list[tuple[str, dict[str, Any]]]
     return [(name, item) for name, item in documents if str(item.get("schema", "")).startswith(schema)]
 
 
-def _stage_one(name: str, document: Mapping[str, Any]) -> str:
+def _stage_one(name: str, document: Mapping[str, Any], *, folder: str) -> str:
     judges = list(document["conditions"]["no mask"]["judges"])
     title = (
-        f"[{name}](docs/results/{name}), {document['date'][:10]}: what the way of making variations and the mask's"
+        f"[{name}]({folder}/{name}), {document['date'][:10]}: what the way of making variations and the mask's"
         f" frame add, at one SSIM ({document['equal_ssim_crop112']:.2f} of the aligned crop): {len(document['people'])}"
         f" people, {document['probes']} probes, learned on {' and '.join(document['surrogates'])} in"
         f" {document['settings']['perturb']['iterations']} steps, judged by recognizers never seen."
@@ -182,128 +201,29 @@ def _stage_one(name: str, document: Mapping[str, Any]) -> str:
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
 
 
-def _bench(name: str, document: Mapping[str, Any]) -> str:
-    machine = f"{document['machine']['cores']} cores of {document['machine']['processor']}"
-    title = f"[{name}](docs/results/{name}), {document['date'][:10]}, {machine}:"
-    if "seconds_by_stage" in document:
-        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds_by_stage"].items())
-        seconds = f"{document['seconds_median']:.0f} s ({stages})"
-        return f"{title} enrolling one photo with the default settings takes {seconds}."
-    if "gradients" in document:
-        return f"{title}\n\n{_gradients(document)}"
-    if "enrollments" in document:
-        return f"{title}\n\n{_triton(document)}"
-    if "calls" in document:
-        return f"{title}\n\n{_serving(document)}"
-    if "photos" in document and "worst_ratio" in document:
-        return f"{title} {document['what']}.\n\n{_splice(document)}"
-    sizes = document["sizes"]
-    candidates = list(sizes[0]["timings"])
-    lines = [
-        " | ".join([f"median ms a photo{_clock(document)}", *map(_size, sizes)]),
-        " | ".join(["---"] * (len(sizes) + 1)),
-        *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
-    ]
-    return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
-
-
-def _splice(document: Mapping[str, Any]) -> str:
-    rows = [["photo", "px", "quality", "splice, ms", "decode, add, encode, ms", "ratio"], ["---"] * 6]
-    for photo in document["photos"]:
-        timings = photo["timings"]
-        rows.append(
-            [
-                photo["photo"],
-                _size(photo),
-                str(photo["quality"] or "its own"),
-                *(f"{timings[way]['median_ms']:.1f}" for way in ("splice", "full")),
-                f"{photo['ratio']:.2f}",
-            ]
-        )
-    return _table(rows)
-
-
-def _serving(document: Mapping[str, Any]) -> str:
-    rows = [
-        ["ApplyCloak, gRPC included: processor ms a photo at the server", *(_size(size) for size in document["calls"])],
-        ["---"] * (1 + len(document["calls"])),
-    ]
-    for hint in document["calls"][0]["served"]:
-        rows.append([f"hint: {hint}", *(f"{size['served'][hint]['cpu_ms']:.1f}" for size in document["calls"])])
-    full = {"landmarks": "decode, add, encode without gRPC", "box": "the same, finding the landmarks in the box first"}
-    for name, label in full.items():
-        rows.append([label, *(f"{size['full_way_ms'][name]:.1f}" for size in document["calls"])])
-    cache, memory, processes = document["cache"], document["memory"], document["processes"]
-    lookups = ", ".join(
-        f"{name.replace('_', ' ')} {timing['p50_us']:.0f} / {timing['p99_us']:.0f}" for name, timing in cache.items()
-    )
-    sentences = (
-        f"A mask's lookup in microseconds, median / 99th percentile: {lookups}. Two processes answer "
-        f"{processes['gain']} times the photos of one (the machine was shared: see `cores_got`). Resident memory over "
-        f"{memory['calls']} calls: {memory['resident_mebibytes'][2]} MiB after a tenth, "
-        f"{memory['resident_mebibytes'][-1]} at the end."
-    )
-    return f"{_table(rows)}\n\n{sentences}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _gradients(document: Mapping[str, Any]) -> str:
-    rows = document["gradients"]
-    batches = sorted({row["batch"] for row in rows})
-    ratios = {(row["recognizer"], row["batch"]): row["ratio"] for row in rows}
-    names = list(dict.fromkeys(row["recognizer"] for row in rows))
-    lines = [
-        " | ".join([f"compiled gradient over torch eager, {document['clock']}", *(f"N = {n}" for n in batches)]),
-        " | ".join(["---"] * (len(batches) + 1)),
-        *(" | ".join([name, *(f"{ratios[name, n]:.2f}" for n in batches)]) for name in names),
-    ]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _triton(document: Mapping[str, Any]) -> str:
-    lines = ["a gradient call of 8 crops, over in process | by shared memory | by gRPC", "--- | --- | ---"]
-    lines += [
-        f"{row['recognizer']} | {row['ratio_shared_memory']:.2f} | {row['ratio_grpc']:.2f}" for row in document["calls"]
-    ]
-    runs = ", ".join(
-        f"{run['at_once']}: {run['over_one_after_the_other']:.2f}" for run in document["enrollments"]["runs"]
-    )
-    table = "\n".join(f"| {line} |" for line in lines)
-    sentences = (
-        f"Enrollments at once on one Triton, total time over that of one after the other: {runs}. The machine was "
-        f"shared (load average {document['load_average_before']}), so that single ratios are off by a tenth or two."
-    )
-    return f"{table}\n\n{sentences}"
-
-
-def _clock(document: Mapping[str, Any]) -> str:
-    return f" ({document['clock']})" if "clock" in document else ""
-
-
-def _size(size: Mapping[str, Any]) -> str:
-    if "square_side_px" in size:
-        return f"face of {size['square_side_px']} px"
-    return f"{size['width']}x{size['height']}"
-
-
 @click.command()
 @click.option("--readme", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("README.md"))
+@click.option(
+    "--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("docs/measurements.md")
+)
 @click.option("--results", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("docs/results"))
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the README is not up to date.")
-def main(*, readme: Path, results: Path, check: bool) -> None:
-    """Write the measured figures into the README."""
-    text = readme.read_text(encoding="utf-8")
-    try:
-        wanted = with_results(text, results_block(results))
-    except EvaluationInputInvalid as error:
-        raise click.ClickException(error.public_message) from error
-    if check and wanted != text:
-        raise click.ClickException("the README's figures are not those of docs/results: run this without --check")
-    if not check:
-        readme.write_text(wanted, encoding="utf-8")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if a file is not up to date.")
+def main(*, readme: Path, page: Path, results: Path, check: bool) -> None:
+    """Write the measured figures into the README and the page of measurements."""
+    blocks = {
+        readme: headline_block(results, folder="docs/results"),
+        page: results_block(results, folder="results"),
+    }
+    for path, block in blocks.items():
+        text = path.read_text(encoding="utf-8")
+        try:
+            wanted = with_results(text, block)
+        except EvaluationInputInvalid as error:
+            raise click.ClickException(error.public_message) from error
+        if check and wanted != text:
+            raise click.ClickException(f"the figures of {path} are not those of docs/results: run this without --check")
+        if not check:
+            path.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_splicing_is_measured_and_shown(
     document = json.loads((tmp_path / "splice.json").read_text())
     assert [photo["quality"] for photo in document["photos"]] == [85, 90, 92]
     assert all(0 < photo["ratio"] < 1 for photo in document["photos"])
-    assert results_block(tmp_path).count("| astronaut | 640x480 |") == 3
+    assert results_block(tmp_path, folder="docs/results").count("| astronaut | 640x480 |") == 3
 
 
 @pytest.mark.slow

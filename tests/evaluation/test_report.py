@@ -20,7 +20,7 @@ from facecloak.evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
 from facecloak.evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
 from facecloak.evaluation.measurement import assemble, describe_data
 from facecloak.evaluation.people import Person
-from facecloak.evaluation.readme import BEGIN, END, results_block, with_results
+from facecloak.evaluation.readme import BEGIN, END, headline_block, results_block, with_results
 from facecloak.evaluation.report import as_html, as_markdown
 
 from .small_world import COLORS, PROTOCOL, STRANGERS, Painter, experiment_of
@@ -196,7 +196,7 @@ def test_the_machine_is_told_without_its_name() -> None:
 
 def test_the_readme_block_is_replaced_and_nothing_else(document: dict[str, Any], tmp_path: Path) -> None:
     write_json(tmp_path / "first.json", document)
-    block = results_block(tmp_path)
+    block = results_block(tmp_path, folder="docs/results")
     text = f"# Title\n\n{BEGIN}\nold\n{END}\n\nrest\n"
     once = with_results(text, block)
     assert once.startswith(f"# Title\n\n{BEGIN}\n")
@@ -207,6 +207,18 @@ def test_the_readme_block_is_replaced_and_nothing_else(document: dict[str, Any],
     assert with_results(once, block) == once
 
 
+def test_the_readme_shows_what_leaves_each_recognizer_out(document: dict[str, Any], tmp_path: Path) -> None:
+    alone, in_turn = copy.deepcopy(document), copy.deepcopy(document)
+    del alone["rounds"][1:]
+    in_turn["rounds"] = alone["rounds"] * 2
+    write_json(tmp_path / "alone.json", alone)
+    write_json(tmp_path / "in-turn.json", in_turn)
+    block = headline_block(tmp_path, folder="there")
+    assert "[in-turn.json](there/in-turn.json)" in block
+    assert "alone.json" not in block
+    assert "[alone.json](there/alone.json)" in results_block(tmp_path, folder="there")
+
+
 def test_banks_share_a_table(document: dict[str, Any], tmp_path: Path) -> None:
     for masks in (8, 1):
         told = copy.deepcopy(document)
@@ -214,7 +226,7 @@ def test_banks_share_a_table(document: dict[str, Any], tmp_path: Path) -> None:
         told["rounds"][0]["enrollment"]["seconds_median_by_stage"] = {"perturb": 10.0 * masks}
         told["trials"]["extraction"] = {"pairs": {"20": {"gain_at_1": masks / 10}}}
         write_json(tmp_path / f"bank-k{masks}.json", told)
-    block = results_block(tmp_path)
+    block = results_block(tmp_path, folder="docs/results")
     rows = [line for line in block.splitlines() if line.startswith("| [")]
     assert [row.partition("]")[0] for row in rows] == ["| [1", "| [8"]
     assert "| 0.10 | 1.0 x |" in rows[0]
@@ -235,7 +247,7 @@ def test_benchmarks_are_told_too(tmp_path: Path) -> None:
     write_json(tmp_path / "apply.json", {"schema": "facecloak-bench-apply/1", **common, "sizes": sizes})
     seconds = {"seconds_by_stage": {"perturb": 50.04}, "seconds_median": 51.2}
     write_json(tmp_path / "enrollment.json", {"schema": "facecloak-bench-enrollment/1", **common, **seconds})
-    block = results_block(tmp_path)
+    block = results_block(tmp_path, folder="docs/results")
     assert "| decode only | 12.3 |" in block
     assert "51 s (perturb 50.0 s)" in block
 

@@ -1,0 +1,114 @@
+"""Tables of what `make bench` measured, for the page of measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
+    """What one benchmark measured, its file in ``folder`` named first."""
+    machine = f"{document['machine']['cores']} cores of {document['machine']['processor']}"
+    title = f"[{name}]({folder}/{name}), {document['date'][:10]}, {machine}:"
+    if "seconds_by_stage" in document:
+        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds_by_stage"].items())
+        seconds = f"{document['seconds_median']:.0f} s ({stages})"
+        return f"{title} enrolling one photo with the default settings takes {seconds}."
+    if "gradients" in document:
+        return f"{title}\n\n{_gradients(document)}"
+    if "enrollments" in document:
+        return f"{title}\n\n{_triton(document)}"
+    if "calls" in document:
+        return f"{title}\n\n{_serving(document)}"
+    if "photos" in document and "worst_ratio" in document:
+        return f"{title} {document['what']}.\n\n{_splice(document)}"
+    sizes = document["sizes"]
+    candidates = list(sizes[0]["timings"])
+    lines = [
+        " | ".join([f"median ms a photo{_clock(document)}", *map(_size, sizes)]),
+        " | ".join(["---"] * (len(sizes) + 1)),
+        *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
+    ]
+    return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def _splice(document: Mapping[str, Any]) -> str:
+    rows = [["photo", "px", "quality", "splice, ms", "decode, add, encode, ms", "ratio"], ["---"] * 6]
+    for photo in document["photos"]:
+        timings = photo["timings"]
+        rows.append(
+            [
+                photo["photo"],
+                _size(photo),
+                str(photo["quality"] or "its own"),
+                *(f"{timings[way]['median_ms']:.1f}" for way in ("splice", "full")),
+                f"{photo['ratio']:.2f}",
+            ]
+        )
+    return _table(rows)
+
+
+def _serving(document: Mapping[str, Any]) -> str:
+    rows = [
+        ["ApplyCloak, gRPC included: processor ms a photo at the server", *(_size(size) for size in document["calls"])],
+        ["---"] * (1 + len(document["calls"])),
+    ]
+    for hint in document["calls"][0]["served"]:
+        rows.append([f"hint: {hint}", *(f"{size['served'][hint]['cpu_ms']:.1f}" for size in document["calls"])])
+    full = {"landmarks": "decode, add, encode without gRPC", "box": "the same, finding the landmarks in the box first"}
+    for name, label in full.items():
+        rows.append([label, *(f"{size['full_way_ms'][name]:.1f}" for size in document["calls"])])
+    cache, memory, processes = document["cache"], document["memory"], document["processes"]
+    lookups = ", ".join(
+        f"{name.replace('_', ' ')} {timing['p50_us']:.0f} / {timing['p99_us']:.0f}" for name, timing in cache.items()
+    )
+    sentences = (
+        f"A mask's lookup in microseconds, median / 99th percentile: {lookups}. Two processes answer "
+        f"{processes['gain']} times the photos of one (the machine was shared: see `cores_got`). Resident memory over "
+        f"{memory['calls']} calls: {memory['resident_mebibytes'][2]} MiB after a tenth, "
+        f"{memory['resident_mebibytes'][-1]} at the end."
+    )
+    return f"{_table(rows)}\n\n{sentences}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _gradients(document: Mapping[str, Any]) -> str:
+    rows = document["gradients"]
+    batches = sorted({row["batch"] for row in rows})
+    ratios = {(row["recognizer"], row["batch"]): row["ratio"] for row in rows}
+    names = list(dict.fromkeys(row["recognizer"] for row in rows))
+    lines = [
+        " | ".join([f"compiled gradient over torch eager, {document['clock']}", *(f"N = {n}" for n in batches)]),
+        " | ".join(["---"] * (len(batches) + 1)),
+        *(" | ".join([name, *(f"{ratios[name, n]:.2f}" for n in batches)]) for name in names),
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _triton(document: Mapping[str, Any]) -> str:
+    lines = ["a gradient call of 8 crops, over in process | by shared memory | by gRPC", "--- | --- | ---"]
+    lines += [
+        f"{row['recognizer']} | {row['ratio_shared_memory']:.2f} | {row['ratio_grpc']:.2f}" for row in document["calls"]
+    ]
+    runs = ", ".join(
+        f"{run['at_once']}: {run['over_one_after_the_other']:.2f}" for run in document["enrollments"]["runs"]
+    )
+    table = "\n".join(f"| {line} |" for line in lines)
+    sentences = (
+        f"Enrollments at once on one Triton, total time over that of one after the other: {runs}. The machine was "
+        f"shared (load average {document['load_average_before']}), so that single ratios are off by a tenth or two."
+    )
+    return f"{table}\n\n{sentences}"
+
+
+def _clock(document: Mapping[str, Any]) -> str:
+    return f" ({document['clock']})" if "clock" in document else ""
+
+
+def _size(size: Mapping[str, Any]) -> str:
+    if "square_side_px" in size:
+        return f"face of {size['square_side_px']} px"
+    return f"{size['width']}x{size['height']}"
