@@ -23,9 +23,9 @@ from enroll_service.stages.warping import misalign
 # A bound, not a need: usual masks take one or two.
 _PROJECTION_ROUNDS = 60
 
-# To within what rounding to whole levels changes; it takes two or three rounds.
+# To within what rounding to whole levels changes. Two or three rounds do, more where many levels are clipped.
 _FITTED = 0.0005
-_FITTING_ROUNDS = 8
+_FITTING_ROUNDS = 24
 _UNCHANGED = 1 - 1e-5
 
 
