@@ -1,4 +1,4 @@
-"""The README's picture: `python -m demo.picture OUT.png`.
+"""The README's picture: `python -m demo.picture docs/astronaut.png`.
 
 scikit-image's astronaut (NASA, public domain) before and after cloaking with the default settings, and the difference
 eight times as large. The same photo is enrolled and cloaked: it shows what a mask looks like, not how well it protects.
@@ -6,6 +6,7 @@ eight times as large. The same photo is enrolled and cloaked: it shows what a ma
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,12 +17,26 @@ from skimage import data
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.pipeline import Enroller
 from enroll_service.stages import StageSettings
-from facecloak.cloak import add_mask
+from facecloak.bank import StoredMask
+from facecloak.cloak import Cloaker, Subject
 from facecloak.faces import FaceFinder
+from facecloak.photos import decode_photo
 from facecloak.recognizers import OnnxRuntime
 
 _CROP = (slice(0, 280), slice(90, 370))
 _GAIN = 8
+
+
+@dataclass(frozen=True)
+class _OneUser:
+    """A :class:`facecloak.cloak.MaskSource` that holds one user's mask."""
+
+    mask: StoredMask
+
+    def get(self, user_id: str) -> StoredMask:
+        """The mask, whoever asks."""
+        del user_id
+        return self.mask
 
 
 @click.command()
@@ -35,7 +50,7 @@ def main(output: Path, repository: Path) -> None:
     runtime, finder = OnnxRuntime(repository, names=settings.surrogates), FaceFinder.load(repository)
     enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
     mask = enroller.run([EnrollmentPhoto(encoded)], progress=lambda _: None, cancelled=lambda: False)
-    cloaked = add_mask(photo, mask.masks[0], finder.find(photo)[0])
+    cloaked = decode_photo(Cloaker(finder, _OneUser(mask)).cloak(encoded, [Subject("user")]).photo).srgb_u8
     difference = np.clip(128 + _GAIN * (cloaked.astype(int) - photo), 0, 255).astype(np.uint8)
     row = np.concatenate([picture[_CROP] for picture in (photo, cloaked, difference)], axis=1)
     cv2.imwrite(str(output), row[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
