@@ -159,9 +159,15 @@ def _worst_platform_sentence(document: Mapping[str, Any]) -> str:
 
 
 def trial_sentences(document: Mapping[str, Any]) -> list[str]:
-    """What was measured beyond the table: the worst platform, attacks, the other method."""
+    """What was measured beyond the table: the worst platform, other strengths, attacks, the other method."""
     rank, trials = document["protocol"]["ranks"][0], document.get("trials") or {}
     sentences = [_worst_platform_sentence(document)]
+    if scaled := [entry for entry in trials.get("strengths") or () if entry["strength"] != 1 and entry["ssim_face"]]:
+        told = ", ".join(
+            f"{entry[f'gain_at_{rank}']:.2f} at SSIM {entry['ssim_face']:.3f} ({entry['strength']:g} x)"
+            for entry in scaled
+        )
+        sentences.append(f"The same masks with every level scaled add {told}.")
     if both := document["headline"].get("both_cloaked_gain"):
         sentences.append(f"Cloaked photos against cloaked photos of the same person: {share_with_range(both)}.")
     for attacker, figures in (trials.get("extraction") or {}).items():

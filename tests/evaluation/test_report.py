@@ -137,6 +137,7 @@ def test_the_curve_and_the_attack_are_told(document: dict[str, Any]) -> None:
     assert "nan" not in as_html(told).lower().replace("nana", "")
     text = as_markdown(told)
     assert "Cloaked twice: the cloak adds 0.90, SSIM 0.800." in text
+    assert "every level scaled add 0.25 at SSIM 0.960 (0.5 x)." in text
     assert "published algorithm, mean" in text
 
 
