@@ -97,7 +97,8 @@ def test_triton_continues_the_trace(
         web.shutdown()
         web.server_close()
     assert ours.trace_id.hex() == TRACE
-    theirs = [span for span in TritonsCollector.spans if span["parentSpanId"] == ours.span_id.hex()]
+    # Triton's own warm-up is traced too, and has no parent.
+    theirs = [span for span in TritonsCollector.spans if span.get("parentSpanId") == ours.span_id.hex()]
     assert theirs
     assert {span["traceId"] for span in theirs} == {TRACE}
 
