@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,6 +60,11 @@ class TritonsCollector(http.server.BaseHTTPRequestHandler):
         self.send_response_only(200)
         self.end_headers()
 
+    @classmethod
+    def children_of(cls, span: Any) -> list[dict[str, Any]]:
+        # Triton's own warm-up is traced too, and has no parent.
+        return [one for one in list(cls.spans) if one.get("parentSpanId") == span.span_id.hex()]
+
 
 @pytest.mark.slow
 def test_triton_continues_the_trace(
@@ -82,14 +88,22 @@ def test_triton_continues_the_trace(
     connection = TritonConnection(f"127.0.0.1:{triton_port}", retry_seconds=60, call_seconds=30, circuit_failures=100)
     runtime = TritonRuntime(model_repository, connection=connection, names=["mobileface"])
     try:
+        crop = np.full((1, 3, 112, 112), 127, np.float32)
+        runtime.embed(
+            "mobileface", crop
+        )  # once the server is up: what it takes while it starts, it does not always trace
         with running_collector() as collector:
             tracer = OtelTracer.to_collector(collector.endpoint, service="test", share=1)
             telemetry = Telemetry(tracer=tracer)
             observed = ObservedRuntime(runtime, telemetry, name="triton")
             with tracer.call("caller", METADATA, request_id="r"):
-                observed.embed("mobileface", np.full((1, 3, 112, 112), 127, np.float32))
+                observed.embed("mobileface", crop)
             tracer.close()
             ours = collector.named("triton embed")
+        # Triton sends what it traced every five seconds, and may lose the last of it when it is stopped.
+        deadline = time.monotonic() + 20
+        while not (theirs := TritonsCollector.children_of(ours)) and time.monotonic() < deadline:
+            time.sleep(0.1)
     finally:
         runtime.close()
         triton.terminate()
@@ -97,8 +111,6 @@ def test_triton_continues_the_trace(
         web.shutdown()
         web.server_close()
     assert ours.trace_id.hex() == TRACE
-    # Triton's own warm-up is traced too, and has no parent.
-    theirs = [span for span in TritonsCollector.spans if span.get("parentSpanId") == ours.span_id.hex()]
     assert theirs
     assert {span["traceId"] for span in theirs} == {TRACE}
 
