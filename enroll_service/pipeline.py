@@ -17,6 +17,7 @@ from enroll_service.stages.banking import learn_bank, measure_bank
 from enroll_service.stages.errors import EnrollmentCancelled, MaskNotRefinable
 from enroll_service.stages.intake import Portrait, admit, require_same_person
 from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
+from enroll_service.stages.plateau import HeldOut
 from enroll_service.stages.recognition import Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings, Strength
 from enroll_service.stages.synthesize import Synthesizer, as_shown
@@ -35,9 +36,11 @@ _PERSONALIZE_BEGINS = 0.97
 # Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
 _PATHS: Mapping[str, IncEx | bool] = {"anchors": True, "arc2face": {"weights", "base"}}
 
-# Variations that the mask is measured on; their seed lies apart from the learning ones'.
+# Variations that the mask is measured on. Their seed lies apart from the learning ones', and from that of those by
+# which learning ends early: what chose the mask does not judge it.
 _HELD_OUT = 16
 _HELD_OUT_SEED_OFFSET = 1_000_003
+_EARLY_STOP_SEED_OFFSET = 2_000_003
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class Enroller:
         )
         shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
         targets = self._targets(portraits, as_crops(variations.crops))
+        looked_at = self._held_out(portraits, targets, seed=seed, checkpoint=making)
         clock.stage_ends("synthesize")
 
         def checkpoint(done: float, detail: str) -> None:
@@ -148,6 +152,7 @@ class Enroller:
             seed=seed,
             checkpoint=checkpoint,
             earlier=[unquantize(mask.pixels) for mask in earlier.masks] if earlier is not None else (),
+            held_out=looked_at,
         )
         clock.stage_ends("perturb")
 
@@ -155,7 +160,7 @@ class Enroller:
             tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
 
         measuring()
-        masks = [quantize(one) for one in learned]
+        masks = [quantize(one.perturbation) for one in learned]
         held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
         held_out = self._synthesizer.synthesize(portraits, count=_HELD_OUT, seed=held_out_seed, checkpoint=measuring)
         reports = []
@@ -171,8 +176,9 @@ class Enroller:
             bank = measure_bank(masks, held_out=held_out, runtime=self._runtime, names=settings.surrogates)
             reports[0] |= {"bank": bank | summary_of(reports) | {"mask_seconds": mask_seconds}}
         clock.stage_ends("personalize")
-        for report in reports:
+        for report, one in zip(reports, learned, strict=True):
             report |= {
+                "steps": one.steps,
                 "surrogates": list(settings.surrogates),
                 "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
                 "photo_count": photos_before + len(portraits),
@@ -204,6 +210,26 @@ class Enroller:
         if all(portrait.mesh is None for portrait in portraits):
             return MaskGeometry.SQUARE
         return self._settings.geometry
+
+    def _held_out(
+        self,
+        portraits: Sequence[Portrait],
+        targets: Mapping[str, Target],
+        *,
+        seed: int,
+        checkpoint: Callable[[float], None],
+    ) -> HeldOut | None:
+        """What tells that learning gets no further; None where the settings take every step."""
+        early_stop = self._settings.perturb.early_stop
+        if not early_stop.patience:
+            return None
+        variations = self._synthesizer.synthesize(
+            portraits,
+            count=early_stop.variations,
+            seed=(seed + _EARLY_STOP_SEED_OFFSET) % 2**63,
+            checkpoint=lambda _: checkpoint(1.0),
+        )
+        return HeldOut(variations, runtime=self._runtime, targets=targets)
 
     def _targets(self, portraits: Sequence[Portrait], variations: np.ndarray) -> dict[str, Target]:
         """For each surrogate the identity to leave and the anchor to approach. The same all through the run."""

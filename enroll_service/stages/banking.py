@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from enroll_service.stages.elsewhere import Elsewhere
-from enroll_service.stages.perturb import perturb
+from enroll_service.stages.perturb import Learned, perturb
+from enroll_service.stages.plateau import HeldOut, Plateau
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops
 from enroll_service.stages.settings import PerturbSettings, StageSettings
 from enroll_service.stages.variations import Variations
@@ -42,8 +43,9 @@ def learn_bank(
     seed: int,
     checkpoint: Callable[[float, str], None],
     earlier: Sequence[Tensor] = (),
-) -> tuple[list[Tensor], list[float]]:
-    """The masks of one person, each (1, 3, 112, 112) in levels, and the wall seconds that each took.
+    held_out: HeldOut | None = None,
+) -> tuple[list[Learned], list[float]]:
+    """The masks of one person, and the wall seconds that each took.
 
     A mask depends on those before it and on nothing after: the first masks of a bank are a smaller bank.
 
@@ -52,20 +54,20 @@ def learn_bank(
         targets: by surrogate, what every mask leaves.
         checkpoint: called before each step with the share of all masks done, 0..1, and what goes on; raises to stop.
         earlier: the person's masks so far, from photos that are gone; the first of them are refined.
+        held_out: where settings let a mask end early, what tells when.
     """
     elsewhere = Elsewhere(targets, repulsion=settings.bank.repulsion)
     plans = [settings.perturb] + [_shortened(settings)] * (settings.bank.masks - 1)
     costs = [plan.iterations * plan.batch for plan in plans]
     sample = variations.chosen(torch.arange(min(_SAMPLE, len(variations))))
-    learned: list[Tensor] = []
+    learned: list[Learned] = []
     seconds: list[float] = []
     for index, plan in enumerate(plans):
 
         def tell(done: float, *, index: int = index, plan: PerturbSettings = plan) -> None:
-            which = f"mask {index + 1} of {len(plans)}, " if len(plans) > 1 else ""
             step = min(round(done * plan.iterations) + 1, plan.iterations)
             share = (sum(costs[:index]) + done * costs[index]) / sum(costs)
-            checkpoint(share, f"{which}step {step} of {plan.iterations}")
+            checkpoint(share, f"{_which(index, plans)}step {step} of {_limit(plan)}")
 
         began = time.perf_counter()
         with SurrogateEnsemble(runtime, elsewhere.begin(), follow=elsewhere.follow) as ensemble:
@@ -80,12 +82,37 @@ def learn_bank(
                     checkpoint=tell,
                     earlier=earlier[index] if index < len(earlier) else None,
                     pull=settings.refining_pull,
+                    plateau=_plateau(held_out, ensemble, elsewhere=elsewhere, plan=plan),
                 )
             )
+        if learned[-1].steps < plan.iterations:
+            enough = f"{_which(index, plans)}no better for a while: done after step {learned[-1].steps}"
+            checkpoint(sum(costs[: index + 1]) / sum(costs), enough)
         if index + 1 < len(plans):
-            _note_where_it_leads(learned[-1], sample, elsewhere=elsewhere, runtime=runtime, names=list(targets))
+            mask = learned[-1].perturbation
+            _note_where_it_leads(mask, sample, elsewhere=elsewhere, runtime=runtime, names=list(targets))
         seconds.append(round(time.perf_counter() - began, 2))
     return learned, seconds
+
+
+def _plateau(
+    held_out: HeldOut | None, ensemble: SurrogateEnsemble, *, elsewhere: Elsewhere, plan: PerturbSettings
+) -> Plateau | None:
+    if held_out is None or not plan.early_stop.patience:
+        return None
+
+    def measure(perturbation: Tensor) -> float:
+        return held_out.left(perturbation, ensemble, penalty=elsewhere.penalty)
+
+    return Plateau(measure, settings=plan.early_stop)
+
+
+def _which(index: int, plans: Sequence[PerturbSettings]) -> str:
+    return f"mask {index + 1} of {len(plans)}, " if len(plans) > 1 else ""
+
+
+def _limit(plan: PerturbSettings) -> str:
+    return f"at most {plan.iterations}" if plan.early_stop.patience else str(plan.iterations)
 
 
 def measure_bank(

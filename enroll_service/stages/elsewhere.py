@@ -63,6 +63,15 @@ class Elsewhere:
         leaving = unit((own.near - own.far) / 2 + weights[None] @ taken)
         return Target(near=leaving, far=np.zeros_like(leaving))
 
+    def penalty(self, name: str, embeddings: np.ndarray) -> float:
+        """How far embeddings (N, D) lead where earlier masks lead, on the scale of a similarity to the person: what
+        :meth:`follow`'s targets descend beside that similarity."""
+        taken = self._taken[name]
+        if not len(taken) or not self._repulsion:
+            return 0.0
+        leads = np.maximum((self._across(name, embeddings) @ taken.T).mean(axis=0), 0)
+        return float(self._repulsion * (leads**2).sum() / 2 / self._reach[name])
+
     def _across(self, name: str, vectors: np.ndarray) -> np.ndarray:
         """Vectors (N, D) without their part along the person's identity."""
         near = self._own[name].near

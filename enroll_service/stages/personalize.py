@@ -12,7 +12,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from enroll_service.stages.recognition import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops
+from enroll_service.stages.recognition import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops, share_left
 from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import structural_similarity
 from facecloak.recognizers import RecognizerRuntime
@@ -121,18 +121,16 @@ def warnings_for(report: Mapping[str, Any], *, eye_distances_px: Sequence[float]
     """Sentences that the user should see; empty for a mask that is as good as usual."""
     warnings = []
     known = {name: pair for name, pair in report["similarities"].items() if name in TYPICAL_SIMILARITY}
-    weak = [name for name, pair in known.items() if _share_left(name, pair) > _WEAK_SHARE]
+    weak = [
+        name
+        for name, pair in known.items()
+        if share_left(name, before=pair["before"], after=pair["after"]) > _WEAK_SHARE
+    ]
     if len(weak) * 2 > len(known):
         warnings.append("The mask is weak: most surrogates still find the masked variations similar to the person.")
     if max(eye_distances_px) < _COMFORTABLE_EYE_DISTANCE_PX:
         warnings.append("The enrolled face is small; a larger photo gives a better mask.")
     return warnings
-
-
-def _share_left(name: str, pair: Mapping[str, float]) -> float:
-    """How much of the person's similarity above that of strangers the mask leaves, 1 for all of it."""
-    stranger, _ = TYPICAL_SIMILARITY[name]
-    return (pair["after"] - stranger) / max(pair["before"] - stranger, 1e-6)
 
 
 def _through_jpeg(crops: Tensor) -> np.ndarray:

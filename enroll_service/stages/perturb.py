@@ -9,11 +9,13 @@ the same measured similarity that moves budget from flat skin to eyes, nose and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from enroll_service.stages.photometry import vary_tones
+from enroll_service.stages.plateau import Plateau
 from enroll_service.stages.recognition import SurrogateEnsemble
 from enroll_service.stages.settings import PerturbSettings
 from enroll_service.stages.variations import Variations
@@ -29,6 +31,14 @@ _FITTING_ROUNDS = 24
 _UNCHANGED = 1 - 1e-5
 
 
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A perturbation (1, 3, 112, 112), in levels, and the steps that were taken for it."""
+
+    perturbation: Tensor
+    steps: int
+
+
 def perturb(
     variations: Variations,
     ensemble: SurrogateEnsemble,
@@ -39,8 +49,9 @@ def perturb(
     checkpoint: Callable[[float], None],
     earlier: Tensor | None = None,
     pull: float = 0.0,
-) -> Tensor:
-    """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations``.
+    plateau: Plateau | None = None,
+) -> Learned:
+    """Learn one perturbation for all ``variations``.
 
     It lies in the mask's own frame: where the variations have grids, it is learned through them.
 
@@ -50,6 +61,8 @@ def perturb(
         checkpoint: called before each step with the share done, 0..1; raises to stop.
         earlier: a perturbation of the same person and frame, learned on photos that are gone: where to begin.
         pull: share of the way back to ``earlier`` that each step ends with, so that it is not forgotten, 0..1.
+        plateau: ends it early, with the best perturbation that it saw. A run that it does not end gives what it would
+            give without.
     """
     generator = torch.Generator().manual_seed(seed)
     budget = tolerance(variations, texture_px=settings.texture_px)
@@ -67,7 +80,16 @@ def perturb(
         if earlier is not None:
             perturbation = perturbation + pull * (earlier - perturbation)
         perturbation = project(perturbation, shown, settings=settings)
-    return bring_to_target(perturbation, shown, settings=settings)
+        taken = iteration + 1
+        # Looked at as it would be delivered: a step may leave it inside its budget, where it does less.
+        if (
+            plateau is not None
+            and taken < settings.iterations
+            and plateau.is_due(taken)
+            and plateau.reached(bring_to_target(perturbation, shown, settings=settings))
+        ):
+            return Learned(plateau.best, taken)
+    return Learned(bring_to_target(perturbation, shown, settings=settings), settings.iterations)
 
 
 def project(perturbation: Tensor, shown: Variations, *, settings: PerturbSettings) -> Tensor:

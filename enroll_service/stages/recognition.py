@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facecloak.recognizers import RecognizerRuntime
+
+Answer = TypeVar("Answer")
 
 # Mean similarity of photos of two people, and of two photos of one person, by recognizer: measured on the tuning people
 # (20 people, 9 photos each, all pairs). Recognizers differ too much for one threshold.
@@ -67,6 +70,14 @@ def sameness(crops: np.ndarray, *, runtime: RecognizerRuntime, names: Sequence[s
     return scores
 
 
+def share_left(name: str, *, before: float, after: float) -> float:
+    """How much one recognizer has left of what lifts the person above strangers, 1 for all of it: from the mean cosine
+    to the person ``before`` and ``after`` masking. One whose typical similarities are not known is read as an
+    ArcFace-type one."""
+    stranger, _ = TYPICAL_SIMILARITY.get(name, _ARCFACE_TYPICAL)
+    return (after - stranger) / max(before - stranger, 1e-6)
+
+
 class SurrogateEnsemble:
     """Asks all surrogates at once for the direction in which a batch of crops becomes less like the user."""
 
@@ -106,11 +117,20 @@ class SurrogateEnsemble:
                 self._targets[name] = self._follow(name, result.embedding)
             return float(result.loss.mean()), result.gradient / max(float(np.abs(result.gradient).mean()), 1e-20)
 
+        answers = self._ask_all(ask)
+        losses = {name: loss for name, (loss, _) in answers.items()}
+        return losses, torch.from_numpy(np.mean([gradient for _, gradient in answers.values()], axis=0))
+
+    def embed(self, crops: Tensor) -> dict[str, np.ndarray]:
+        """By surrogate the embeddings (N, D) of crops (N, 3, 112, 112), by the graph that gives nothing else."""
+        levels = as_crops(crops)
+        return self._ask_all(lambda name: self._runtime.embed(name, levels))
+
+    def _ask_all(self, ask: Callable[[str], Answer]) -> dict[str, Answer]:
+        """All surrogates' answers, asked at once."""
         # Each in a copy of the context, so that the call's trace goes on in the pool's threads.
-        asked = [self._pool.submit(copy_context().run, ask, name) for name in self._targets]
-        answers = [one.result() for one in asked]
-        losses = {name: loss for name, (loss, _) in zip(self._targets, answers, strict=True)}
-        return losses, torch.from_numpy(np.mean([gradient for _, gradient in answers], axis=0))
+        asked = {name: self._pool.submit(copy_context().run, ask, name) for name in self._targets}
+        return {name: one.result() for name, one in asked.items()}
 
 
 def own_identity(runtime: RecognizerRuntime, name: str, crops: np.ndarray) -> np.ndarray:

@@ -154,6 +154,23 @@ strength. Other photos of the person, delivered at their own size, have about 0.
 less (docs/method.md)."""
 
 
+class EarlyStopSettings(_Frozen):
+    """When stage two ends before its last step: once the perturbation leaves no less of the person on variations that
+    it never learns on (`enroll_service.stages.plateau`)."""
+
+    patience: int = Field(default=0, ge=0, le=1000)
+    """Looks without an improvement after which a mask is done; the best one seen is kept. 0 never stops early."""
+
+    every: int = Field(default=4, ge=1, le=1000)
+    """Steps from one look to the next."""
+
+    improvement: float = Field(default=0.005, ge=0, le=1)
+    """What counts as one: how much less is left of the person's similarity, 1 being all of it and 0 a stranger's."""
+
+    variations: int = Field(default=8, ge=1, le=128)
+    """Variations that are looked at, made for this alone: one call a recognizer and look, by its embedding graph."""
+
+
 class PerturbSettings(_Frozen):
     """Stage two: the mask's optimization."""
 
@@ -196,6 +213,9 @@ class PerturbSettings(_Frozen):
     tones: float = Field(default=1.0, ge=0, le=2)
     """How far each step varies the masked pictures' tones, as a factor: 1 is a gamma of 0.74 to 1.35, a contrast of 0.7
     to 1.2 and a brightness of 0.85 to 1.15. At the same similarity unseen recognizers lose more photos (measured)."""
+
+    early_stop: EarlyStopSettings = EarlyStopSettings()
+    """Whether it ends before the last step, and when."""
 
     @property
     def similarity_kept(self) -> float:

@@ -73,3 +73,14 @@ def test_an_anchor_stays_part_of_what_is_approached() -> None:
     taken = Elsewhere({"one": Target(near=OWN, far=anchor)}, repulsion=2.0)
     taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
     assert leaving(taken.follow("one", LEFT))[3] < 0
+
+
+def test_the_penalty_is_what_the_targets_descend() -> None:
+    bank = elsewhere()
+    lead, nudge = unit(0.8 * OWN + 0.6 * LEFT), 1e-3
+    slope = (bank.penalty("one", lead + nudge * LEFT) - bank.penalty("one", lead - nudge * LEFT)) / (2 * nudge)
+    away = leaving(bank.follow("one", lead))
+    # The identity weighs 1 in both.
+    assert slope == pytest.approx(away[1] / away[0], rel=1e-3)
+    assert bank.penalty("one", unit(OWN - LEFT)) == 0
+    assert bank.penalty("two", LEFT) == elsewhere(repulsion=0.0).penalty("one", LEFT) == 0

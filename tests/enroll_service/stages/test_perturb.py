@@ -71,7 +71,7 @@ def _learn(
         learned = perturb(
             Variations(crops), ensemble, shown=Variations(crops), settings=budget, seed=seed, checkpoint=steps.append
         )
-    return learned, steps
+    return learned.perturbation, steps
 
 
 def test_learning_lowers_similarity_within_the_budget_and_repeats(
