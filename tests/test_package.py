@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,19 @@ def test_apply_and_base_need_no_heavy_library() -> None:
         f"for name in {modules}: importlib.import_module(name)\n"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_engine_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """ONNX Runtime's own telemetry leaves a device id and a database where it is on."""
+    unset = ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS")  # either would switch it off without us
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    code = "import facecloak.recognizers.onnx_runtime, onnxruntime; onnxruntime.SessionOptions()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_domain_does_not_load_grpc() -> None:

@@ -55,8 +55,8 @@ class SynthesisSettings(_Frozen):
     synthesizer: SynthesizerName = SynthesizerName.MESH
     """Who makes the variations. elastic: the photo bent and relit, on any CPU. mesh: the head turned, with other
     expressions, in other light, on any CPU. mixed: half of each. arc2face: new pictures of the person, drawn by a
-    diffusion model, and those and the photo bent and relit; for a GPU, with weights that the operator brings
-    (`arc2face`)."""
+    diffusion model, and those and the photo bent and relit, or turned too (`arc2face.variety`); for a GPU, with weights
+    that the operator brings."""
 
     variations: int = Field(default=48, ge=1, le=512)
     """Variations made of the enrolled photo(s)."""
@@ -118,6 +118,10 @@ class Arc2FaceSettings(_Frozen):
 
     repeats: int = Field(default=3, ge=1, le=64)
     """Variations an enrolled photo or a picture serves for, about: 48 variations take 16 pictures."""
+
+    variety: Literal[SynthesizerName.ELASTIC, SynthesizerName.MESH, SynthesizerName.MIXED] = SynthesizerName.ELASTIC
+    """Who varies the photos and the pictures drawn: elastic, mesh or mixed, as in `synthesis.synthesizer`. Where a
+    picture's mesh is not found, it is bent."""
 
     redraws: int = Field(default=16, ge=0, le=1024)
     """Pictures drawn again at most, in place of those that do not show the person."""

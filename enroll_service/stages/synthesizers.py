@@ -20,17 +20,18 @@ def build_synthesizer(settings: StageSettings, *, runtime: RecognizerRuntime, fi
     in_face_frame = settings.geometry is MaskGeometry.FACE
     elastic = ElasticSynthesizer(settings.synthesis, in_face_frame=in_face_frame)
     mesh = MeshSynthesizer(settings.synthesis, fallback=elastic, in_face_frame=in_face_frame)
-    match settings.synthesis.synthesizer:
-        case SynthesizerName.ELASTIC:
-            return elastic
-        case SynthesizerName.MESH:
-            return mesh
-        case SynthesizerName.MIXED:
-            return MixedSynthesizer(elastic, mesh)
-        case SynthesizerName.ARC2FACE:
-            # Diffusion models load slowly: only where they are used.
-            from enroll_service.stages.arc2face.painter import Painter
-            from enroll_service.stages.arc2face.synthesizer import Arc2FaceSynthesizer
+    on_cpu: dict[SynthesizerName, Synthesizer] = {
+        SynthesizerName.ELASTIC: elastic,
+        SynthesizerName.MESH: mesh,
+        SynthesizerName.MIXED: MixedSynthesizer(elastic, mesh),
+    }
+    if settings.synthesis.synthesizer is not SynthesizerName.ARC2FACE:
+        return on_cpu[settings.synthesis.synthesizer]
+    # Diffusion models load slowly: only where they are used.
+    from enroll_service.stages.arc2face.painter import Painter
+    from enroll_service.stages.arc2face.synthesizer import Arc2FaceSynthesizer
 
-            painter = Painter(settings.arc2face)
-            return Arc2FaceSynthesizer(painter, variety=elastic, runtime=runtime, finder=finder, settings=settings)
+    variety = on_cpu[settings.arc2face.variety]
+    return Arc2FaceSynthesizer(
+        Painter(settings.arc2face), variety=variety, runtime=runtime, finder=finder, settings=settings
+    )

@@ -85,6 +85,7 @@ class Arc2FaceSynthesizer:
         drawn, kept, rejected = self._pictures(portraits, wanted=wanted, seed=seed, checkpoint=checkpoint)
         varied = self._variety.synthesize([*portraits, *kept], count=count, seed=seed, checkpoint=lambda _: None)
         record = {
+            **varied.record,
             "pictures_drawn": drawn,
             "pictures_rejected": sum(rejected.values()),
             "rejected_because": dict(sorted(rejected.items())),

@@ -24,6 +24,8 @@ from enroll_service.stages.arc2face.painter import Painter
 from enroll_service.stages.arc2face.synthesizer import Arc2FaceSynthesizer
 from enroll_service.stages.errors import EnrollmentCancelled, SynthesisFailed, SynthesizerUnavailable
 from enroll_service.stages.intake import Portrait, portrait_of
+from enroll_service.stages.mesh import MeshSynthesizer
+from enroll_service.stages.recognition import as_crops
 from enroll_service.stages.settings import (
     Arc2FaceSettings,
     IntakeSettings,
@@ -35,6 +37,7 @@ from enroll_service.stages.settings import (
 from enroll_service.stages.synthesize import ElasticSynthesizer
 from enroll_service.stages.variations import Variations
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder
+from facecloak.mask import MaskGeometry
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
 SURROGATES = ("dlib_resnet", "mobileface")
@@ -227,6 +230,55 @@ def test_from_photo_to_mask_with_the_tiny_pipeline(
         "pictures_drawn": 2,
         "pictures_rejected": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("variety", "identity", "record"),
+    [
+        ("mesh", "mesh-1", {"mesh-1": 2, "elastic-1": 2}),
+        ("mixed", "elastic-1+mesh-1", {"mesh-1": 1, "elastic-1": 3}),
+    ],
+)
+def test_pictures_are_turned_where_they_have_a_mesh(
+    whole_way: StageSettings,
+    runtime: OnnxRuntime,
+    finder: FaceFinder,
+    astronaut_photo: bytes,
+    tiny: Callable[..., Arc2FaceSettings],
+    variety: str,
+    identity: str,
+    record: dict[str, int],
+) -> None:
+    """The tiny pipeline's pictures have no mesh and are bent; the photo beside them is turned."""
+    arc2face = tiny(similarity_floor=-10, repeats=4, variety=variety)
+    settings = whole_way.model_copy(update={"arc2face": arc2face})
+    enroller = Enroller(runtime=runtime, finder=FaceEverywhere(finder), settings=settings)  # type: ignore[arg-type]
+    mask = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
+    assert mask.versions["synthesizer"].endswith(f"+fr_feature+{identity}")
+    assert {name: mask.report["synthesis"][name] for name in record} == record
+    assert mask.report["warnings"][0].startswith("The face's shape was not found")
+    assert mask.geometry is MaskGeometry.FACE
+    assert np.abs(mask.pixels).max() > 0
+
+
+def test_a_drawn_likeness_is_turned_by_its_own_mesh(
+    runtime: OnnxRuntime, finder: FaceFinder, likeness: np.ndarray, portrait: Portrait
+) -> None:
+    settings = _settings()
+    variety = MeshSynthesizer(settings.synthesis, fallback=ElasticSynthesizer(settings.synthesis), in_face_frame=True)
+    album = Album(likeness)
+    made = _made(
+        Arc2FaceSynthesizer(album, variety=variety, runtime=runtime, finder=finder, settings=settings), portrait
+    )
+    assert (made.record["mesh-1"], made.record["elastic-1"]) == (8, 0)
+    assert made.grids is not None
+    own = runtime.embed("fr_feature", portrait.crop)[0]
+    assert float((runtime.embed("fr_feature", as_crops(made.crops)) @ own).min()) > 0.4
+
+
+def test_nothing_but_a_cpu_synthesizer_varies_pictures(tiny: Callable[..., Arc2FaceSettings]) -> None:
+    with pytest.raises(ValueError, match="variety"):
+        tiny(variety="arc2face")
 
 
 def test_photos_and_pictures_are_never_on_disk_and_gone_after_the_call(
