@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from enroll_service.jobs import Enrollment, Order, ProgressEvent, Stage
+from enroll_service.orders import Enrollment, Order, ProgressEvent, Stage
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages.settings import Strength
 from facecloak.errors import InvalidInput

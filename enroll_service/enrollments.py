@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
-from enroll_service.jobs import Enrollment, EnrollmentJobs, Follower, Order
+from enroll_service.following import Follower
+from enroll_service.jobs import EnrollmentJobs
+from enroll_service.orders import Enrollment, Order
 from facecloak.errors import InvalidInput
 from facecloak.stores import MaskStore
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
-from enroll_service.jobs import Order, ProgressEvent, Stage
+from enroll_service.orders import Order, ProgressEvent, Stage
 from enroll_service.pipeline import Enroller, Progress
 from enroll_service.stages.settings import StageSettings
 from facecloak.bank import StoredMask

@@ -35,7 +35,7 @@ class TritonSettings(BaseModel):
 
     retry_seconds: float = Field(default=20.0, ge=0)
     """How long a call is tried again while Triton is away, drains or has its queue full, seconds; a restart on a CPU
-    takes 5. An enrollment that is cancelled meanwhile occupies its worker for as long."""
+    takes 5. An enrollment that is cancelled meanwhile waits no longer."""
 
     circuit_failures: int = Field(default=2, ge=1)
     """Calls of one model that fail in a row before it counts as dead: later ones then fail at once."""
@@ -91,10 +91,11 @@ class EnrollSettings(RpcSettings):
     """Largest sum of the photos of one call, MiB. Memory for queued photos: (queue_limit + workers) times this."""
 
     results_limit: int = Field(default=1024, ge=1)
-    """Finished enrollments whose request id is remembered, so that a repeated call gets the first one's result."""
+    """Finished enrollments whose request id is remembered in memory, so that a repeated call gets the first one's
+    result. Each user's last one is kept with the mask besides, and outlives a restart."""
 
     results_ttl_seconds: float = Field(default=3600.0, gt=0)
-    """How long it is remembered, seconds: beyond any client's own retries."""
+    """How long it is remembered, seconds, in memory or with the mask: beyond any client's own retries."""
 
     @model_validator(mode="after")
     def _limits_fit(self) -> EnrollSettings:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from enroll_service.convert import order_to
-from enroll_service.jobs import Order
+from enroll_service.orders import Order
 from enroll_service.photo import EnrollmentPhoto
 from facecloak.evaluation.guard import RecognizerIdentity
 from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.jobs import Order, ProgressEvent, Stage
+from enroll_service.orders import Order, ProgressEvent, Stage
 from enroll_service.server import Domain, build_domain, build_enroll_server, build_enrollments, build_jobs
 from enroll_service.settings import EnrollSettings
 from enroll_service.stages.errors import EnrollmentCancelled

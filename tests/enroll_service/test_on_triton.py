@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.jobs import Order
+from enroll_service.orders import Order
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.server import Domain, build_domain
 from enroll_service.settings import EnrollSettings, TritonSettings
@@ -74,6 +74,9 @@ class Enrolling:
             assert time.monotonic() < deadline, "the enrollment does not get on"
             assert self.error is None, self.error
             time.sleep(0.01)
+
+    def leave(self) -> None:
+        self._follower.leave()
 
     def wait(self) -> Exception | None:
         self._thread.join(120)
@@ -166,6 +169,22 @@ def test_a_client_that_vanishes_frees_its_place(
         domain.probe()
     finally:
         server.stop(grace_seconds=0)
+
+
+def test_who_leaves_while_triton_is_away_frees_the_worker(
+    served_models: BuiltRepository, start_triton: Callable[..., TritonProcess], open_domain: Open,
+    astronaut_photo: bytes,
+) -> None:  # fmt: skip
+    server = start_triton(served_models)
+    domain = open_domain(server.url, iterations=5000, retry_seconds=600.0)
+    enrolling = Enrolling(domain, astronaut_photo, user_id="gone")
+    enrolling.wait_until(0.06)
+    server.kill()
+    time.sleep(0.5)  # a step takes some tens of milliseconds: it waits for the server now
+    assert domain.jobs.running == 1
+    enrolling.leave()
+    assert isinstance(enrolling.wait(), FaceCloakError)
+    _wait_for(lambda: domain.jobs.running == 0)
 
 
 def test_concurrent_enrollments_share_batches(

@@ -1,4 +1,4 @@
-"""The services as processes: SIGTERM, a second one, and what the program prints."""
+"""The services as processes: SIGTERM, a second one, SIGKILL, and what the program prints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from facecloak.errors import ErrorCode
 from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import RemoteError, open_channel, remote_errors
+from facecloak_rpc.storage import StoreSettings, open_configured_store
 
 QUICK = {
     "FACECLOAK_ENROLL_STAGES__SURROGATES": '["mobileface"]',
@@ -70,24 +72,33 @@ def start(tmp_path: Path, model_repository: Path) -> Iterator[Any]:
         each.process.stderr.close()
 
 
-def enroll(target: str, photo: bytes, *, user_id: str, in_work: threading.Event) -> str:
-    request = enroll_pb2.EnrollUserRequest(user_id=user_id, photos=[enroll_pb2.EnrollmentPhoto(data=photo)])
-    with open_channel(target) as channel, remote_errors():
+def enroll(
+    process: Process,
+    photo: bytes,
+    *,
+    request_id: str = "",
+    in_work: threading.Event | None = None,
+    stage: int = enroll_pb2.ENROLL_STAGE_PERTURB,
+) -> str:
+    """The mask's id; ``in_work`` is set once ``stage`` goes on."""
+    photos = [enroll_pb2.EnrollmentPhoto(data=photo)]
+    request = enroll_pb2.EnrollUserRequest(user_id="alice-in-clear", photos=photos, request_id=request_id)
+    with open_channel(process.target) as channel, remote_errors():
         for message in enroll_pb2_grpc.EnrollServiceStub(channel).EnrollUser(request, timeout=120):
-            if message.progress.stage == enroll_pb2.ENROLL_STAGE_PERTURB:
+            if in_work is not None and message.progress.stage == stage:
                 in_work.set()
             if message.HasField("result"):
                 return message.result.mask_id
     return ""
 
 
-def start_enrolling(process: Process, photo: bytes) -> tuple[threading.Thread, list[Any]]:
+def start_enrolling(process: Process, photo: bytes, **fields: Any) -> tuple[threading.Thread, list[Any]]:
     outcome: list[Any] = []
     in_work = threading.Event()
 
     def run() -> None:
         try:
-            outcome.append(enroll(process.target, photo, user_id="alice-in-clear", in_work=in_work))
+            outcome.append(enroll(process, photo, in_work=in_work, **fields))
         except RemoteError as error:
             outcome.append(error)
 
@@ -123,6 +134,77 @@ def test_a_second_signal_stops_at_once(start: Any, astronaut_photo: bytes) -> No
     assert process.process.wait(20) == 0
     caller.join(20)
     assert isinstance(outcome[0], RemoteError)
+
+
+FEW_STEPS = {"FACECLOAK_ENROLL_STAGES__PERTURB": '{"iterations": 3, "batch": 2}'}
+ENDLESS = {"FACECLOAK_ENROLL_STAGES__PERTURB": '{"iterations": 5000, "batch": 2}'}
+
+
+def killed(process: Process) -> None:
+    process.process.kill()
+    process.process.wait(20)
+
+
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_a_kill_in_mid_enrollment_leaves_the_old_mask_and_a_retry_finishes(
+    start: Any, tmp_path: Path, astronaut_photo: bytes
+) -> None:
+    first = start(**FEW_STEPS)
+    old = enroll(first, astronaut_photo, request_id="r-1")
+    killed(first)
+    before = files_in(tmp_path)
+    store = open_configured_store(StoreSettings(data=tmp_path))
+
+    second = start(**ENDLESS)
+    caller, outcome = start_enrolling(second, astronaut_photo, request_id="r-2")
+    killed(second)
+    caller.join(20)
+    assert isinstance(outcome[0], RemoteError)
+    assert outcome[0].code is ErrorCode.UNAVAILABLE, "what a client may repeat"
+    assert store.get("alice-in-clear").mask_id == old
+    assert files_in(tmp_path) == before, "nothing half-written is left"
+
+    third = start(**FEW_STEPS)
+    new = enroll(third, astronaut_photo, request_id="r-2")
+    assert new != old
+    assert store.get("alice-in-clear").mask_id == new
+    # The answer may get lost as well as the work: the mask that was made stays the one.
+    killed(third)
+    fourth = start(**ENDLESS)
+    assert enroll(fourth, astronaut_photo, request_id="r-2") == new
+    with pytest.raises(RemoteError) as refused:
+        enroll(fourth, astronaut_photo + b"\0", request_id="r-2")
+    assert refused.value.reason == "REQUEST_ID_REUSED"
+    assert store.get("alice-in-clear").mask_id == new
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_seconds", [0.0, 0.15])
+def test_a_kill_while_the_mask_is_measured_and_stored_leaves_one_whole_mask(
+    start: Any, tmp_path: Path, astronaut_photo: bytes, after_seconds: float
+) -> None:
+    first = start(**FEW_STEPS)
+    old = enroll(first, astronaut_photo, request_id="r-1")
+    caller, outcome = start_enrolling(
+        first, astronaut_photo, request_id="r-2", stage=enroll_pb2.ENROLL_STAGE_PERSONALIZE
+    )
+    time.sleep(after_seconds)
+    killed(first)
+    caller.join(20)
+    store = open_configured_store(StoreSettings(data=tmp_path))
+    found = store.get("alice-in-clear").mask_id  # whole: its seal and its digest are checked
+    if isinstance(outcome[0], str):
+        assert outcome[0] == found, "what was answered is stored"
+    else:
+        assert outcome[0].code is ErrorCode.UNAVAILABLE
+    second = start(**FEW_STEPS)
+    new = enroll(second, astronaut_photo, request_id="r-2")
+    assert new == found if found != old else new != old, "made once, by whichever of the two"
+    assert store.get("alice-in-clear").mask_id == new
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

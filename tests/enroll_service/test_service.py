@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -244,6 +245,50 @@ def test_a_repeated_call_after_the_end_gets_the_first_result(service: Any) -> No
     assert service.gate.started == ["alice"]
     # Without a request id nothing is joined.
     assert list(service.enroll())[-1].result.mask_id != first.mask_id
+
+
+def test_a_repeated_call_after_a_restart_gets_the_stored_result(make_service: Callable[..., Any]) -> None:
+    service = make_service()
+    service.gate.open()
+    first = list(service.enroll(request_id="r-1"))[-1].result
+    service.close()
+    restarted = make_service()
+    assert [message.WhichOneof("event") for message in restarted.enroll(request_id="r-1")] == ["progress", "result"]
+    assert list(restarted.enroll(request_id="r-1"))[-1].result == first == get(restarted, "alice")
+    for change in ({"photos": [b"other"]}, {"add": True}):
+        error = refused(lambda change=change: list(restarted.enroll(request_id="r-1", **change)))
+        assert (error.code, error.reason) == (ErrorCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED")
+    assert restarted.gate.started == []
+    restarted.gate.open()
+    # Another request, and none: each makes a mask.
+    assert list(restarted.enroll(request_id="r-2"))[-1].result.mask_id != first.mask_id
+    list(restarted.enroll())
+    assert restarted.gate.started == ["alice", "alice"]
+    # The store knows the last request only.
+    assert list(restarted.enroll(request_id="r-1"))[-1].result.mask_id != first.mask_id
+
+
+def test_refining_is_not_repeated_after_a_restart(make_service: Callable[..., Any]) -> None:
+    service = make_service()
+    service.gate.open()
+    list(service.enroll())
+    refined = list(service.enroll(request_id="r-1", add=True))[-1].result
+    service.close()
+    restarted = make_service()
+    assert list(restarted.enroll(request_id="r-1", add=True))[-1].result == refined
+    assert restarted.gate.started == []
+
+
+def test_a_mask_that_cannot_be_read_is_no_answer(make_service: Callable[..., Any], tmp_path: Path) -> None:
+    service = make_service()
+    service.gate.open()
+    first = list(service.enroll(request_id="r-1"))[-1].result
+    service.close()
+    (stored,) = (path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 37_000)
+    stored.write_bytes(stored.read_bytes()[:-1])
+    restarted = make_service()
+    restarted.gate.open()
+    assert list(restarted.enroll(request_id="r-1"))[-1].result.mask_id != first.mask_id
 
 
 def test_a_retry_after_cancelling_starts_anew(service: Any) -> None:

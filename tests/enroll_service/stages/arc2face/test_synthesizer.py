@@ -17,7 +17,7 @@ import pytest
 import simplejpeg
 
 from enroll_service.convert import enrollment_from, enrollment_to
-from enroll_service.jobs import Enrollment
+from enroll_service.orders import Enrollment
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.pipeline import Enroller
 from enroll_service.stages.arc2face.painter import Painter

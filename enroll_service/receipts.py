@@ -1,0 +1,62 @@
+"""By which request a mask was made, kept with the mask: a call that is repeated after a restart, or at another instance
+of the service, gets the mask that is there.
+
+A receipt holds digests only, under a salt of its own: it tells neither the request's id nor anything of the photos, and
+the receipts of two users with one photo have nothing in common. It is sealed with the mask, and replaced with it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+from enroll_service.errors import RequestIdReused
+from enroll_service.orders import RECEIPT, Order
+from facecloak.bank import StoredMask
+from facecloak.mask import Mask
+
+_SALT_BYTES = 16
+
+
+def with_receipt(mask: StoredMask, order: Order) -> StoredMask:
+    """The order's finished mask with a receipt in its report; unchanged where the order has no request id."""
+    if not order.request_id:
+        return mask
+    salt = secrets.token_bytes(_SALT_BYTES)
+    receipt = {
+        "salt": salt.hex(),
+        "request_id": _id_digest(order, salt).hex(),
+        "content": order.digest(key=salt).hex(),
+    }
+    first, *others = mask.masks
+    first = replace(first, report={**first.report, RECEIPT: receipt})
+    return first if isinstance(mask, Mask) else replace(mask, masks=(first, *others))
+
+
+def is_of(mask: StoredMask, order: Order, *, ttl_seconds: float) -> bool:
+    """Whether the mask was made by this very request, in the last ``ttl_seconds``.
+
+    Raises:
+        RequestIdReused: by one of this id with other content.
+    """
+    receipt = mask.report.get(RECEIPT)
+    age = datetime.now(UTC) - datetime.fromisoformat(mask.created_at)
+    if not order.request_id or not isinstance(receipt, Mapping) or age.total_seconds() > ttl_seconds:
+        return False
+    try:
+        salt, known_id, content = (bytes.fromhex(receipt[name]) for name in ("salt", "request_id", "content"))
+    except (KeyError, TypeError, ValueError):  # a later release's
+        return False
+    if not hmac.compare_digest(known_id, _id_digest(order, salt)):
+        return False
+    if not hmac.compare_digest(content, order.digest(key=salt)):
+        raise RequestIdReused("this request id was used with other photos or other options")
+    return True
+
+
+def _id_digest(order: Order, salt: bytes) -> bytes:
+    return blake2b(order.request_id.encode(), key=salt, digest_size=16).digest()

@@ -1,0 +1,70 @@
+"""The enrollments that wait: how many may, and whose turn it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator
+
+from enroll_service.following import Job
+from facecloak_rpc.errors import Overloaded
+
+
+class Turns:
+    """Waiting jobs, at most ``limit``, ``user_limit`` of one user. Call it with the queue's lock held.
+
+    Fair between users: a job queues up when it arrives, but behind everybody again when an earlier one of its own user
+    starts; so a user with many orders holds another up by one at most, and nobody waits for ever.
+    """
+
+    def __init__(self, *, limit: int, user_limit: int) -> None:
+        self._limit = limit
+        self._user_limit = user_limit
+        self._jobs: list[Job] = []
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs)
+
+    def add(self, job: Job, *, place_seconds: float, job_seconds: float) -> None:
+        """Lets a job wait.
+
+        Args:
+            place_seconds: usual time until a place is free, for who is refused.
+            job_seconds: usual time of one job.
+
+        Raises:
+            Overloaded: too many wait, all in all or of this user; says when to come back.
+        """
+        if len(self._jobs) >= self._limit:
+            raise Overloaded(
+                "too many enrollments are waiting",
+                queue_limit=self._limit,
+                retry_after_seconds=f"{place_seconds:.1f}",
+            )
+        if sum(other.user_id == job.user_id for other in self._jobs) >= self._user_limit:
+            raise Overloaded(
+                "too many enrollments of this user are waiting",
+                user_queue_limit=self._user_limit,
+                retry_after_seconds=f"{max(place_seconds, job_seconds):.1f}",
+            )
+        job.turn = next(self._numbers)
+        self._jobs.append(job)
+
+    def next(self, *, busy: Collection[str]) -> Job | None:
+        """The job whose turn it is; None while there is none but of ``busy`` users."""
+        free = (job for job in self._jobs if job.user_id not in busy)
+        return min(free, key=lambda job: job.turn, default=None)
+
+    def take(self, job: Job) -> None:
+        """A waiting job starts."""
+        self._jobs.remove(job)
+        for later in self._jobs:
+            if later.user_id == job.user_id:
+                later.turn = next(self._numbers)
+
+    def drop(self, unwanted: Callable[[Job], bool]) -> None:
+        """Jobs that wait no longer."""
+        self._jobs = [job for job in self._jobs if not unwanted(job)]

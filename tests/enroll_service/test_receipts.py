@@ -1,0 +1,82 @@
+"""Receipts: a stored mask knows its request again, and tells nothing of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from enroll_service.errors import RequestIdReused
+from enroll_service.orders import Enrollment, Order
+from enroll_service.photo import EnrollmentPhoto
+from enroll_service.receipts import is_of, with_receipt
+from enroll_service.stages.settings import Strength
+from facecloak.bank import MaskBank, StoredMask, mask_from_bytes
+from facecloak.faces import Box
+from facecloak.mask import Mask
+
+ORDER = Order(user_id="alice", photos=(EnrollmentPhoto(b"a photo"),), request_id="request-1")
+
+
+def mask(*, count: int = 1, **fields: object) -> StoredMask:
+    made = [Mask.new(np.zeros((112, 112, 3), np.int8), seed=index, report={"ssim": 0.9}) for index in range(count)]
+    return MaskBank.of([replace(one, **fields) for one in made])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_stored_mask_knows_its_request_again(count: int) -> None:
+    made = mask(count=count)
+    kept = mask_from_bytes(with_receipt(made, ORDER).to_bytes())
+    assert is_of(kept, ORDER, ttl_seconds=60)
+    assert not is_of(kept, replace(ORDER, request_id="request-2"), ttl_seconds=60)
+    assert not is_of(kept, replace(ORDER, request_id=""), ttl_seconds=60)
+    assert kept.mask_id == made.mask_id
+    assert [one.pixels.tolist() for one in kept.masks] == [one.pixels.tolist() for one in made.masks]
+    assert Enrollment.of(kept) == Enrollment.of(made)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"photos": (EnrollmentPhoto(b"another"),)},
+        {"photos": (*ORDER.photos, *ORDER.photos)},
+        {"photos": (EnrollmentPhoto(b"a photo", face=Box(1, 2, 3, 4)),)},
+        {"seed": 1},
+        {"strength": Strength.SUBTLE},
+        {"add": True},
+        {"user_id": "bob"},
+    ],
+)
+def test_another_request_under_the_same_id_is_refused(change: dict[str, object]) -> None:
+    kept = with_receipt(mask(), ORDER)
+    with pytest.raises(RequestIdReused):
+        is_of(kept, replace(ORDER, **change), ttl_seconds=60)  # type: ignore[arg-type]
+
+
+def test_a_receipt_is_no_ones_for_long() -> None:
+    old = mask(created_at=(datetime.now(UTC) - timedelta(seconds=100)).isoformat())
+    kept = with_receipt(old, ORDER)
+    assert is_of(kept, ORDER, ttl_seconds=160)
+    assert not is_of(kept, ORDER, ttl_seconds=60)
+
+
+def test_receipts_tell_nothing_and_have_nothing_in_common() -> None:
+    receipts = [with_receipt(mask(), ORDER).report["receipt"] for _ in range(2)]
+    assert not {*receipts[0].values()} & {*receipts[1].values()}
+    written = json.dumps(receipts)
+    for secret in (b"request-1", b"alice", b"a photo"):
+        assert secret.decode() not in written
+        assert secret.hex() not in written
+
+
+@pytest.mark.parametrize("receipt", ["none", {}, {"salt": "x"}, {"salt": 1, "request_id": "", "content": ""}])
+def test_what_is_no_receipt_is_taken_for_none(receipt: object) -> None:
+    assert not is_of(mask(report={"receipt": receipt}), ORDER, ttl_seconds=60)
+
+
+def test_without_a_request_id_there_is_no_receipt() -> None:
+    made = mask()
+    assert with_receipt(made, replace(ORDER, request_id="")) is made
