@@ -58,6 +58,13 @@ class RecognizerFailed(FaceCloakError):
     reason = "RECOGNIZER_FAILED"
 
 
+class CallAbandoned(FaceCloakError):
+    """Whoever wanted the recognizer's answer went away while it was waited for; says nothing about the recognizer."""
+
+    code = ErrorCode.CANCELLED
+    reason = "RECOGNIZER_CALL_ABANDONED"
+
+
 class PackageUnavailable(FaceCloakError):
     """A model package could not be brought: no npm client, no registry, or the deadline passed."""
 

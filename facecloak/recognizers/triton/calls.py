@@ -11,23 +11,22 @@ import numpy as np
 import structlog
 
 from facecloak.errors import FaceCloakError
-from facecloak.recognizers.errors import RecognizerFailed
+from facecloak.recognizers.errors import CallAbandoned, RecognizerFailed
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
+from facecloak.recognizers.triton.patience import TryAgain, patiently
 from facecloak.recognizers.triton.shared_memory import Region, SharedMemory
+from facecloak.wanted import abandoned
 from facecloak.watch import outgoing_headers
 
 if TYPE_CHECKING:
     from circuitbreaker import CircuitBreaker
-    from tenacity import Retrying
     from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
     from tritonclient.grpc.model_config_pb2 import ModelConfig
     from tritonclient.utils import InferenceServerException
 
 T = TypeVar("T")
 _CONFIG_SECONDS = 5.0
-_FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 2.0
 _RECONNECT_MILLISECONDS = 500
 _log = structlog.get_logger("facecloak.triton")
 
@@ -39,10 +38,6 @@ _CAUSES = {
     "INTERNAL": "the server's backend failed",
     "CANCELLED": "the connection was closed",
 }
-
-
-class TryAgain(Exception):
-    """A call failed in a way that may pass by itself; its cause is tritonclient's exception. Ends in ``trying``."""
 
 
 class TritonCalls:
@@ -95,14 +90,27 @@ class TritonCalls:
         circuit = self._circuit(model)
         if circuit.opened:
             raise self._unavailable(model, "it failed a moment ago", cause="CIRCUIT_OPEN")
-        with circuit:
-            yield
+        with contextlib.ExitStack() as counted:
+            counted.push(circuit)
+            try:
+                yield
+            except CallAbandoned:
+                counted.pop_all()
+                raise
 
     def trying(self, model: str, work: Callable[[], T], *, patient: bool) -> T:
-        """Do ``work``, made of calls of one model; if ``patient``, again while what it fails by may pass by itself."""
+        """Do ``work``, made of calls of one model; if ``patient``, again while what it fails by may pass by itself.
+
+        Raises:
+            CallAbandoned: nobody wants the answer any more (:data:`facecloak.wanted.abandoned`).
+        """
         try:
-            return self._retrying()(work) if patient else work()
+            if not patient:
+                return work()
+            return patiently(work, seconds=self._connection.retry_seconds, closing=self._closing)
         except TryAgain as error:
+            if patient and abandoned.get()():
+                raise CallAbandoned(f"nobody waits for the recognizer {model!r} any more", model=model) from error
             raise self._failure(model, error.__cause__) from error.__cause__
 
     def close(self) -> None:
@@ -123,19 +131,6 @@ class TritonCalls:
                     name=model,
                 )
             return self._circuits[model]
-
-    def _retrying(self) -> Retrying:
-        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, stop_when_event_set
-        from tenacity import wait_random_exponential as wait_longer_each_time
-        from tenacity.nap import sleep_using_event
-
-        return Retrying(
-            retry=retry_if_exception_type(TryAgain),
-            stop=stop_after_delay(self._connection.retry_seconds) | stop_when_event_set(self._closing),
-            wait=wait_longer_each_time(_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),
-            sleep=sleep_using_event(self._closing),
-            reraise=True,
-        )
 
     def _asking(self, model: str, ask: Callable[[], T]) -> T:
         """One exchange; what the server answers becomes ours."""

@@ -18,10 +18,11 @@ from facecloak.recognizers.errors import GradientUnavailable, RecognizerUnknown
 from facecloak.recognizers.repository import ModelRepository
 from facecloak.recognizers.runtime import GradientResult
 from facecloak.recognizers.spec import CROP_SIZE, ModelKind, RecognizerSpec
-from facecloak.recognizers.triton.calls import TritonCalls, TryAgain
+from facecloak.recognizers.triton.calls import TritonCalls
 from facecloak.recognizers.triton.config import DIGEST_PARAMETER, served_name
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
+from facecloak.recognizers.triton.patience import TryAgain
 
 T = TypeVar("T")
 TRUST_SECONDS = 10.0

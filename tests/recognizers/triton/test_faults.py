@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import onnx
 import pytest
 
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.recognizers.errors import RecognizerFailed
+from facecloak.recognizers.errors import CallAbandoned, RecognizerFailed
 from facecloak.recognizers.importing.ready import convert_ready_model
 from facecloak.recognizers.importing.store import store_recognizer
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
@@ -28,6 +29,7 @@ from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavai
 from facecloak.recognizers.triton.process import TritonProcess
 from facecloak.recognizers.triton.profiles import CPU
 from facecloak.recognizers.triton.runtime import TritonRuntime
+from facecloak.wanted import abandoned
 
 Connect = Callable[..., TritonRuntime]
 Start = Callable[..., TritonProcess]
@@ -149,6 +151,26 @@ def test_closing_ends_the_wait_for_a_server(small: ModelRepository, connect: Con
         assert not waiting.done()
         runtime.close()
         assert isinstance(waiting.exception(20), TritonUnavailable | RecognizerFailed)
+
+
+def test_who_goes_away_ends_the_wait_for_a_server_and_blames_no_model(
+    small: ModelRepository, connect: Connect, crops8: np.ndarray
+) -> None:
+    runtime = connect("127.0.0.1:1", repository=small.root, retry_seconds=600.0, circuit_failures=1)
+    gone = threading.Event()
+
+    def ask() -> np.ndarray:
+        abandoned.set(gone.is_set)
+        return runtime.embed("small", crops8)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(Context().run, ask)
+        time.sleep(0.3)
+        assert not waiting.done()
+        gone.set()
+        assert isinstance(waiting.exception(20), CallAbandoned)
+    # One failure would have opened the circuit for those who still wait.
+    assert refused(lambda: runtime.probe("small", gradient=False)).metadata["cause"] == "UNAVAILABLE"
 
 
 def test_a_dead_backend_is_noticed_by_inference_and_its_circuit_opens(
