@@ -18,10 +18,12 @@ from enroll_service.stages.errors import EnrollmentCancelled, MaskNotRefinable
 from enroll_service.stages.intake import Portrait, admit, require_same_person
 from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
 from enroll_service.stages.plateau import HeldOut
+from enroll_service.stages.quality import shared_doubts
 from enroll_service.stages.recognition import Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings, Strength
 from enroll_service.stages.synthesize import Synthesizer, as_shown
 from enroll_service.stages.synthesizers import build_synthesizer
+from enroll_service.stages.viewing import shrink_to_view, similarity_seen
 from facecloak.anchors import AnchorPool, mirrored, opposite
 from facecloak.bank import MaskBank, StoredMask
 from facecloak.faces import FaceFinder
@@ -160,15 +162,23 @@ class Enroller:
             tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
 
         measuring()
-        masks = [quantize(one.perturbation) for one in learned]
+        views = [portrait.view for portrait in portraits if portrait.view is not None]
+        kept = settings.perturb.similarity_kept
+        perturbations = [one.perturbation for one in learned]
+        if views:
+            perturbations = [shrink_to_view(one, views, geometry=geometry, kept=kept) for one in perturbations]
+        masks = [quantize(one) for one in perturbations]
         held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
         held_out = self._synthesizer.synthesize(portraits, count=_HELD_OUT, seed=held_out_seed, checkpoint=measuring)
         reports = []
         for pixels in masks:
             measuring()
             report = measure(pixels, shown=shown, held_out=held_out, runtime=self._runtime, targets=targets)
+            if views:
+                report["ssim_at_own_size"] = round(similarity_seen(pixels, views, geometry=geometry), 4)
             report["warnings"] = [
                 *variations.warnings,
+                *shared_doubts(portrait.doubts for portrait in portraits),
                 *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
             ]
             reports.append(report)

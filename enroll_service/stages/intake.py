@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,8 +17,10 @@ from enroll_service.stages.errors import (
     NotSamePerson,
     SeveralFaces,
 )
+from enroll_service.stages.quality import doubts_about, sharpness, usual_tones
 from enroll_service.stages.recognition import TYPICAL_SIMILARITY, sameness
 from enroll_service.stages.settings import IntakeSettings
+from enroll_service.stages.viewing import View, view_of
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
 from facecloak.faces.frame import mesh_in_crop
@@ -31,23 +33,26 @@ class Portrait:
     """One accepted photo, reduced to its face.
 
     Attributes:
-        wide_srgb_u8: (160, 160, 3) uint8 RGB: the aligned crop with a margin of 24 px to each side.
+        wide_srgb_u8: (160, 160, 3) uint8 RGB: the aligned crop with a margin of 24 px to each side, in usual tones.
         sharpness: variance of the Laplacian of the crop's luma, levels squared.
         eye_distance_px: between the eye centers in the photo.
         mesh: (468, 3) float64 face mesh, px of the aligned crop with depth away from the camera; None where no mesh is
             surely the face's.
+        view: the face at the photo's own size, in usual tones; None for a picture that nobody will look at.
+        doubts: what the photo lacks, in sentences for the user.
     """
 
     wide_srgb_u8: np.ndarray
     sharpness: float
     eye_distance_px: float
     mesh: np.ndarray | None = None
+    view: View | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def crop(self) -> np.ndarray:
         """(1, 3, 112, 112) float32, RGB 0..255."""
-        inner = self.wide_srgb_u8[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
-        return np.ascontiguousarray(inner.transpose(2, 0, 1)[None], dtype=np.float32)
+        return np.ascontiguousarray(_inner(self.wide_srgb_u8).transpose(2, 0, 1)[None], dtype=np.float32)
 
 
 def admit(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: IntakeSettings) -> Portrait:
@@ -70,12 +75,11 @@ def portrait_of(
         NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: the photo does not qualify.
     """
     face = _chosen_face(srgb_u8, hint, index=index, finder=finder, settings=settings)
-    eye_distance = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-    if eye_distance < settings.min_eye_distance_px:
+    if face.eye_distance_px < settings.min_eye_distance_px:
         raise FaceTooSmall(
             "The face is too small in the photo.",
             photo=index,
-            eye_distance_px=round(eye_distance, 1),
+            eye_distance_px=round(face.eye_distance_px, 1),
             min_eye_distance_px=settings.min_eye_distance_px,
         )
     transform = aligning_transform(face.landmarks)
@@ -87,7 +91,7 @@ def portrait_of(
             share_inside=round(inside, 2),
             min_share_inside=settings.min_share_inside,
         )
-    portrait = _portrait(srgb_u8, transform, eye_distance, finder.mesh_of(srgb_u8, face.landmarks))
+    portrait = _portrait(srgb_u8, transform, face, finder.mesh_of(srgb_u8, face.landmarks))
     if portrait.sharpness < settings.min_sharpness:
         raise FaceBlurred(
             "The face is blurred.",
@@ -187,13 +191,24 @@ def _chosen_face(
     return largest
 
 
-def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, eye_distance: float, mesh: np.ndarray | None) -> Portrait:
+def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, face: Face, mesh: np.ndarray | None) -> Portrait:
     wide = transform.copy()
     wide[:, 2] += WIDE_MARGIN
     crop = cv2.warpAffine(
         srgb_u8, wide, (WIDE_SIZE, WIDE_SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    inner = crop[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
-    sharpness = float(cv2.Laplacian(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
-    in_crop = None if mesh is None else mesh_in_crop(mesh, transform)
-    return Portrait(wide_srgb_u8=crop, sharpness=sharpness, eye_distance_px=eye_distance, mesh=in_crop)
+    tones = usual_tones(_inner(crop))
+    crop = tones.apply(crop)
+    view = view_of(srgb_u8, face, mesh)
+    return Portrait(
+        wide_srgb_u8=crop,
+        sharpness=sharpness(_inner(crop)),
+        eye_distance_px=face.eye_distance_px,
+        mesh=None if mesh is None else mesh_in_crop(mesh, transform),
+        view=replace(view, srgb_u8=tones.apply(view.srgb_u8)),
+        doubts=doubts_about(_inner(crop), tones=tones),
+    )
+
+
+def _inner(wide: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(wide[WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN])

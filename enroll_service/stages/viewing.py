@@ -1,0 +1,98 @@
+"""The mask as people will see it: on the enrolled photo at the photo's own size, laid by what ApplyCloak lays it with.
+
+Stage two measures visibility on the aligned crop, 112 px a side. On a large portrait the same mask is stretched over
+skin that is smooth from pixel to pixel, and shows more than the crop says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import cv2
+import numpy as np
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from enroll_service.stages.personalize import quantize
+from facecloak.adding import add_in_place
+from facecloak.faces import Box, Face
+from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
+from facecloak.placement import place_mask
+
+# Nobody sees more pixels of a face at once on a screen; and a face of 48 megapixels would take seconds to compare.
+_LARGEST_PX = 768
+
+# Rounding to whole levels moves the similarity by less than _NEAR; two or three rounds do.
+_ROUNDS = 12
+_NEAR = 0.0005
+_BACK_OFF = 0.998
+
+# Where a mask lies depends on the face alone.
+_ANY_MASK = Mask.new(np.zeros((MASK_SIZE, MASK_SIZE, 3), np.int8), seed=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class View:
+    """The part of an enrolled photo that a mask can change.
+
+    Attributes:
+        srgb_u8: (H, W, 3) uint8 RGB at the photo's own size, or smaller where that is over 768 px a side.
+        face: the face in it, px of ``srgb_u8``.
+        mesh: (468, 3) its face mesh in the same px; None where it has none.
+    """
+
+    srgb_u8: np.ndarray
+    face: Face
+    mesh: np.ndarray | None = None
+
+    def masked(self, mask: Mask) -> np.ndarray:
+        """The part as the mask leaves it, of the same shape."""
+        changed = self.srgb_u8.copy()
+        add_in_place(changed, place_mask(mask, self.face, mesh=self.mesh))
+        return changed
+
+
+def view_of(srgb_u8: np.ndarray, face: Face, mesh: np.ndarray | None) -> View:
+    """The view of a face in an upright photo (H, W, 3) uint8 RGB, ``face`` and ``mesh`` in its px."""
+    height, width = srgb_u8.shape[:2]
+    left, top, right, bottom = place_mask(_ANY_MASK, face).bounds(width=width, height=height)
+    part = srgb_u8[top:bottom, left:right]
+    scale = min(1.0, _LARGEST_PX / max(part.shape[:2]))
+    if scale < 1:
+        part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    # Pixel centers are whole numbers, so a resized picture's points move by half a pixel, too.
+    offset = np.array([left, top]) - (0.5 / scale - 0.5)
+    points = (face.landmarks - offset) * scale
+    box = Box((face.box.x - left) * scale, (face.box.y - top) * scale, face.box.width * scale, face.box.height * scale)
+    return View(
+        srgb_u8=np.ascontiguousarray(part),
+        face=Face(box=box, landmarks=points, score=face.score),
+        mesh=None if mesh is None else np.hstack([(mesh[:, :2] - offset) * scale, mesh[:, 2:] * scale]),
+    )
+
+
+def similarity_seen(pixels: np.ndarray, views: Sequence[View], *, geometry: MaskGeometry) -> float:
+    """Structural similarity of the views with and without a mask, their mean; the figure that an evaluation reports of
+    a face at its own size.
+
+    Args:
+        pixels: (112, 112, 3) int8 mask.
+        views: at least one.
+    """
+    mask = Mask.new(pixels, seed=0, geometry=geometry)
+    return fmean(
+        float(structural_similarity(view.srgb_u8, view.masked(mask), channel_axis=2, data_range=255)) for view in views
+    )
+
+
+def shrink_to_view(perturbation: Tensor, views: Sequence[View], *, geometry: MaskGeometry, kept: float) -> Tensor:
+    """The perturbation (1, 3, 112, 112), in levels, made weaker until ``views`` keep the similarity ``kept``; the very
+    same one where they do."""
+    for _ in range(_ROUNDS):
+        similarity = similarity_seen(quantize(perturbation), views, geometry=geometry)
+        if similarity >= kept - _NEAR:
+            break
+        perturbation = perturbation * (((1 - kept) / (1 - similarity)) ** 0.5 * _BACK_OFF)
+    return perturbation
