@@ -39,10 +39,12 @@ def store_recognizer(
 
 
 def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec) -> RecognizerSpec:
-    """Bring a detector or landmark network into the repository as it is."""
+    """Bring a detector or landmark network into the repository."""
+    from facecloak.recognizers.importing.prelu import split_prelu
     from facecloak.recognizers.importing.tiny import drop_tiny_weights
 
     drop_tiny_weights(network)
+    split_prelu(network)
     model = network.SerializeToString(deterministic=True)
     verify_network(model, spec)
     return repository.write(spec, model=model)
