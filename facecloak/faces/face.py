@@ -62,16 +62,23 @@ class Face:
         landmarks: (5, 2) float32, x and y in photo px: eye on the image's left, eye on its right, nose tip, mouth
             corner on the image's left, mouth corner on its right. Read-only. Points may lie outside the photo.
         score: the detector's confidence, 0..1.
+        mesh: (468, 3) float64 photo px, as :meth:`facecloak.faces.facemesh.FaceMesh.points` gives it, where the finder
+            saw it on the way; read-only. None says nothing about the face.
     """
 
     box: Box
     landmarks: np.ndarray
     score: float
+    mesh: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         landmarks = checked_landmarks(self.landmarks).astype(np.float32)
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
+        if self.mesh is not None:
+            mesh = np.array(self.mesh, np.float64)
+            mesh.setflags(write=False)
+            object.__setattr__(self, "mesh", mesh)
 
     @property
     def eye_distance_px(self) -> float:

@@ -34,18 +34,12 @@ class FaceMesh:
 
     def place(self, srgb_u8: np.ndarray, transform: np.ndarray) -> np.ndarray:
         """See :class:`facecloak.faces.landmarks.FivePoints`."""
-        return self.look(srgb_u8, transform)[0]
-
-    def look(self, srgb_u8: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, float]:
-        """The landmarks as from :meth:`place`, and how surely a face fills the look, 0..1.
-
-        Faces give 1.0 to three digits, other things below 0.02.
-        """
-        mesh, presence = self._infer(srgb_u8, transform)
-        return transform_points(inverse_transform(transform), five_of_mesh(mesh[:, :2])), presence
+        mesh, _ = self._infer(srgb_u8, transform)
+        return transform_points(inverse_transform(transform), five_of_mesh(mesh[:, :2]))
 
     def points(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, float]:
-        """All 468 points of the face with these five ``landmarks``, and how surely a face is there, 0..1.
+        """All 468 points of the face with these five ``landmarks``, and how surely a face is there, 0..1: faces give
+        1.0 to three digits, other things below 0.02.
 
         Points are (468, 3) float64 photo px; the third is depth in px too, growing away from the camera, from a zero
         that the network chooses. Raises :class:`InvalidLandmarks`.

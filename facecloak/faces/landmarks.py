@@ -6,6 +6,7 @@ look is at the detector's square, each further one at the square that the last l
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -55,29 +56,44 @@ def square_transform(center: tuple[float, float], side: float, angle: float) -> 
     return np.hstack([linear, (0.5 - linear @ np.asarray(center, np.float64))[:, None]])
 
 
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """Five landmarks as several looks left them.
+
+    Attributes:
+        points: (5, 2) float64 in photo px, in ArcFace's convention.
+        moved_px: how far the last look moved them, px of the aligned 112 crop.
+    """
+
+    points: np.ndarray
+    moved_px: float
+
+
 def refined_landmarks(
     srgb_u8: np.ndarray, detection: Detection, network: FivePoints, *, first_side: float
-) -> np.ndarray | None:
-    """Five landmarks (5, 2) float64 in photo px in ArcFace's convention, or None where they stray from the detection.
+) -> Settled | None:
+    """The five landmarks of a detection, or None where they stray from it.
 
     ``first_side`` is the side of the first look in sides of the detection.
     """
     transform = square_transform(detection.center, detection.side * first_side, detection.angle)
-    points = settled_landmarks(srgb_u8, network.place(srgb_u8, transform), network)
-    return None if points is None or _strays(points, detection) else points
+    settled = settled_landmarks(srgb_u8, network.place(srgb_u8, transform), network)
+    return None if settled is None or _strays(settled.points, detection) else settled
 
 
-def settled_landmarks(srgb_u8: np.ndarray, points: np.ndarray, network: FivePoints) -> np.ndarray | None:
+def settled_landmarks(srgb_u8: np.ndarray, points: np.ndarray, network: FivePoints) -> Settled | None:
     """Looks again from rough ``points`` on until they rest; otherwise as :func:`refined_landmarks`."""
+    moved = float("inf")
     try:
         for _ in range(_MAX_LOOKS - 1):
             before, points = points, network.place(srgb_u8, aligned_square(points, network))
-            if distance_px(before, points) < network.settled_px:
+            moved = distance_px(before, points)
+            if moved < network.settled_px:
                 break
         points = unbiased(points, network)
     except InvalidLandmarks:
         return None
-    return points if np.isfinite(points).all() else None
+    return Settled(points, moved) if np.isfinite(points).all() else None
 
 
 def unbiased(points: np.ndarray, network: FivePoints) -> np.ndarray:
