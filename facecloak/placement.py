@@ -5,14 +5,19 @@ Whoever changes the photo, be it pixels or a JPEG's coefficients, asks a :class:
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from facecloak.faces import Face, aligning_transform
-from facecloak.faces.frame import field_at, frame_field, mesh_in_crop
+from facecloak.faces.frame import FIELD_STEP_PX, field_at, mesh_in_crop, quick_field
 from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
+
+# A field has a place for every other px of the crop. Where that are many px of the photo, looking into it at each of
+# these costs more than all the rest: it is looked into as often as it has places, every 16 px at least.
+_LARGEST_STEP_PX = 16
 
 
 class Placement(Protocol):
@@ -74,11 +79,12 @@ class SquarePlacement:
 
     def __init__(self, mask: Mask, face: Face, *, strength: float = 1.0) -> None:
         self._to_crop = aligning_transform(face.landmarks)
+        self._square = _square_px(self._to_crop)
         self._levels = mask.pixels.astype(np.float32) * np.float32(strength)
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """See :class:`Placement`."""
-        return _square_bounds(self._to_crop, width=width, height=height)
+        return _within(self._square, width=width, height=height)
 
     def change(
         self,
@@ -104,12 +110,13 @@ class FacePlacement:
 
     def __init__(self, mask: Mask, face: Face, mesh: np.ndarray, *, strength: float = 1.0) -> None:
         self._to_crop = aligning_transform(face.landmarks)
+        self._square = _square_px(self._to_crop)
         self._levels = mask.pixels.astype(np.float32) * np.float32(strength)
-        self._field = frame_field(mesh_in_crop(mesh, self._to_crop))
+        self._field = quick_field(mesh_in_crop(mesh, self._to_crop))
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """See :class:`Placement`."""
-        return _square_bounds(self._to_crop, width=width, height=height)
+        return _within(self._square, width=width, height=height)
 
     def change(
         self,
@@ -124,7 +131,7 @@ class FacePlacement:
         """See :class:`Placement`."""
         to_crop = _part(self._to_crop, left=left, top=top, step=step)
         samples, fine = _finer(to_crop)
-        places = field_at(self._field, fine, width=width * samples, height=height * samples)
+        places = _places(self._field, fine, width=width * samples, height=height * samples)
         # OpenCV wants None for the second map of two coordinates in one; its stubs do not know.
         change = cv2.remap(_in_colors(self._levels, colors), places, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
         return _within_square(change, to_crop, width=width, height=height)
@@ -176,13 +183,33 @@ def _within_square(change: np.ndarray, to_crop: np.ndarray, *, width: int, heigh
     return within if within.ndim == 3 else within[:, :, None]
 
 
-def _square_bounds(to_crop: np.ndarray, *, width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) px of a photo within which the crop's square lies; right and bottom exclusive."""
-    corners = np.array([[u, v] for u in (-0.5, MASK_SIZE - 0.5) for v in (-0.5, MASK_SIZE - 0.5)])
-    placed = np.linalg.solve(to_crop[:, :2], (corners - to_crop[:, 2]).T)
-    low, high = np.floor(placed.min(axis=1)).astype(int), np.ceil(placed.max(axis=1)).astype(int) + 1
-    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
-    return left, top, max(min(int(high[0]), width), left), max(min(int(high[1]), height), top)
+def _places(field: np.ndarray, to_crop: np.ndarray, *, width: int, height: int) -> np.ndarray:
+    """:func:`field_at`, seen from every few pixels and linear between them, where pixels are that small."""
+    step = min(int(FIELD_STEP_PX / _scale(to_crop)), _LARGEST_STEP_PX)
+    if step < 2:
+        return field_at(field, to_crop, width=width, height=height)
+    # One look more on each side: at its own edge an enlarged picture is not linear but flat.
+    sparse = to_crop.copy()
+    sparse[:, 2] += to_crop[:, :2] @ np.full(2, (step - 1) / 2 - step)
+    sparse[:, :2] *= step
+    across, down = -(-width // step) + 2, -(-height // step) + 2
+    looks = field_at(field, sparse, width=across, height=down)
+    return cv2.resize(looks, (across * step, down * step))[step : step + height, step : step + width]
+
+
+def _square_px(to_crop: np.ndarray) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) px of a photo, of any size, within which the crop's square lies."""
+    (a, b, x), (c, d, y) = to_crop.tolist()
+    area = a * d - b * c
+    corners = [(u - x, v - y) for u in (-0.5, MASK_SIZE - 0.5) for v in (-0.5, MASK_SIZE - 0.5)]
+    xs, ys = [(d * u - b * v) / area for u, v in corners], [(a * v - c * u) / area for u, v in corners]
+    return floor(min(xs)), floor(min(ys)), ceil(max(xs)) + 1, ceil(max(ys)) + 1
+
+
+def _within(square: tuple[int, int, int, int], *, width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of it on a photo; right and bottom exclusive."""
+    left, top = max(square[0], 0), max(square[1], 0)
+    return left, top, max(min(square[2], width), left), max(min(square[3], height), top)
 
 
 def _part(to_crop: np.ndarray, *, left: float, top: float, step: tuple[int, int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from facecloak.cloak import Cloaker, Outcome, Subject
 from facecloak.faces import Box, Face, FaceFinder, aligning_transform
 from facecloak.faces.align import inverse_transform, scale_of, transform_points
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
+from facecloak.faces.frame import field_at
 from facecloak.faces.pose import rotation_of
 from facecloak.faces.shape import face_shape
 from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
@@ -91,6 +92,18 @@ def test_a_photo_cut_into_parts_gets_the_same_change() -> None:
     whole = placement.change(left=60, top=50, width=300, height=300)
     part = placement.change(left=160, top=130, width=90, height=70)
     assert np.abs(part - whole[80:150, 100:190]).max() < 0.5
+
+
+@pytest.mark.parametrize("scale", [2.5, 6.0])
+def test_a_field_looked_into_now_and_then_is_the_field(scale: float) -> None:
+    face, mesh = _turned(15, scale=scale)
+    placement = FacePlacement(_mask(MaskGeometry.FACE), face, mesh)
+    whole = _change(placement, side=round(200 * scale))
+    to_crop = aligning_transform(face.landmarks)
+    places = field_at(placement._field, to_crop, width=whole.shape[1], height=whole.shape[0])
+    exact = cv2.remap(placement._levels, places, None, cv2.INTER_LINEAR)
+    exact[~np.any(whole != 0, axis=2)] = 0
+    assert np.sqrt(np.square(whole - exact).mean()) < 0.06 * np.sqrt(np.square(exact).mean())
 
 
 def test_a_shape_that_no_head_has_stays_within_the_budget_and_the_square() -> None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from facecloak.faces.align import ALIGNED_SIZE, scale_of, transform_points
+from facecloak.faces.painted import painted
 from facecloak.faces.pose import fit_pose
 from facecloak.faces.raster import rasterize
 from facecloak.faces.shape import BORDER, FaceShape, face_shape, with_border
@@ -34,6 +35,21 @@ def frame_field(mesh: np.ndarray) -> np.ndarray:
     pose = fit_pose(_mean(shape), mesh)
     head = pose.apply(shape.with_ring(pose.undo(mesh)))
     return np.asarray(frame_fields(with_border(head)[None])[0])
+
+
+def quick_field(mesh: np.ndarray) -> np.ndarray:
+    """As :func:`frame_field`, by the package's compiled part where it is there: 0.2 ms instead of 1.2.
+
+    The two part where the frame tears, because a piece of the face hides another: over 60 photos of 20 people in 2.4 %
+    of the pixels by more than 0.1 px, in 0.6 % by more than 0.5. A mask's levels then differ by 4 % of their root mean
+    square in the median photo.
+    """
+    shape = face_shape()
+    pose = fit_pose(_mean(shape), mesh)
+    vertices = with_border(pose.apply(shape.with_ring(pose.undo(mesh))))
+    vertices[:, :2] = (vertices[:, :2] - (FIELD_STEP_PX - 1) / 2) / FIELD_STEP_PX
+    field = painted(vertices, _frame_places(), _coarse_triangles(), _still_field())
+    return frame_field(mesh) if field is None else field
 
 
 def frame_fields(vertices: np.ndarray) -> np.ndarray:
@@ -68,6 +84,18 @@ def field_at(field: np.ndarray, to_crop: np.ndarray, *, width: int, height: int)
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+
+
+@functools.cache
+def _still_field() -> np.ndarray:
+    """(56, 56, 2) float32: where each pixel is in the crop itself."""
+    place = np.arange(_FIELD_SIZE, dtype=np.float32) * FIELD_STEP_PX + (FIELD_STEP_PX - 1) / 2
+    return np.stack(np.meshgrid(place, place), axis=-1)
+
+
+@functools.cache
+def _coarse_triangles() -> np.ndarray:
+    return face_shape().coarse_triangles.astype(np.uint16)
 
 
 @functools.cache

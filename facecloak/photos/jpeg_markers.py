@@ -7,6 +7,7 @@ byte.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ ZIGZAG = (
     47, 55, 62, 63,
 )  # fmt: skip
 """Natural position of the k-th coefficient in zigzag order (T.81 figure A.6)."""
+# Where each natural position stands in a file.
+_ZIGZAG_PLACES = tuple(ZIGZAG.index(position) for position in range(64))
 
 
 @dataclass(frozen=True)
@@ -189,10 +192,8 @@ def _read_tables(found: JpegStructure, payload: bytes) -> None:
         values = payload[at + 1 : at + 1 + 64 * width]
         if len(values) < 64 * width:
             raise PhotoDamaged("The JPEG has a short quantization table.")
-        natural = [0] * 64
-        for k, position in enumerate(ZIGZAG):
-            natural[position] = int.from_bytes(values[k * width : (k + 1) * width], "big")
-        found.tables.setdefault(number, natural)
+        steps = struct.unpack(">64H" if width == 2 else "64B", values)
+        found.tables.setdefault(number, [steps[k] for k in _ZIGZAG_PLACES])
         at += 1 + 64 * width
 
 

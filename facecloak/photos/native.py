@@ -1,28 +1,19 @@
-"""The splice codec's compiled part (native/, Rust), called through ctypes, which releases the GIL.
-
-The package works without it: photos then take the full way. It is absent where FaceCloak was installed from source on a
-machine without a Rust compiler; wheels carry it.
-"""
+"""The splice codec's compiled part, called through ctypes, which releases the GIL; without it photos take the full
+way."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
 import numpy as np
 
+from facecloak.compiled import compiled_library
 from facecloak.errors import FaceCloakError
-
-# That of native/src/lib.rs.
-_INTERFACE = 1
-
-log = logging.getLogger(__name__)
 
 
 class Fault(IntEnum):
@@ -97,14 +88,8 @@ class _Patch(ctypes.Structure):
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    paths = sorted(Path(__file__).parent.glob("_splice*.so"))
-    if not paths:
-        return None
-    library = ctypes.CDLL(str(paths[0]))
-    found = library.splice_interface() if hasattr(library, "splice_interface") else 0
-    if found != _INTERFACE:
-        # Built from other sources than these: calling it would hand it structures that it does not know.
-        log.warning("the splice codec has interface %d, not %d: install again", found, _INTERFACE)
+    library = compiled_library()
+    if library is None:
         return None
     pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32
     signatures = {
@@ -169,7 +154,7 @@ class NativeScan:
 
     def decode(self, *, left: int, top: int, across: int, down: int, points: int) -> list[np.ndarray]:
         """The components of a rectangle of MCUs, each (rows, columns) uint8 at its own sampling, with ``points``
-        samples (8, 4, 2 or 1) a block side."""
+        samples (1 to 8) a block side."""
         shapes = [(down * vertical * points, across * horizontal * points) for horizontal, vertical in self.factors]
         out = np.empty(sum(rows * columns for rows, columns in shapes), np.uint8)
         _check(self._library.splice_decode(self._scan, left, top, across, down, points, out.ctypes.data, out.size))

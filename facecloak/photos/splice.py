@@ -6,6 +6,7 @@ or RGB, of any sampling. Other JPEGs, and those found damaged on the way, raise 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,7 +57,7 @@ class Look:
     Attributes:
         srgb_u8: (h, w, 3) uint8 RGB.
         left, top: the part's corner in the photo, px.
-        scale: px of ``srgb_u8`` that a px of the photo becomes: 1, 1/2, 1/4 or 1/8.
+        scale: px of ``srgb_u8`` that a px of the photo becomes, in eighths.
     """
 
     srgb_u8: np.ndarray
@@ -94,9 +95,9 @@ class JpegSplice:
         self.height = structure.width if turned else structure.height
 
     def look(self, part: Rectangle, *, smallest_scale: float = 1.0) -> Look:
-        """A part of the photo with what lies around it in the same MCUs, at the smallest of the scales 1, 1/2, 1/4 and
-        1/8 that is no smaller than ``smallest_scale``. Raises CannotSplice where the part is off the photo."""
-        points = next(points for points in (1, 2, 4, _BLOCK) if points >= min(smallest_scale, 1.0) * _BLOCK)
+        """A part of the photo with what lies around it in the same MCUs, at the smallest of the scales 1/8 .. 8/8 that
+        is no smaller than ``smallest_scale``. Raises CannotSplice where the part is off the photo."""
+        points = max(1, math.ceil(min(smallest_scale, 1.0) * _BLOCK))
         left, top, right, bottom = self._mcus(self._stored(part))
         planes = self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=points)
         scan = self._scan

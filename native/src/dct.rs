@@ -73,7 +73,7 @@ pub fn quantized(block: &[[f32; 8]; 8], inverse_steps: &[[f32; 8]; 8]) -> [[i16;
     out
 }
 
-/// Decodes blocks at N = 8, 4, 2 or 1 samples a side: the low N x N coefficients by the transform of N points.
+/// Decodes blocks at N = 1 to 8 samples a side: the low N x N coefficients by the transform of N points.
 pub struct Decoder {
     points: usize,
     cosine: [[f32; 8]; 8],
@@ -122,7 +122,7 @@ mod tests {
         let out = quantized(&[[10.0; 8]; 8], &[[1.0; 8]; 8]);
         assert_eq!(out[0][0], 80);
         assert!(out.iter().flatten().skip(1).all(|&value| value == 0));
-        for points in [1, 2, 4, 8] {
+        for points in 1..=8 {
             let mut coefficients = [[0.0; 8]; 8];
             coefficients[0][0] = 80.0;
             let mut samples = [0; 64];

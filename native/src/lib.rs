@@ -1,4 +1,4 @@
-//! The C interface of the splice codec, called by facecloak/photos/native.py through ctypes.
+//! The C interface, called by facecloak/photos/native.py (the splice codec) and facecloak/faces/painted.py through ctypes.
 //!
 //! Everything that looks at a photo's bytes is safe Rust: reads are bounds-checked by the language, and a check that fails
 //! panics, is caught here and becomes an error code. `unsafe` stands in this file only, where pointers of the caller become
@@ -9,6 +9,7 @@ mod dct;
 mod fault;
 mod header;
 mod huffman;
+mod mesh;
 mod region;
 mod scan;
 mod splice;
@@ -70,8 +71,8 @@ pub struct Patch {
     bytes_owned: Vec<u8>,
 }
 
-/// Goes up whenever a function or structure here changes; facecloak/photos/native.py asks for the one it was written for.
-const INTERFACE: u32 = 1;
+/// Goes up whenever a function or structure here changes; facecloak/compiled.py asks for the one it was written for.
+const INTERFACE: u32 = 2;
 
 /// The number of this interface.
 #[no_mangle]
@@ -147,7 +148,7 @@ pub unsafe extern "C" fn splice_thumbnail(scan: *mut Scan, out: *mut i16, length
     })
 }
 
-/// Decodes a region of MCUs at 8, 4, 2 or 1 samples a block side; see `region::decode`.
+/// Decodes a region of MCUs at 1 to 8 samples a block side; see `region::decode`.
 /// # Safety
 /// `scan` comes from `splice_open`; `out` points to `length` writable bytes.
 #[no_mangle]
@@ -163,8 +164,32 @@ pub unsafe extern "C" fn splice_decode(
 ) -> i32 {
     guarded(|| {
         let (scan, out) = unsafe { (&mut *scan, from_raw_parts_mut(out, length)) };
-        region::decode(scan, bounds(left, top, across, down), points as usize, out)
+        decoded(scan, bounds(left, top, across, down), points as usize, out)
     })
+}
+
+/// With the processor's wide vectors where it has them, as `added`.
+fn decoded(scan: &mut Scan, area: Bounds, points: usize, out: &mut [u8]) -> Result<(), Fault> {
+    #[cfg(target_arch = "x86_64")]
+    if has_vectors() {
+        // Safe: the processor has what the function was compiled for.
+        return unsafe { decoded_by_vectors(scan, area, points, out) };
+    }
+    region::decode(scan, area, points, out)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn decoded_by_vectors(scan: &mut Scan, area: Bounds, points: usize, out: &mut [u8]) -> Result<(), Fault> {
+    region::decode(scan, area, points, out)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vectors() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
 }
 
 /// Makes the patch that adds `count` changes; free it with `splice_free`.
@@ -193,7 +218,7 @@ pub unsafe extern "C" fn splice_apply(
 /// With the processor's wide vectors where it has them: a quarter less time.
 fn added(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<splice::Replacement>, Fault> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt") {
+    if has_vectors() {
         // Safe: the processor has what the function was compiled for.
         return unsafe { added_by_vectors(scan, changes) };
     }
@@ -235,6 +260,27 @@ pub unsafe extern "C" fn splice_deltas(scan: *const Scan, change: *const ChangeV
             }
         }
         Ok(())
+    })
+}
+
+/// Paints a mesh; see `mesh::paint`.
+/// # Safety
+/// `vertices` points to `count` rows of 3 floats, `values` to `count` rows of 2, `triangles` to `triangle_count` rows of 3
+/// numbers, `out` to `side * side` writable rows of 2 floats.
+#[no_mangle]
+pub unsafe extern "C" fn mesh_paint(
+    vertices: *const [f32; 3],
+    values: *const [f32; 2],
+    count: usize,
+    triangles: *const [u16; 3],
+    triangle_count: usize,
+    side: usize,
+    out: *mut [f32; 2],
+) -> i32 {
+    guarded(|| {
+        let (vertices, values) = unsafe { (from_raw_parts(vertices, count), from_raw_parts(values, count)) };
+        let triangles = unsafe { from_raw_parts(triangles, triangle_count) };
+        mesh::paint(vertices, values, triangles, side, unsafe { from_raw_parts_mut(out, side * side) })
     })
 }
 

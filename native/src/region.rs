@@ -137,8 +137,9 @@ impl Change {
     }
 }
 
-/// Decodes a region at `points` samples a block side: the components' planes one after the other, each `across * factor *
-/// points` wide. Returns None where `out` has another length.
+/// Decodes a region at `points` samples a block side, 1 to 8: the components' planes one after the other, each `across *
+/// factor * points` wide. Refused where `out` has another length.
+#[inline(always)]
 pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) -> Result<(), Fault> {
     bounds.check(&scan.header)?;
     let last = (bounds.top + bounds.down - 1) * scan.header.mcus_across + bounds.left + bounds.across;
@@ -150,7 +151,7 @@ pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) ->
         begins.push(length);
         length += bounds.across * component.across * bounds.down * component.down * points * points;
     }
-    if out.len() != length || !matches!(points, 1 | 2 | 4 | 8) {
+    if !(1..=8).contains(&points) || out.len() != length {
         return Err(Fault::BadRegion);
     }
     let decoder = Decoder::new(points);

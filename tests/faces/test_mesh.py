@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facecloak.compiled import compiled_library
 from facecloak.faces import FaceFinder, aligned_crop
 from facecloak.faces.facemesh import FaceMesh
+from facecloak.faces.frame import frame_field, quick_field
+from facecloak.faces.painted import painted
 from facecloak.faces.pose import Pose, angles_of, fit_pose, rotation_of
 from facecloak.faces.raster import facing, rasterize
 from facecloak.faces.shape import MESH_POINTS, face_shape, with_border
@@ -47,6 +51,23 @@ def test_a_mirrored_photo_has_the_mirrored_mesh(service_finder: FaceFinder, astr
     back = meshes[1][face_shape().mirror] * (-1, 1, 1) + (511, 0, 0)
     difference = np.linalg.norm(back - meshes[0], axis=1)
     assert float(difference[:, None].mean()) < 2.5  # the face is 120 px wide
+
+
+def test_a_found_face_brings_its_mesh(
+    service_finder: FaceFinder, reduced_finder: FaceFinder, astronaut_srgb_u8: np.ndarray
+) -> None:
+    large = cv2.resize(astronaut_srgb_u8, (3000, 3000), interpolation=cv2.INTER_CUBIC)  # shrunk for the networks
+    for photo, tolerance_px in ((astronaut_srgb_u8, 1e-3), (large, 3.0)):
+        (found,) = service_finder.find(photo)
+        boxed = service_finder.landmarks_for(photo, found.box)
+        expected = service_finder.mesh_of(photo, found.landmarks)
+        assert boxed is not None
+        assert expected is not None
+        for face, tolerance in ((found, tolerance_px), (boxed, 3 * tolerance_px + 0.1)):
+            assert face.mesh is not None
+            assert not face.mesh.flags.writeable
+            assert np.abs(face.mesh - expected).max() < tolerance
+    assert reduced_finder.find(astronaut_srgb_u8)[0].mesh is None
 
 
 def test_no_mesh_where_there_is_no_face(
@@ -129,6 +150,38 @@ def test_the_whole_crop_is_covered_however_the_head_is_turned() -> None:
     there = raster.interpolate(still)[0]
     x, y = np.meshgrid(np.arange(112), np.arange(112))
     assert np.abs(there - np.stack([x, y], axis=-1)).mean() < 0.1
+
+
+def test_the_compiled_part_paints_the_same_field() -> None:
+    if compiled_library() is None:
+        pytest.skip("the compiled part was not built: no Rust compiler here")
+    shape = face_shape()
+    mean = shape.mean.astype(np.float64)
+    middle = mean.mean(axis=0)
+    for yaw, pitch in ((0.0, 0.0), (0.3, 0.1), (-0.5, -0.2)):
+        mesh = (mean - middle + 0.7 * shape.deformations[0]) @ _rotation(yaw, pitch, 0.1).T + middle
+        expected, field = frame_field(mesh), quick_field(mesh)
+        assert field.shape == expected.shape == (56, 56, 2)
+        assert field.dtype == np.float32
+        apart = np.abs(field - expected).max(axis=-1)
+        # But for where the face hides a part of itself.
+        assert (apart < 0.2).mean() > 0.95
+        assert np.median(apart) < 0.01
+
+
+def test_a_shape_that_no_head_has_is_painted_too() -> None:
+    mesh = face_shape().mean + np.random.default_rng(1).normal(0, 2000, (MESH_POINTS, 3))
+    assert np.isfinite(quick_field(mesh)).all()
+
+
+def test_painting_refuses_what_does_not_fit() -> None:
+    ground, values = np.zeros((8, 8, 2), np.float32), np.zeros((3, 2))
+    if painted(np.zeros((3, 3)), values, np.array([[0, 1, 2]]), ground) is None:
+        pytest.skip("the compiled part was not built: no Rust compiler here")
+    with pytest.raises(ValueError, match="vertex"):
+        painted(np.zeros((3, 3)), values, np.array([[0, 1, 3]]), ground)
+    with pytest.raises(ValueError, match="fit"):
+        painted(np.zeros((4, 3)), values, np.array([[0, 1, 2]]), ground)
 
 
 def test_aligned_crops_of_the_astronaut_hold_the_mesh(

@@ -268,7 +268,7 @@ def test_a_table_without_the_needed_codes_is_extended() -> None:
     simplejpeg.decode_jpeg(out)
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25, 0.125])
+@pytest.mark.parametrize("scale", [1.0, 0.625, 0.5, 0.25, 0.125])
 @pytest.mark.parametrize("orientation", [1, 6, 7])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_a_look_shows_what_decoding_everything_does(
