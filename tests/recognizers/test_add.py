@@ -12,6 +12,7 @@ from facecloak.errors import FaceCloakError
 from facecloak.recognizers.errors import ModelUnsupported, SpecInvalid, VerificationFailed
 from facecloak.recognizers.gradient import UnsupportedOperator
 from facecloak.recognizers.importing.add import add_recognizer
+from facecloak.recognizers.importing.tiny import SMALLEST_WEIGHT
 from facecloak.recognizers.importing.verify import verify_stored
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.repository import ModelRepository, sha256_hex
@@ -58,13 +59,14 @@ def test_tiny_weights_are_dropped_and_change_nothing(
     matrix = next(tensor for tensor in network.graph.initializer if tensor.name == "matrix")
     values = np.frombuffer(matrix.raw_data, np.float32).copy()
     values[: len(values) // 2] *= np.float32(1e-39)
+    values[: len(values) // 4] = np.float32(SMALLEST_WEIGHT / 10)
     matrix.raw_data = values.tobytes()
     add_recognizer(repository, spec_toml=SPEC.replace(b"mine", b"tiny"), onnx_file=network.SerializeToString())
     stored = onnx.load_model_from_string(repository.read_model("tiny"))
     for tensor in stored.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and "net/" in tensor.name:
             kept = np.abs(onnx.numpy_helper.to_array(tensor))
-            assert not ((kept > 0) & (kept < 1e-20)).any()
+            assert not ((kept > 0) & (kept < SMALLEST_WEIGHT)).any()
     embedding = OnnxRuntime(repository.root).embed("tiny", crops)
     values[: len(values) // 2] = 0
     matrix.raw_data = values.tobytes()
