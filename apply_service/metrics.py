@@ -24,6 +24,12 @@ class ApplyMetrics:
             ["reason"], registry=registry,
         )  # fmt: skip
 
+        self._masks_laid = Counter(
+            "facecloak_masks_laid", "Masks that were added to faces, by what they were laid: the face's mesh; its five "
+            "landmarks, because no mesh was seen; or square, as masks of the aligned crop are.",
+            ["by"], registry=registry,
+        )  # fmt: skip
+
     def answered(self, result: CloakResult) -> None:
         """Counts one photo that was answered."""
         self._photos.labels(result.way.value).inc()
@@ -31,3 +37,5 @@ class ApplyMetrics:
             self._full.labels(result.why_full).inc()
         for subject in result.subjects:
             self._subjects.labels(subject.outcome.value).inc()
+            if subject.laid is not None:
+                self._masks_laid.labels(subject.laid.value).inc()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
+
+import numpy as np
 
 from facecloak.adding import add_mask
 from facecloak.bank import StoredMask
@@ -23,7 +25,7 @@ from facecloak.outcome import Outcome
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.marker import Buffers, marked, payload_of, picture_of, without_marker
 from facecloak.photos.pieces import Pieces
-from facecloak.placement import Placement, place_mask, square_side_px, wants_mesh
+from facecloak.placement import Laid, Placement, laid_by, place_mask, square_side_px, wants_mesh
 from facecloak.search import DOMINANT_AREA_RATIO, Finder, Search
 from facecloak.stores.errors import MaskNotFound
 from facecloak.subject import InvalidFaceHint, Subject, check_hint
@@ -35,6 +37,7 @@ __all__ = [
     "Cloaker",
     "Finder",
     "InvalidFaceHint",
+    "Laid",
     "MaskSource",
     "Outcome",
     "Subject",
@@ -59,12 +62,14 @@ class TooManySubjects(InvalidInput):
 
 @dataclass(frozen=True)
 class SubjectResult:
-    """The outcome for one subject, the face it is about (None where there is none) and the mask that was added."""
+    """The outcome for one subject, the face it is about (None where there is none), the mask that was added, and by
+    what it was laid (None where none was added)."""
 
     user_id: str
     outcome: Outcome
     face: Face | None = None
     mask_id: str | None = None
+    laid: Laid | None = None
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,9 @@ class Cloaker:
             if mask is not None:
                 borne.append(mask)
                 if result.outcome is Outcome.CLOAKED and result.face is not None:
-                    mesh = search.mesh_of(result.face) if wants_mesh(mask) else None
+                    mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
                     placements.append(place_mask(mask, result.face, mesh=mesh, strength=self._strength))
+                    result = replace(result, laid=laid_by(mask, mesh=mesh))
             results[index] = result
             check()
         answers = tuple(results[index] for index in range(len(subjects)))
@@ -181,6 +187,12 @@ class Cloaker:
         if not search.take(face):
             return SubjectResult(subject.user_id, Outcome.FACE_ALREADY_TAKEN, face), None
         return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), marker.chosen_of(mask)
+
+    def _mesh_of(self, face: Face, search: Search) -> np.ndarray | None:
+        if face.mesh is not None:
+            return face.mesh
+        with self._watch("find"):
+            return search.mesh_of(face)
 
     def _marked(self, changed: bytes | Pieces, masks: Sequence[Mask]) -> bytes:
         if not self._mark:

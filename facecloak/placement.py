@@ -5,6 +5,7 @@ Whoever changes the photo, be it pixels or a JPEG's coefficients, asks a :class:
 
 from __future__ import annotations
 
+from enum import StrEnum
 from math import ceil, floor
 from typing import Protocol
 
@@ -18,6 +19,17 @@ from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
 # A field has a place for every other px of the crop. Where that are many px of the photo, looking into it at each of
 # these costs more than all the rest: it is looked into as often as it has places, every 16 px at least.
 _LARGEST_STEP_PX = 16
+
+
+class Laid(StrEnum):
+    """By what a mask was laid over a face."""
+
+    MESH = "mesh"
+    """A mask in the face's own frame, by the face's mesh."""
+    LANDMARKS = "landmarks"
+    """Such a mask, but no mesh was seen: by the five landmarks, as near as they can bring it."""
+    SQUARE = "square"
+    """A mask in the aligned crop's frame, by the five landmarks."""
 
 
 class Placement(Protocol):
@@ -67,6 +79,13 @@ def place_mask(mask: Mask, face: Face, *, mesh: np.ndarray | None = None, streng
 def wants_mesh(mask: Mask) -> bool:
     """Whether :func:`place_mask` can use the face's mesh for this mask."""
     return mask.geometry is MaskGeometry.FACE
+
+
+def laid_by(mask: Mask, *, mesh: np.ndarray | None) -> Laid:
+    """By what :func:`place_mask` lays this mask."""
+    if mask.geometry is not MaskGeometry.FACE:
+        return Laid.SQUARE
+    return Laid.LANDMARKS if mesh is None else Laid.MESH
 
 
 class SquarePlacement:

@@ -19,7 +19,10 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 from apply_service.servicer import call_checker
+from facecloak.cloak import Laid
 from facecloak.errors import ErrorCode
+from facecloak.faces import ARCFACE_TEMPLATE
+from facecloak.mask import Mask, MaskGeometry
 from facecloak.photos import native
 from facecloak.v1 import apply_pb2, common_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
@@ -400,3 +403,21 @@ def test_what_cannot_be_spliced_is_counted_by_why(make_service: Callable[..., An
     assert response.way == apply_pb2.CLOAK_WAY_FULL
     labels = {"reason": "NOT_A_JPEG"}
     assert service.server.telemetry.registry.get_sample_value("facecloak_photos_full_total", labels) == 1
+
+
+def test_by_what_masks_are_laid_is_counted(make_service: Callable[..., Any], astronaut_photo: bytes) -> None:
+    service = make_service()
+    levels = np.zeros((112, 112, 3), np.int8)
+    levels[30:80, 30:80] = 9
+    service.store.put("carol", Mask.new(levels, seed=1, geometry=MaskGeometry.FACE))
+    assert outcomes(apply(service, astronaut_photo, "alice")) == ["CLOAKED"]
+    assert outcomes(apply(service, astronaut_photo, "carol")) == ["CLOAKED"]
+    # Landmarks where no face is to be seen.
+    names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    points = ((float(x) + 60, float(y) + 330) for x, y in ARCFACE_TEMPLATE)
+    landmarks = {name: common_pb2.Point(x=x, y=y) for name, (x, y) in zip(names, points, strict=True)}
+    hint = common_pb2.FaceHint(landmarks=common_pb2.FaceLandmarks(**landmarks))
+    assert outcomes(apply(service, astronaut_photo, "carol", carol=hint)) == ["CLOAKED"]
+    registry = service.server.telemetry.registry
+    counts = {by: registry.get_sample_value("facecloak_masks_laid_total", {"by": by.value}) for by in Laid}
+    assert counts == {Laid.MESH: 1, Laid.LANDMARKS: 1, Laid.SQUARE: 1}
