@@ -8,7 +8,8 @@ use crate::fault::Fault;
 /// Bits that one look-up sees. 12: two tables of 16 KiB fit a first-level cache of 32.
 const WINDOW: u32 = 12;
 const ENTRIES: usize = 1 << WINDOW;
-const ZERO_RUN: u8 = 0xF0;
+pub const ZERO_RUN: u8 = 0xF0;
+pub const END_OF_BLOCK: u8 = 0;
 /// Tables kept: of a few photos at once. 40 KiB each.
 const KEPT: usize = 32;
 
@@ -130,6 +131,13 @@ impl Huffman {
             }
         }
         Err(Fault::Damaged)
+    }
+
+    /// Reads one AC symbol and its value; the caller has refilled.
+    #[inline(always)]
+    pub fn symbol_and_value(&self, bits: &mut Bits) -> Result<(u8, i32), Fault> {
+        let symbol = self.symbol(bits)?;
+        Ok((symbol, value(bits, u32::from(symbol & 15))))
     }
 
     /// Reads one DC difference; refills before.
@@ -265,6 +273,52 @@ impl Huffman {
     }
 }
 
+/// The best table for symbols that come so often (T.81 K.2): codes of 16 bits at most, that of all ones free.
+pub fn optimal(frequencies: &[u32; 256]) -> Result<Huffman, Fault> {
+    // The reserved code's symbol comes last: the least frequent, and of these the one with the largest number.
+    let mut weights: Vec<u64> = frequencies.iter().map(|&count| u64::from(count)).chain([1]).collect();
+    let mut sizes = [0usize; 257];
+    let mut trees: Vec<Vec<usize>> = (0..257).map(|symbol| vec![symbol]).collect();
+    loop {
+        let lightest = |weights: &[u64], but: usize| {
+            (0..257).rev().filter(|&tree| weights[tree] > 0 && tree != but).min_by_key(|&tree| weights[tree])
+        };
+        let Some(one) = lightest(&weights, 257) else { return Err(Fault::Defect) };
+        let Some(other) = lightest(&weights, one) else { break };
+        weights[one] += weights[other];
+        weights[other] = 0;
+        let joined = std::mem::take(&mut trees[other]);
+        trees[one].extend(joined);
+        for &symbol in &trees[one] {
+            sizes[symbol] += 1;
+        }
+    }
+    let mut lengths = [0usize; 258];
+    for &size in sizes.iter().filter(|&&size| size > 0) {
+        lengths[size] += 1;
+    }
+    // Two codes that are too long become one shorter by a bit; a shorter code becomes the prefix of two.
+    for long in (17..258).rev() {
+        while lengths[long] > 0 {
+            let prefix = (1..long - 1).rev().find(|&length| lengths[length] > 0).ok_or(Fault::Defect)?;
+            lengths[long] = lengths[long].checked_sub(2).ok_or(Fault::Defect)?;
+            lengths[long - 1] += 1;
+            lengths[prefix + 1] += 2;
+            lengths[prefix] -= 1;
+        }
+    }
+    // The reserved code is one of the longest.
+    let longest = (1..=16).rev().find(|&length| lengths[length] > 0).ok_or(Fault::Defect)?;
+    lengths[longest] -= 1;
+    let mut symbols: Vec<u8> = (0..=255u8).filter(|&symbol| sizes[usize::from(symbol)] > 0).collect();
+    symbols.sort_by_key(|&symbol| sizes[usize::from(symbol)]);
+    let mut counts = [0u8; 16];
+    for (count, &length) in counts.iter_mut().zip(&lengths[1..=16]) {
+        *count = u8::try_from(length).map_err(|_| Fault::Defect)?;
+    }
+    Huffman::new(counts, &symbols)
+}
+
 /// Reads `size` value bits (T.81 F.2.2.1, EXTEND).
 #[inline(always)]
 fn value(bits: &mut Bits, size: u32) -> i32 {
@@ -282,4 +336,34 @@ fn value(bits: &mut Bits, size: u32) -> i32 {
 
 fn boxed<T: Copy + std::fmt::Debug>(value: T) -> Box<[T; ENTRIES]> {
     vec![value; ENTRIES].try_into().expect("as long as the array")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits_for(frequencies: &[u32; 256], table: &Huffman) -> u64 {
+        (0..=255u8).map(|symbol| u64::from(frequencies[usize::from(symbol)]) * u64::from(table.code(symbol) & 0xFF)).sum()
+    }
+
+    #[test]
+    fn the_best_table_has_every_symbol_and_no_code_of_all_ones() {
+        // Powers of two want codes of up to 40 bits.
+        let steep = std::array::from_fn(|symbol| if symbol < 31 { 1u32 << symbol } else { 0 });
+        let flat = [7; 256];
+        let mut lone = [0; 256];
+        lone[9] = 3;
+        for frequencies in [steep, flat, lone] {
+            let table = optimal(&frequencies).unwrap();
+            for symbol in 0..=255u8 {
+                let code = table.code(symbol);
+                assert_eq!(code != 0, frequencies[usize::from(symbol)] > 0);
+                assert!(code == 0 || code >> 8 != (1 << (code & 0xFF)) - 1);
+            }
+        }
+        // One bit each, two with the reserved code beside them.
+        assert_eq!(bits_for(&lone, &optimal(&lone).unwrap()), 3);
+        // 255 symbols of 8 bits, and one of 9 beside the reserved one.
+        assert_eq!(bits_for(&flat, &optimal(&flat).unwrap()), 7 * (255 * 8 + 9));
+    }
 }

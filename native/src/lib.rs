@@ -10,6 +10,7 @@ mod fault;
 mod header;
 mod huffman;
 mod mesh;
+mod recode;
 mod region;
 mod scan;
 mod splice;

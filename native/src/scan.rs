@@ -216,6 +216,11 @@ impl Scan {
         Ok((mcu, next))
     }
 
+    /// A reader that stands at a segment's first MCU.
+    pub fn beginning(&self, segment: usize) -> Result<Place<'_>, Fault> {
+        Ok(Place { bits: Bits::new(self.data_of(segment)?, 0), dc: [0; 3] })
+    }
+
     /// A reader that stands at an MCU, which must have been indexed.
     pub fn place(&self, mcu: usize) -> Result<Place<'_>, Fault> {
         let segment = self.segment_of(mcu);

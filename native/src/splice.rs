@@ -10,12 +10,13 @@ use std::sync::Arc;
 use crate::bits::Writer;
 use crate::fault::Fault;
 use crate::header::Header;
-use crate::huffman::Huffman;
+use crate::huffman::{Huffman, END_OF_BLOCK, ZERO_RUN};
+use crate::recode;
 use crate::region::{Bounds, Change, Delta, Levels};
 use crate::scan::{Place, Scan};
 
 /// What baseline coding can say (T.81 F.1.2.1, F.1.2.2): DC differences of 11 bits, AC coefficients of 10.
-const DC_BITS: u32 = 11;
+pub const DC_BITS: u32 = 11;
 const DC_RANGE: (i32, i32) = (-1024, 1023);
 const AC_LARGEST: i32 = 1023;
 /// MCUs up to the end of a segment that are parsed rather than padded for.
@@ -30,15 +31,15 @@ pub struct Replacement {
 
 /// MCUs `begin..end` in a row of the picture, which hold row `row` of a change from its column `column` on.
 #[derive(Clone, Copy)]
-struct Run {
-    begin: usize,
-    end: usize,
-    change: usize,
-    row: usize,
-    column: usize,
+pub struct Run {
+    pub begin: usize,
+    pub end: usize,
+    pub change: usize,
+    pub row: usize,
+    pub column: usize,
 }
 
-type Tables = [Option<Arc<Huffman>>; 8];
+pub type Tables = [Option<Arc<Huffman>>; 8];
 
 /// The replacements, in file order, that add levels to regions, which must not overlap; see `Change::new`.
 #[inline(always)]
@@ -61,7 +62,11 @@ fn splice(scan: &mut Scan, changes: &[Change]) -> Result<Vec<Replacement>, Fault
     if missing.is_empty() {
         return Ok(replacements);
     }
-    let mut all = extend(&scan.header, &mut tables, &missing)?;
+    let full = extend(&scan.header, &mut tables, &missing)?;
+    if !full.is_empty() {
+        return recode::recoded(scan, changes, &runs, tables, &full);
+    }
+    let mut all = stated(&scan.header, &tables)?;
     let mut still_missing = Vec::new();
     all.extend(rewrite(scan, changes, &runs, &tables, &mut still_missing)?);
     if still_missing.is_empty() {
@@ -202,8 +207,7 @@ impl Rewriter<'_, '_> {
             let difference = dc_table.difference(&mut self.place.bits)?;
             let old = self.place.dc[block.component].wrapping_add(difference);
             self.place.dc[block.component] = old;
-            let wanted = old.wrapping_add(delta.as_ref().map_or(0, |delta| delta.dc));
-            let shift = wanted.clamp(old.min(DC_RANGE.0), old.max(DC_RANGE.1)).wrapping_sub(old);
+            let shift = delta.as_ref().map_or(0, |delta| dc_shift(old, delta.dc));
             let new = difference.wrapping_add(shift).wrapping_sub(self.shift[block.component]);
             self.shift[block.component] = shift;
             if new != difference {
@@ -258,8 +262,9 @@ impl Rewriter<'_, '_> {
         if size > DC_BITS {
             return Err(Fault::NoCode);
         }
-        let code = self.code(slot, size as u8);
-        put_value(self.writer(before), code, difference, size);
+        self.writer(before);
+        let (Some(written), Some(table)) = (&mut self.written, &self.tables[slot & 7]) else { return Err(Fault::Defect) };
+        put_value(&mut written.writer, code_or_lack(table, slot, size as u8, self.missing), difference, size);
         Ok(())
     }
 
@@ -273,50 +278,12 @@ impl Rewriter<'_, '_> {
         before: usize,
     ) -> Result<(), Fault> {
         self.writer(before);
-        let mut places = stated | delta.stated;
-        let mut last = 0u32;
-        while places != 0 {
-            let place = places.trailing_zeros();
-            places &= places - 1;
-            let (old, added) = (i32::from(old[place as usize & 63]), i32::from(delta.ac[place as usize & 63]));
-            let value = if added == 0 { old } else { (old + added).clamp(old.min(-AC_LARGEST), old.max(AC_LARGEST)) };
-            if value == 0 {
-                continue;
-            }
-            let mut run = place - last - 1;
-            last = place;
-            while run > 15 {
-                let code = self.code(slot, 0xF0);
-                put_value(self.writer(before), code, 0, 0);
-                run -= 16;
-            }
-            let size = bits_of(value);
-            let code = self.code(slot, (run << 4 | size) as u8);
-            put_value(self.writer(before), code, value, size);
-        }
-        if last != 63 {
-            let code = self.code(slot, 0);
-            put_value(self.writer(before), code, 0, 0);
-        }
+        let (Some(written), Some(table)) = (&mut self.written, &self.tables[slot & 7]) else { return Err(Fault::Defect) };
+        let (writer, missing) = (&mut written.writer, &mut *self.missing);
+        code_block(old, stated, delta, |symbol, value, size| {
+            put_value(writer, code_or_lack(table, slot, symbol, missing), value, size);
+        });
         Ok(())
-    }
-
-    #[inline(always)]
-    fn code(&mut self, slot: usize, symbol: u8) -> u32 {
-        let code = self.tables[slot & 7].as_ref().map_or(0, |table| table.code(symbol));
-        if code == 0 {
-            self.lacks(slot, symbol);
-            // Stands for the code of the next attempt.
-            return 16;
-        }
-        code
-    }
-
-    #[cold]
-    fn lacks(&mut self, slot: usize, symbol: u8) {
-        if !self.missing.contains(&(slot, symbol)) {
-            self.missing.push((slot, symbol));
-        }
     }
 
     fn finish(mut self) -> Result<Option<Replacement>, Fault> {
@@ -408,43 +375,112 @@ fn padding(header: &Header, lacking: u32) -> Option<[u32; 8]> {
     best.map(|(_, counts)| counts)
 }
 
-/// Adds codes for what is missing; the replacements that state them in the header.
-fn extend(header: &Header, tables: &mut Tables, missing: &[(usize, u8)]) -> Result<Vec<Replacement>, Fault> {
-    let mut replacements: Vec<Replacement> = Vec::new();
-    let mut lengths: Vec<(usize, usize, usize)> = Vec::new();
+/// Adds codes for what is missing; the slots of the tables that have no room for them.
+fn extend(header: &Header, tables: &mut Tables, missing: &[(usize, u8)]) -> Result<Vec<usize>, Fault> {
+    let mut full = Vec::new();
     for slot in 0..8 {
         let symbols: Vec<u8> = missing.iter().filter(|&&(place, _)| place == slot).map(|&(_, symbol)| symbol).collect();
         if symbols.is_empty() {
             continue;
         }
-        let extended = header.table(slot)?.extended(&symbols).ok_or(Fault::NoCode)?;
-        let definition = header.definitions[slot];
-        let segment = definition.length_at;
-        match lengths.iter_mut().find(|(at, _, _)| *at == segment) {
-            Some((_, added, _)) => *added += symbols.len(),
-            None => lengths.push((segment, symbols.len(), definition.segment_length)),
+        match header.table(slot)?.extended(&symbols) {
+            Some(extended) => tables[slot] = Some(Arc::new(extended)),
+            None => full.push(slot),
         }
-        let at = definition.counts_at;
-        replacements.push(Replacement { from: at, to: at + 16, bytes: extended.counts.to_vec() });
-        replacements.push(Replacement { from: definition.end, to: definition.end, bytes: symbols });
-        tables[slot] = Some(Arc::new(extended));
     }
-    for (at, added, length) in lengths {
-        let length = u16::try_from(length + added).map_err(|_| Fault::NoCode)?;
+    Ok(full)
+}
+
+/// The replacements that state in the header what tables are not as they were.
+pub fn stated(header: &Header, tables: &Tables) -> Result<Vec<Replacement>, Fault> {
+    let mut replacements: Vec<Replacement> = Vec::new();
+    let mut segments: Vec<(usize, usize)> = Vec::new();
+    for (slot, table) in tables.iter().enumerate() {
+        let (Some(new), Some(old)) = (table, &header.tables[slot]) else { continue };
+        if Arc::ptr_eq(new, old) {
+            continue;
+        }
+        let definition = header.definitions[slot];
+        let at = segments.iter().position(|&(at, _)| at == definition.length_at).unwrap_or_else(|| {
+            segments.push((definition.length_at, definition.segment_length));
+            segments.len() - 1
+        });
+        segments[at].1 = (segments[at].1 + new.symbols.len()).checked_sub(old.symbols.len()).ok_or(Fault::Defect)?;
+        replacements.push(Replacement {
+            from: definition.counts_at,
+            to: definition.end,
+            bytes: [new.counts.as_slice(), &new.symbols].concat(),
+        });
+    }
+    for (at, length) in segments {
+        let length = u16::try_from(length).map_err(|_| Fault::NoCode)?;
         replacements.push(Replacement { from: at, to: at + 2, bytes: length.to_be_bytes().to_vec() });
     }
     replacements.sort_by_key(|replacement| replacement.from);
     Ok(replacements)
 }
 
+/// By how much a DC coefficient changes that is to change by `wanted`: no further than baseline coding can say.
 #[inline(always)]
-fn bits_of(value: i32) -> u32 {
+pub fn dc_shift(old: i32, wanted: i32) -> i32 {
+    old.wrapping_add(wanted).clamp(old.min(DC_RANGE.0), old.max(DC_RANGE.1)).wrapping_sub(old)
+}
+
+/// Codes a block's AC coefficients, the `stated` ones of `old` and what is added to them: `put` gets each symbol, its
+/// value and the bits of that (T.81 F.1.2.2).
+#[inline(always)]
+pub fn code_block(old: &[i16; 64], stated: u64, delta: &Delta, mut put: impl FnMut(u8, i32, u32)) {
+    let mut places = stated | delta.stated;
+    let mut last = 0u32;
+    while places != 0 {
+        let place = places.trailing_zeros();
+        places &= places - 1;
+        let (old, added) = (i32::from(old[place as usize & 63]), i32::from(delta.ac[place as usize & 63]));
+        let value = if added == 0 { old } else { (old + added).clamp(old.min(-AC_LARGEST), old.max(AC_LARGEST)) };
+        if value == 0 {
+            continue;
+        }
+        let mut run = place - last - 1;
+        last = place;
+        while run > 15 {
+            put(ZERO_RUN, 0, 0);
+            run -= 16;
+        }
+        let size = bits_of(value);
+        put((run << 4 | size) as u8, value, size);
+    }
+    if last != 63 {
+        put(END_OF_BLOCK, 0, 0);
+    }
+}
+
+/// A symbol's code << 8 | its length.
+#[inline(always)]
+fn code_or_lack(table: &Huffman, slot: usize, symbol: u8, missing: &mut Vec<(usize, u8)>) -> u32 {
+    let code = table.code(symbol);
+    if code == 0 {
+        lacks(slot, symbol, missing);
+        // Stands for the code of the next attempt.
+        return 16;
+    }
+    code
+}
+
+#[cold]
+fn lacks(slot: usize, symbol: u8, missing: &mut Vec<(usize, u8)>) {
+    if !missing.contains(&(slot, symbol)) {
+        missing.push((slot, symbol));
+    }
+}
+
+#[inline(always)]
+pub fn bits_of(value: i32) -> u32 {
     32 - value.unsigned_abs().leading_zeros()
 }
 
 /// Writes a code and the `size` bits of a value (T.81 F.1.2.1.1).
 #[inline(always)]
-fn put_value(writer: &mut Writer, code: u32, value: i32, size: u32) {
+pub fn put_value(writer: &mut Writer, code: u32, value: i32, size: u32) {
     let raw = (value - i32::from(value < 0)) as u32 & ((1u32 << size) - 1);
     writer.put(u64::from(code >> 8) << size | u64::from(raw), (code & 0xFF) + size);
 }
