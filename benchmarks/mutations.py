@@ -28,7 +28,16 @@ def jpeg_seeds() -> list[bytes]:
         exif = Image.Exif()
         exif[0x0112] = 6
         seeds.append(_jpeg(picture, quality=70, exif=exif.tobytes(), comment=b"a comment"))
+    seeds.append(_jpeg(_smooth_with_a_rough_corner(rng), quality=92, optimize=True))
     return seeds
+
+
+def _smooth_with_a_rough_corner(rng: np.random.Generator) -> Image.Image:
+    """Its own Huffman tables have long codes and few symbols: most changes need new tables."""
+    y, x = np.mgrid[0:180, 0:240]
+    pixels = (100 + 40 * np.sin(x / 40) + 30 * np.cos(y / 50))[:, :, None] + rng.normal(0, 1, (180, 240, 3))
+    pixels[:24, :24] += rng.normal(0, 40, (24, 24, 3))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def other_seeds() -> list[bytes]:

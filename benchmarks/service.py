@@ -89,11 +89,16 @@ def running_service(
         process.wait(60)
 
 
-def some_mask() -> Any:
-    """A mask as smooth as learned ones are (the share of its energy that survives quantization matters here)."""
+def some_mask(geometry: Any = None) -> Any:
+    """A mask as smooth as learned ones are (the share of its energy that survives quantization matters here), of the
+    geometry that enrollment gives masks by default, the face's own frame, if no other is wanted."""
     import cv2
 
-    from facecloak.mask import Mask
+    from facecloak.mask import Mask, MaskGeometry
 
     noise = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 1, (112, 112, 3)), (0, 0), 1.5)
-    return Mask.new(np.clip(np.round(noise * 6 / noise.std()), -12, 12).astype(np.int8), seed=1)
+    return Mask.new(
+        np.clip(np.round(noise * 6 / noise.std()), -12, 12).astype(np.int8),
+        seed=1,
+        geometry=geometry or MaskGeometry.FACE,
+    )

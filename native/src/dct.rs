@@ -19,54 +19,52 @@ fn cosines(points: usize) -> [[f32; 8]; 8] {
     rows
 }
 
-fn eight() -> &'static [[f32; 8]; 8] {
-    static ROWS: OnceLock<[[f32; 8]; 8]> = OnceLock::new();
-    ROWS.get_or_init(|| cosines(8))
+/// The transform of eight points, and its transpose.
+struct Eight {
+    rows: [[f32; 8]; 8],
+    columns: [[f32; 8]; 8],
 }
 
-/// One pass along the first index, for eight columns at once: sums and differences of mirrored rows halve the products.
-#[inline(always)]
-fn pass(rows: &[[f32; 8]; 8], cosine: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
-    let (mut sums, mut differences) = ([[0.0; 8]; 4], [[0.0; 8]; 4]);
-    for x in 0..4 {
-        for lane in 0..8 {
-            sums[x][lane] = rows[x][lane] + rows[7 - x][lane];
-            differences[x][lane] = rows[x][lane] - rows[7 - x][lane];
-        }
-    }
-    let mut out = [[0.0; 8]; 8];
-    for u in 0..8 {
-        let half = if u % 2 == 0 { &sums } else { &differences };
-        for lane in 0..8 {
-            out[u][lane] = cosine[u][0] * half[0][lane]
-                + cosine[u][1] * half[1][lane]
-                + cosine[u][2] * half[2][lane]
-                + cosine[u][3] * half[3][lane];
-        }
-    }
-    out
-}
-
-#[inline(always)]
-fn transposed(rows: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
-    let mut out = [[0.0; 8]; 8];
-    for (y, row) in rows.iter().enumerate() {
-        for (x, &value) in row.iter().enumerate() {
-            out[x][y] = value;
-        }
-    }
-    out
+fn eight() -> &'static Eight {
+    static EIGHT: OnceLock<Eight> = OnceLock::new();
+    EIGHT.get_or_init(|| {
+        let rows = cosines(8);
+        let columns = std::array::from_fn(|x| std::array::from_fn(|u| rows[u][x]));
+        Eight { rows, columns }
+    })
 }
 
 /// The quantized coefficients of a block of sample differences, both in natural order.
 #[inline(always)]
 pub fn quantized(block: &[[f32; 8]; 8], inverse_steps: &[[f32; 8]; 8]) -> [[i16; 8]; 8] {
-    let cosine = eight();
-    let coefficients = transposed(&pass(&transposed(&pass(block, cosine)), cosine));
+    let Eight { rows, columns } = eight();
+    // Down the columns, eight at once: sums and differences of mirrored rows halve the products.
+    let (mut sums, mut differences) = ([[0.0; 8]; 4], [[0.0; 8]; 4]);
+    for y in 0..4 {
+        for lane in 0..8 {
+            sums[y][lane] = block[y][lane] + block[7 - y][lane];
+            differences[y][lane] = block[y][lane] - block[7 - y][lane];
+        }
+    }
     let mut out = [[0; 8]; 8];
     for v in 0..8 {
+        let half = if v % 2 == 0 { &sums } else { &differences };
+        let mut down = [0.0; 8];
+        for lane in 0..8 {
+            down[lane] = rows[v][0] * half[0][lane]
+                + rows[v][1] * half[1][lane]
+                + rows[v][2] * half[2][lane]
+                + rows[v][3] * half[3][lane];
+        }
+        // Along the row, its eight coefficients at once: no transposing.
+        let mut across = [0.0; 8];
+        for x in 0..8 {
+            for u in 0..8 {
+                across[u] += down[x] * columns[x][u];
+            }
+        }
         for u in 0..8 {
-            let rounded = coefficients[v][u] * inverse_steps[v][u] + ROUNDING;
+            let rounded = across[u] * inverse_steps[v][u] + ROUNDING;
             out[v][u] = (rounded.to_bits() as i32).wrapping_sub(ROUNDING.to_bits() as i32) as i16;
         }
     }

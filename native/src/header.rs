@@ -12,6 +12,17 @@ pub const NATURAL: [u8; 64] = [
     63,
 ];
 
+/// Natural place -> zigzag place.
+pub const ZIGZAG: [u8; 64] = {
+    let mut places = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        places[NATURAL[place] as usize] = place as u8;
+        place += 1;
+    }
+    places
+};
+
 /// Most blocks of an MCU (T.81 B.2.3).
 const MAX_BLOCKS: usize = 10;
 

@@ -2,7 +2,7 @@
 
 use crate::dct::{quantized, Decoder};
 use crate::fault::Fault;
-use crate::header::{Block, Header, NATURAL};
+use crate::header::{Block, Header, NATURAL, ZIGZAG};
 use crate::scan::Scan;
 
 /// MCUs `left..left + across`, `top..top + down`.
@@ -110,10 +110,13 @@ impl Change {
         let component = &header.components[block.component];
         let natural = self.block(block.component, x * component.across + block.x, y * component.down + block.y)?;
         let mut delta = Delta { dc: i32::from(natural[0][0]), ac: [0; 64], stated: 0 };
-        for (place, &at) in NATURAL.iter().enumerate().skip(1) {
-            let value = natural[usize::from(at >> 3)][usize::from(at & 7)];
-            delta.ac[place] = value;
-            delta.stated |= u64::from(value != 0) << place;
+        let mut others = not_zero(&natural) & !1;
+        while others != 0 {
+            let at = others.trailing_zeros() as usize;
+            others &= others - 1;
+            let place = ZIGZAG[at & 63];
+            delta.ac[usize::from(place) & 63] = natural[at >> 3 & 7][at & 7];
+            delta.stated |= 1 << place;
         }
         (delta.dc != 0 || delta.stated != 0).then_some(delta)
     }
@@ -135,6 +138,14 @@ impl Change {
         let natural = quantized(&block, &plane.inverse_steps);
         natural.iter().flatten().fold(0, |any, &value| any | value).ne(&0).then_some(natural)
     }
+}
+
+/// Which numbers of a block are not zero, one bit a natural place.
+#[inline(always)]
+fn not_zero(natural: &[[i16; 8]; 8]) -> u64 {
+    natural.iter().rev().fold(0, |all, row| {
+        all << 8 | row.iter().enumerate().fold(0, |bits, (u, &value)| bits | u64::from(value != 0) << u)
+    })
 }
 
 /// Decodes a region at `points` samples a block side, 1 to 8: the components' planes one after the other, each `across *

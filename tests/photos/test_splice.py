@@ -400,4 +400,4 @@ def test_mutated_photos_do_no_harm() -> None:
     result = fuzz_parser(runs=4000, first=10**7)
     assert result["defects"] == []
     assert result["outcomes"]["spliced"] > 200
-    assert result["slowest_seconds"] < 5
+    assert result["slowest_cpu_seconds"] < 1
