@@ -96,7 +96,7 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
     """Sends mutated photos of all formats to a server of its own process, with and without hints."""
     import grpc
 
-    from benchmarks.service import running_service
+    from benchmarks.service import cpu_seconds_of, running_service
     from facecloak.v1 import apply_pb2, apply_pb2_grpc
 
     seeds = jpeg_seeds() * 3 + other_seeds()
@@ -110,7 +110,7 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
             stub = apply_pb2_grpc.ApplyServiceStub(channel)
             for run in range(first, first + runs):
                 request = _mutated_request(apply_pb2, service.user_id, run, seeds)
-                began, cpu = time.perf_counter(), _cpu_seconds(worker)
+                began, cpu = time.perf_counter(), cpu_seconds_of(worker)
                 try:
                     response = stub.ApplyCloak(request, timeout=20)
                     outcomes[apply_pb2.CloakOutcome.Name(response.subjects[0].outcome)] += 1
@@ -119,7 +119,7 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
                     outcomes[error.code().name] += 1
                     if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                         broken.append({"run": run, "code": error.code().name})
-                took.append((_cpu_seconds(worker) - cpu, time.perf_counter() - began))
+                took.append((cpu_seconds_of(worker) - cpu, time.perf_counter() - began))
         still_there = service.workers()
         memory = {
             "resident_mebibytes_before": began_with,
@@ -147,11 +147,6 @@ def _mutated_request(apply_pb2: Any, user_id: str, run: int, seeds: list[bytes])
     if run % 4 < 3:
         _hint(subject.face, rng)
     return request
-
-
-def _cpu_seconds(process: int) -> float:
-    """Processor time of all threads of another process, in nanoseconds' steps (Linux: clock_getcpuclockid(3))."""
-    return time.clock_gettime((~process << 3) | 2)
 
 
 def _hint(hint: Any, rng: np.random.Generator) -> None:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.pictures import jpeg, photo
-from benchmarks.service import RunningService, running_service, some_mask
+from benchmarks.service import SQUARE_USER, USER, RunningService, running_service, some_mask
 from benchmarks.splice import SIZES
 from benchmarks.timing import take_turns
 
@@ -51,60 +52,77 @@ def _calls(folder: Path, repository: Path, *, runs: int) -> list[dict[str, Any]]
         for width, height in SIZES:
             pixels = photo(width=width, height=height)
             data, face = jpeg(pixels, quality=QUALITY), finder.find(pixels)[0]
-            requests = {hint: _request(data, service.user_id, face, hint) for hint in ("landmarks", "box", "none")}
-            full = _full_way(data, finder, face)
-            timings = take_turns(full, runs=runs, warm_up=1, clock_ns=time.thread_time_ns)
-            served = {hint: _served(service, lambda r=request: stub.ApplyCloak(r, timeout=60), runs=runs)
-                      for hint, request in requests.items()}  # fmt: skip
-            echo = _echo_ms(data, runs=runs)
+            hints = {"landmarks": {"landmarks": face.landmarks}, "box": {"box": face.box}, "none": {}}
+            requests = {
+                (hint, user): _request(data, user, **place)
+                for hint, place in hints.items()
+                for user in ((USER, SQUARE_USER) if hint != "none" else (USER,))
+            }
+            timings = take_turns(_full_ways(data, finder, face), runs=runs, warm_up=1, clock_ns=time.thread_time_ns)
+            full_ms = {name: round(timing.median_ms, 3) for name, timing in timings.items()}
+            served = {
+                hint if user == USER else f"{hint}, square mask":
+                    _served(service, lambda r=request: stub.ApplyCloak(r, timeout=60), runs=runs)
+                for (hint, user), request in requests.items()
+            }  # fmt: skip
             entry = {
                 "width": width,
                 "height": height,
                 "bytes": len(data),
                 "served": served,
-                "echo": echo,
-                "full_way_ms": {name: round(timing.median_ms, 3) for name, timing in timings.items()},
-            }
-            entry["ratio_to_full"] = {
-                hint: round(served[hint]["cpu_ms"] / timings[hint].median_ms, 3) for hint in ("landmarks", "box")
-            }
-            entry["ratio_to_full_without_finding"] = {
-                hint: round(served[hint]["cpu_ms"] / timings["landmarks"].median_ms, 3) for hint in served
+                "echo": _echo_ms(data, runs=runs),
+                "full_way_ms": full_ms,
+                # The same things done, and only decoding, laying and encoding.
+                "ratio_to_full": {
+                    name: round(one["cpu_ms"] / full_ms[name], 3) for name, one in served.items() if name in full_ms
+                },
+                "ratio_to_full_without_finding": {
+                    name: round(
+                        one["cpu_ms"] / full_ms["place known, square mask" if "square" in name else "place known"], 3
+                    )
+                    for name, one in served.items()
+                },
             }
             sizes.append(entry)
     return sizes
 
 
-def _full_way(data: bytes, finder: Any, face: Any) -> dict[str, Callable[[], object]]:
-    """Decode, find where a box says, add, encode: by simplejpeg, without gRPC."""
-    import cv2
+def _full_ways(data: bytes, finder: Any, face: Any) -> dict[str, Callable[[], object]]:
+    """Decode, find what the hint leaves to find, lay, encode: by simplejpeg, without gRPC.
+
+    "place known": nothing is left to find; "landmarks": the mesh (a square mask needs none); "box": landmarks and mesh.
+    """
     import simplejpeg
 
-    from facecloak.placement import SquarePlacement
+    from benchmarks.splice import _add
+    from facecloak.mask import MaskGeometry
+    from facecloak.placement import place_mask
 
-    def full(*, find: bool) -> bytes:
+    def full(geometry: MaskGeometry, hint: str) -> bytes:
         pixels = simplejpeg.decode_jpeg(data)
-        found = finder.landmarks_for(pixels, face.box) if find else face
-        placement = SquarePlacement(some_mask(), found)
-        left, top, right, bottom = placement.bounds(width=pixels.shape[1], height=pixels.shape[0])
-        part = pixels[top:bottom, left:right]
-        change = placement.change(left=left, top=top, width=right - left, height=bottom - top)
-        part[:] = cv2.add(part, change, dtype=cv2.CV_8U)
+        found, mesh = face, face.mesh
+        if hint == "landmarks":
+            mesh = finder.mesh_of(pixels, face.landmarks)
+        elif hint == "box":
+            found = finder.landmarks_for(pixels, face.box)
+            mesh = found.mesh
+        _add(pixels, place_mask(some_mask(geometry), found, mesh=mesh))
         return simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="420")
 
-    return {"landmarks": lambda: full(find=False), "box": lambda: full(find=True)}
+    bent = {name: partial(full, MaskGeometry.FACE, name) for name in ("place known", "landmarks", "box")}
+    square = {f"{name}, square mask": partial(full, MaskGeometry.SQUARE, name) for name in ("place known", "box")}
+    return {**bent, **square, "landmarks, square mask": square["place known, square mask"]}
 
 
-def _request(data: bytes, user_id: str, face: Any, hint: str) -> Any:
+def _request(data: bytes, user_id: str, **hint: Any) -> Any:
     from apply_service.convert import request_to
     from facecloak.cloak import Subject
 
-    hints = {"landmarks": {"landmarks": face.landmarks}, "box": {"box": face.box}, "none": {}}
-    return request_to(data, (Subject(user_id, **hints[hint]),))
+    return request_to(data, (Subject(user_id, **hint),))
 
 
 def _served(service: RunningService, call: Callable[[], Any], *, runs: int) -> dict[str, Any]:
-    """Processor ms a call at the server, over many calls (the kernel counts in hundredths of a second), and wall ms."""
+    """Processor ms a call at the server, the mean of many, and wall ms."""
     call()
     walls = []
     before = service.cpu_seconds()
@@ -168,7 +186,7 @@ def _processes(folder: Path, repository: Path, *, seconds: float = 8.0) -> dict[
     for turn in range(2):
         for processes in (1, 2):
             with running_service(folder / f"{turn}-{processes}", repository, processes=processes) as service:
-                load, request = os.getloadavg()[0], _request(data, service.user_id, face, "landmarks")
+                load, request = os.getloadavg()[0], _request(data, service.user_id, landmarks=face.landmarks)
                 began, cpu = time.perf_counter(), service.cpu_seconds()
                 done = _hammer(service.target, request, clients=4, seconds=seconds)
                 wall, cpu = time.perf_counter() - began, service.cpu_seconds() - cpu
@@ -277,7 +295,8 @@ def _memory(folder: Path, repository: Path, *, calls: int) -> dict[str, Any]:
         stub = apply_pb2_grpc.ApplyServiceStub(channel)
         for width, height in ((640, 480), (480, 360), (800, 600)):
             pixels = photo(width=width, height=height)
-            requests.append(_request(jpeg(pixels), service.user_id, finder.find(pixels)[0], "landmarks"))
+            landmarks = finder.find(pixels)[0].landmarks
+            requests.append(_request(jpeg(pixels), service.user_id, landmarks=landmarks))
         for call in range(calls):
             stub.ApplyCloak(requests[call % len(requests)], timeout=30)
             if call % max(calls // 20, 1) == 0:

@@ -33,42 +33,61 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
 
 
 def _splice(document: Mapping[str, Any]) -> str:
-    rows = [["photo", "px", "quality", "splice, ms", "decode, add, encode, ms", "ratio"], ["---"] * 6]
+    header = ["photo", "px", "quality", "splice, ms", "decode, add, encode, ms", "ratio"]
+    rows = [[*header, "square mask: splice, ms", "ratio", "ratio without laying"], ["---"] * 9]
     for photo in document["photos"]:
-        timings = photo["timings"]
+        ms = {way: f"{timing['median_ms']:.1f}" for way, timing in photo["timings"].items()}
         rows.append(
             [
                 photo["photo"],
                 _size(photo),
                 str(photo["quality"] or "its own"),
-                *(f"{timings[way]['median_ms']:.1f}" for way in ("splice", "full")),
+                *(ms[way] for way in ("splice", "full")),
                 f"{photo['ratio']:.2f}",
+                ms["splice, square mask"],
+                *(f"{photo[ratio]:.2f}" for ratio in ("ratio_square", "ratio_codec_alone")),
             ]
         )
     return _table(rows)
 
 
 def _serving(document: Mapping[str, Any]) -> str:
+    calls = document["calls"]
     rows = [
-        ["ApplyCloak, gRPC included: processor ms a photo at the server", *(_size(size) for size in document["calls"])],
-        ["---"] * (1 + len(document["calls"])),
+        ["ApplyCloak, gRPC included: processor ms a photo at the server", *(_size(size) for size in calls)],
+        ["---"] * (1 + len(calls)),
     ]
-    for hint in document["calls"][0]["served"]:
-        rows.append([f"hint: {hint}", *(f"{size['served'][hint]['cpu_ms']:.1f}" for size in document["calls"])])
-    full = {"landmarks": "decode, add, encode without gRPC", "box": "the same, finding the landmarks in the box first"}
-    for name, label in full.items():
-        rows.append([label, *(f"{size['full_way_ms'][name]:.1f}" for size in document["calls"])])
+    for hint in calls[0]["served"]:
+        rows.append([f"hint: {hint}", *(f"{size['served'][hint]['cpu_ms']:.1f}" for size in calls)])
+    for name in calls[0]["full_way_ms"]:
+        label = f"decode, find, lay, encode without gRPC: {name}"
+        rows.append([label, *(f"{size['full_way_ms'][name]:.1f}" for size in calls)])
+    for hint in calls[0]["ratio_to_full"]:
+        label = f"ratio, hint: {hint} (to laying alone, the place known)"
+        both = ((size["ratio_to_full"][hint], size["ratio_to_full_without_finding"][hint]) for size in calls)
+        rows.append([label, *(f"{one:.2f} ({other:.2f})" for one, other in both)])
+    label = "gRPC echo of the same bytes, both sides, ms"
+    rows.append([label, *(f"{size['echo']['cpu_ms_both_sides']:.1f}" for size in calls)])
     cache, memory, processes = document["cache"], document["memory"], document["processes"]
     lookups = ", ".join(
         f"{name.replace('_', ' ')} {timing['p50_us']:.0f} / {timing['p99_us']:.0f}" for name, timing in cache.items()
     )
     sentences = (
         f"A mask's lookup in microseconds, median / 99th percentile: {lookups}. Two processes answer "
-        f"{processes['gain']} times the photos of one (the machine was shared: see `cores_got`). Resident memory over "
+        f"{processes['gain']} times the photos of one ({_rounds(processes)}). Resident memory over "
         f"{memory['calls']} calls: {memory['resident_mebibytes'][2]} MiB after a tenth, "
         f"{memory['resident_mebibytes'][-1]} at the end."
     )
     return f"{_table(rows)}\n\n{sentences}"
+
+
+def _rounds(processes: Mapping[str, Any]) -> str:
+    """What the machine gave the processes meanwhile."""
+    rounds = ", ".join(
+        f"{one['processes']}: {one['photos_per_second']:.0f} a second on {one['cores_got']} cores"
+        for one in processes["rounds"]
+    )
+    return f"the machine was shared; processes and what they got: {rounds}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
