@@ -1,7 +1,8 @@
 """What cheap looks miss: outcomes and landmarks beside those of decoding everything, over real photos.
 
-The service looks at the surroundings of a given box; it does not search thumbnails, and the second part shows why.
-`python -m benchmarks.finding --photos DIR --people DIR`. For thumbnails, photos are enlarged first.
+The service looks at the surroundings of a given box; without a hint it searches a small copy of a large photo, and
+looks at the surroundings of what it finds. It does not search thumbnails of DC coefficients: the last part shows why.
+`python -m benchmarks.finding --photos DIR --people DIR`. Where nothing is given, photos are enlarged first.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ def main(*, photos: Path, people: Path, count: int, repository: Path, out: Path)
     finder = FaceFinder.load(repository)
     cameras = sorted(photos.glob("*/*.jpg"))
     portraits = [sorted(person.glob("photo1.jpg"))[0] for person in sorted(people.iterdir())][:count]
+    large = {
+        f"photos, long side {ENLARGED_PX}": [_enlarged(path) for path in cameras if "odd" not in str(path)],
+        f"people, long side {ENLARGED_PX}": [_enlarged(path) for path in portraits],
+    }
     document = {
         "schema": "facecloak-finding/1",
         **provenance(MEASURING_PACKAGES),
@@ -40,11 +45,9 @@ def main(*, photos: Path, people: Path, count: int, repository: Path, out: Path)
             "photos": _boxes(finder, [path.read_bytes() for path in cameras]),
             "people": _boxes(finder, [path.read_bytes() for path in portraits]),
         },
-        "nothing_given": {
-            "photos, long side 4000": _searches(
-                finder, [_enlarged(path) for path in cameras if "odd" not in str(path)]
-            ),
-            "people, long side 4000": _searches(finder, [_enlarged(path) for path in portraits]),
+        "nothing_given": {name: _searches(finder, files) for name, files in large.items()},
+        "nothing_given, thumbnail first": {
+            name: _searches(finder, files, thumbnail=True) for name, files in large.items()
         },
     }
     write_json(out, document)
@@ -85,23 +88,24 @@ def _boxes(finder: Any, files: list[bytes]) -> dict[str, Any]:
     return {"faces": faces, "missed": missed, **_summary(distances)}
 
 
-def _searches(finder: Any, files: list[bytes]) -> dict[str, Any]:
-    """The outcome of a search in the thumbnail first, beside that of a search in the whole photo."""
+def _searches(finder: Any, files: list[bytes], *, thumbnail: bool = False) -> dict[str, Any]:
+    """The outcome of the service's search, or of one in the thumbnail first, beside that of a search in the whole
+    photo."""
     from facecloak.cloak import Subject
 
     agreements: Counter[str] = Counter()
     distances = []
     for data in files:
         full = _full_search(finder, data)
-        seen, outcome, _ = _search(finder, data, Subject("user"))
+        seen, outcome, _ = _search(finder, data, Subject("user"), thumbnail=thumbnail)
         one, other = ("FACE" if face else str(why) for face, why in (full, (seen, outcome)))
-        agreements[one if one == other else f"{one} by decoding everything, {other} by the thumbnail"] += 1
+        agreements[one if one == other else f"{one} by decoding everything, {other} by looks"] += 1
         if seen is not None and full[0] is not None:
             distances.append(_distance(seen, full[0]))
     return {"photos": len(files), "outcomes": dict(agreements), **_summary(distances)}
 
 
-def _search(finder: Any, data: bytes, subject: Any) -> tuple[Any, str, bool]:
+def _search(finder: Any, data: bytes, subject: Any, *, thumbnail: bool = False) -> tuple[Any, str, bool]:
     """(face, outcome, whether the photo could be looked at in part)."""
     from facecloak.opened import OpenedPhoto
     from facecloak.photos import DEFAULT_LIMITS
@@ -110,7 +114,7 @@ def _search(finder: Any, data: bytes, subject: Any) -> tuple[Any, str, bool]:
 
     photo = OpenedPhoto(data, limits=DEFAULT_LIMITS, watch=unwatched)
     search = Search(finder, photo)
-    if not subject.has_hint:
+    if thumbnail:
         search._found = _in_thumbnail(finder, data, search) or None
     face, outcome = search.face_of(subject)
     return face, outcome.value, not photo.why_full

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
-from facecloak.faces import Box, Face
+from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy
 from facecloak.opened import OpenedPhoto
 from facecloak.outcome import Outcome
 from facecloak.photos.splice import Look
@@ -24,14 +25,22 @@ _SAME_FACE_DISTANCE = 0.3
 _SIDE_PX = 112.0
 # Half the side of the part that is looked at, in sides of the box: what the finder's own looks reach.
 _REACH = 1.0
-# What a look must show around a face to be used again.
+# Of a detector's square, which may lie further off.
+_WIDE_REACH = 1.5
+# What share of that a look must show around a face to be used again.
 _LEAST_REACH = 0.8
+# From 2560 px on, looking at all of a photo at 3/8 or less costs less than decoding and shrinking it.
+_LARGEST_SMALL_SCALE = 3 / 8
 
 
 class Finder(Protocol):
     """What is needed of :class:`facecloak.faces.FaceFinder`."""
 
     def find(self, srgb_u8: np.ndarray) -> list[Face]: ...
+
+    def find_by_looks(
+        self, small: WorkingCopy, *, width: int, height: int, look: Callable[[Box], WorkingCopy | None]
+    ) -> list[Face] | None: ...
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
 
@@ -55,8 +64,7 @@ class Search:
         if subject.box is not None:
             return self._face_in(subject.box), Outcome.NO_FACE
         if self._found is None:
-            # In the whole photo: a thumbnail misses faces, and then the wrong one may seem alone (docs/splice.md).
-            self._found = self._finder.find(self._photo.srgb_u8)
+            self._found = self._all_faces()
         if not self._found:
             return None, Outcome.NO_FACE
         largest, *others = sorted(self._found, key=lambda face: face.box.area, reverse=True)
@@ -82,6 +90,23 @@ class Search:
         mesh = self._finder.mesh_of(look.srgb_u8, (face.landmarks - offset + 0.5) * look.scale - 0.5)
         return None if mesh is None else _placed_mesh(mesh, look)
 
+    def _all_faces(self) -> list[Face]:
+        """All faces of the photo. The detector sees at most 960 px of it: where it has many more, these are decoded
+        alone, and what is around each face."""
+        width, height = self._photo.width, self._photo.height
+        scale = WORKING_SIDE_PX / max(width, height)
+        if scale <= _LARGEST_SMALL_SCALE:
+            small = self._photo.look((0, 0, width, height), smallest_scale=scale)
+            if small is not None:
+                faces = self._finder.find_by_looks(_copy(small), width=width, height=height, look=self._wide_look)
+                if faces is not None:
+                    return faces
+        return self._finder.find(self._photo.srgb_u8)
+
+    def _wide_look(self, box: Box) -> WorkingCopy | None:
+        look = self._look_around(box, reach=_WIDE_REACH)
+        return None if look is None else _copy(look)
+
     def _face_in(self, box: Box) -> Face | None:
         # What a part does not show, the whole may: nobody goes uncloaked for having been looked at cheaply.
         return self.face_near(box) or self._finder.landmarks_for(self._photo.srgb_u8, box)
@@ -94,13 +119,13 @@ class Search:
         face = self._finder.landmarks_for(look.srgb_u8, _seen(box, look))
         return None if face is None else placed(face, look)
 
-    def _look_around(self, box: Box) -> Look | None:
+    def _look_around(self, box: Box, *, reach: float = _REACH) -> Look | None:
         """A box's surroundings; the latest one again where it shows them."""
         side = float(np.sqrt(box.width * box.height))
         x, y = box.center
-        if self._look is not None and _shows(self._look, x, y, reach=_LEAST_REACH * side):
+        if self._look is not None and _shows(self._look, x, y, reach=_LEAST_REACH * reach * side):
             return self._look
-        reach = _REACH * side
+        reach *= side
         part = (
             max(int(x - reach), 0), max(int(y - reach), 0),
             min(int(x + reach) + 1, self._photo.width), min(int(y + reach) + 1, self._photo.height),
@@ -109,6 +134,13 @@ class Search:
             return None
         self._look = self._photo.look(part, smallest_scale=_SIDE_PX / side)
         return self._look
+
+
+def _copy(look: Look) -> WorkingCopy:
+    size = 1 / look.scale
+    # Pixel centers are whole numbers, in both.
+    offset = np.array([look.left, look.top]) + (size - 1) / 2
+    return WorkingCopy(look.srgb_u8, np.hstack([np.eye(2) * size, offset[:, None]]))
 
 
 def _shows(look: Look, x: float, y: float, *, reach: float) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facecloak.adding import add_in_place
 from facecloak.cloak import Cloaker, Outcome, Subject, Way
-from facecloak.faces import Box, Face, FaceFinder
+from facecloak.faces import Box, Face, FaceFinder, WorkingCopy
 from facecloak.mask import Mask
 from facecloak.photos import decode_photo, encode_photo
 from facecloak.photos.marker import payload_of, without_marker
@@ -48,6 +48,18 @@ class CountingFinder:
     def find(self, srgb_u8: np.ndarray) -> list[Face]:
         self.pixels += srgb_u8.shape[0] * srgb_u8.shape[1]
         return self.finder.find(srgb_u8)
+
+    def find_by_looks(
+        self, small: WorkingCopy, *, width: int, height: int, look: Callable[[Box], WorkingCopy | None]
+    ) -> list[Face] | None:
+        self.pixels += small.srgb_u8.shape[0] * small.srgb_u8.shape[1]
+
+        def counted(box: Box) -> WorkingCopy | None:
+            seen = look(box)
+            self.pixels += 0 if seen is None else seen.srgb_u8.shape[0] * seen.srgb_u8.shape[1]
+            return seen
+
+        return self.finder.find_by_looks(small, width=width, height=height, look=counted)
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None:
         self.pixels += srgb_u8.shape[0] * srgb_u8.shape[1]
@@ -99,8 +111,25 @@ def test_a_cheap_look_places_the_mask_where_decoding_everything_does(
     assert face is not None
     # In shares of the eye distance: a hundredth is a third of a px of the recognizers' crop.
     assert np.linalg.norm(face.landmarks - seen.landmarks, axis=1).max() < 0.03 * seen.eye_distance_px
-    if side >= 2000 and hint == "box":
+    if (side >= 2000 and hint == "box") or side >= 4000:
         assert watched.pixels < side * side / 4
+
+
+def test_a_crowd_in_a_large_photo_is_sought_in_the_whole(finder: FaceFinder, astronaut_srgb_u8: np.ndarray) -> None:
+    face = astronaut_srgb_u8[20:212, 126:318]
+    crowd = np.tile(face, (8, 14, 1))
+    watched = CountingFinder(finder)
+    result = Cloaker(watched, Masks()).cloak(jpeg(crowd), [Subject("alice")])
+    assert result.subjects[0].outcome is Outcome.AMBIGUOUS_FACE
+    assert watched.pixels > crowd.shape[0] * crowd.shape[1]
+
+
+def test_a_large_photo_that_cannot_be_looked_at_is_sought_in_the_whole(
+    finder: FaceFinder, astronaut_srgb_u8: np.ndarray
+) -> None:
+    data = jpeg(enlarged(astronaut_srgb_u8, 3000), progressive=True)
+    result = Cloaker(finder, Masks()).cloak(data, [Subject("alice")])
+    assert (result.way, result.subjects[0].outcome) == (Way.FULL, Outcome.CLOAKED)
 
 
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_rows": 1}, {"subsampling": "4:4:4"}])

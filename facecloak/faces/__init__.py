@@ -5,10 +5,12 @@ from facecloak.faces.alternate import AlternateFaceFinder
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks, InvalidPixels
 from facecloak.faces.face import Box, Face
 from facecloak.faces.finder import FaceFinder
+from facecloak.faces.views import WORKING_SIDE_PX, WorkingCopy
 
 __all__ = [
     "ALIGNED_SIZE",
     "ARCFACE_TEMPLATE",
+    "WORKING_SIDE_PX",
     "AlternateFaceFinder",
     "Box",
     "Face",
@@ -17,6 +19,7 @@ __all__ = [
     "InvalidBox",
     "InvalidLandmarks",
     "InvalidPixels",
+    "WorkingCopy",
     "aligned_crop",
     "aligning_transform",
     "inverse_transform",

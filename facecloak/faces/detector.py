@@ -66,9 +66,13 @@ def search(srgb_u8: np.ndarray, detector: BoxDetector) -> list[Detection]:
     three canvases is looked at again in overlapping tiles; one where nothing was found, again with a wide margin, for a
     face that fills it.
     """
-    copy = working_copy(srgb_u8)
+    height, width = srgb_u8.shape[:2]
+    return search_in(working_copy(srgb_u8), detector, photo_width=width, photo_height=height)
+
+
+def search_in(copy: WorkingCopy, detector: BoxDetector, *, photo_width: int, photo_height: int) -> list[Detection]:
+    """As :func:`search`, in a copy of a photo of ``photo_width`` x ``photo_height`` px."""
     height, width = copy.srgb_u8.shape[:2]
-    photo_height, photo_width = srgb_u8.shape[:2]
     views = [
         whole_view(width=width, height=height, canvas=detector.canvas),
         *tile_views(

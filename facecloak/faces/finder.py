@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from facecloak.faces.align import aligning_transform, inverse_transform, scale_of, transform_points
 from facecloak.faces.blazeface import BlazeFace
-from facecloak.faces.detector import BoxDetector, Detection, search
+from facecloak.faces.detector import BoxDetector, Detection, search, search_in
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks
 from facecloak.faces.face import Box, Face, checked_landmarks
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
@@ -25,7 +26,7 @@ from facecloak.faces.landmarks import (
     unbiased,
 )
 from facecloak.faces.pixels import checked_photo
-from facecloak.faces.views import WorkingCopy, close_up
+from facecloak.faces.views import WorkingCopy, chained, close_up, working_copy_of
 
 _MIN_PRESENCE = 0.5
 # On 742 LFW faces the two landmark networks part by 1.2 px in the median, 5.5 in one of a hundred, 8.7 at most.
@@ -44,6 +45,9 @@ _SAME_FACE = 0.5
 _FACE_IN_CROP = Box(17.0, 10.0, 77.0, 108.0)
 # A caller's box may be tight or loose: look again where it does not lead to a face, over three times its side.
 _NEARBY = 3.0
+
+# A look costs 2 to 4 ms, decoding and shrinking all of 12 megapixels 50.
+_MOST_LOOKS = 8
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +104,32 @@ class FaceFinder:
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box.area, reverse=True)
 
+    def find_by_looks(
+        self, small: WorkingCopy, *, width: int, height: int, look: Callable[[Box], WorkingCopy | None]
+    ) -> list[Face] | None:
+        """As :meth:`find` for a photo of ``width`` x ``height`` px that is not at hand: sought in a smaller copy of it,
+        of 960 px and more, and each face then placed in a closer look.
+
+        Args:
+            look: gives the photo's part around a face's box, with half as much again on each side, or None.
+
+        Returns:
+            None where a look is not to be had, or where so many are wanted that the whole photo costs less.
+        """
+        detections = search_in(working_copy_of(small), self._detector, photo_width=width, photo_height=height)
+        if len(detections) > _MOST_LOOKS:
+            return None
+        faces: list[Face] = []
+        for detection in detections:
+            (x, y), side = detection.center, detection.side
+            near = look(Box(x - side / 2, y - side / 2, side, side))
+            if near is None:
+                return None
+            face = self._face(near.srgb_u8, detection.seen_in(near), to_photo=near.to_photo)
+            if face is not None and not any(_is_same(face, other) for other in faces):
+                faces.append(face)
+        return sorted(faces, key=lambda face: face.box.area, reverse=True)
+
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None:
         """The face in a caller's box, or None where there is none.
 
@@ -118,7 +148,7 @@ class FaceFinder:
         if settled is not None and self._mesh is not None:
             seen = self._seen(copy.srgb_u8, settled.points, self._mesh)
             if seen is not None and self._is_stable(copy.srgb_u8, settled, seen):
-                return _face_of(settled.points, seen.mesh, copy, score=1.0)
+                return _face_of(settled.points, seen.mesh, copy.to_photo, score=1.0)
         return self._near(photo, direct)
 
     def mesh_of(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
@@ -159,16 +189,19 @@ class FaceFinder:
                 nearest, best_distance = Detection(center, seen.side, seen.angle, seen.score), distance
         return None if nearest is None else self._face(photo, nearest)
 
-    def _face(self, photo: np.ndarray, detection: Detection) -> Face | None:
+    def _face(self, photo: np.ndarray, detection: Detection, *, to_photo: np.ndarray | None = None) -> Face | None:
+        """The face of a detection in ``photo``, or, by ``to_photo``, in the photo that this is a part of."""
         copy = close_up(photo, center=detection.center, side=detection.side)
         near = copy.srgb_u8
         settled = refined_landmarks(near, detection.seen_in(copy), self._landmarks, first_side=self._first_side)
         if settled is None:
             return None
-        if self._mesh is None:
-            return _face_of(settled.points, None, copy, score=detection.score)
-        seen = self._seen(near, settled.points, self._mesh)
-        return None if seen is None else _face_of(settled.points, seen.mesh, copy, score=detection.score)
+        seen = None if self._mesh is None else self._seen(near, settled.points, self._mesh)
+        if seen is None and self._mesh is not None:
+            return None
+        to_whole = copy.to_photo if to_photo is None else chained(copy.to_photo, to_photo)
+        mesh = None if seen is None else seen.mesh
+        return _face_of(settled.points, mesh, to_whole, score=detection.score)
 
     @staticmethod
     def _seen(photo: np.ndarray, points: np.ndarray, mesh: FaceMesh) -> _Seen | None:
@@ -194,12 +227,11 @@ class _Seen:
     apart_px: float
 
 
-def _face_of(points: np.ndarray, mesh: np.ndarray | None, copy: WorkingCopy, *, score: float) -> Face:
+def _face_of(points: np.ndarray, mesh: np.ndarray | None, to_photo: np.ndarray, *, score: float) -> Face:
     """A face of the photo from landmarks and mesh in px of a copy."""
-    placed = transform_points(copy.to_photo, points)
+    placed = transform_points(to_photo, points)
     if mesh is not None:
-        flat = transform_points(copy.to_photo, mesh[:, :2])
-        mesh = np.hstack([flat, mesh[:, 2:] * scale_of(copy.to_photo)])
+        mesh = np.hstack([transform_points(to_photo, mesh[:, :2]), mesh[:, 2:] * scale_of(to_photo)])
     box = _box_around(inverse_transform(aligning_transform(placed)))
     return Face(box, placed.astype(np.float32), score, mesh)
 

@@ -52,6 +52,19 @@ def working_copy(srgb_u8: np.ndarray) -> WorkingCopy:
     return WorkingCopy(small, inverse_transform(_scaling(small_width / width, small_height / height)))
 
 
+def working_copy_of(copy: WorkingCopy) -> WorkingCopy:
+    """A copy of the photo with at most 960 px a side, made of a larger one."""
+    smaller = working_copy(copy.srgb_u8)
+    return WorkingCopy(smaller.srgb_u8, chained(smaller.to_photo, copy.to_photo))
+
+
+def chained(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """The (2, 3) affine transform that does one and then another."""
+    both = then[:, :2] @ first
+    both[:, 2] += then[:, 2]
+    return np.asarray(both)
+
+
 def close_up(srgb_u8: np.ndarray, *, center: tuple[float, float], side: float) -> WorkingCopy:
     """The photo's part around a face of ``side`` px, shrunk so that the face has at most 320 px.
 

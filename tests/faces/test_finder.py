@@ -18,6 +18,7 @@ from facecloak.faces import (
     FinderModelMissing,
     InvalidBox,
     InvalidPixels,
+    WorkingCopy,
     aligned_crop,
     inverse_transform,
 )
@@ -200,6 +201,33 @@ def test_tight_and_wide_boxes_lead_to_the_face(
     face = service_finder.landmarks_for(astronaut_srgb_u8, Box(x - width / 2, y - height / 2, width, height))
     assert face is not None
     assert frame_shift_px(the_face.landmarks, face.landmarks) < 1.0
+
+
+def test_looks_find_what_the_whole_photo_shows(
+    service_finder: FaceFinder, astronaut_srgb_u8: np.ndarray, frame_shift_px: Shift
+) -> None:
+    canvas = np.full((2000, 3000, 3), 90, np.uint8)
+    canvas[:1536, 1400:2936] = cv2.resize(astronaut_srgb_u8, (1536, 1536), interpolation=cv2.INTER_CUBIC)
+    canvas[900:1412, 200:712] = astronaut_srgb_u8
+    expected = service_finder.find(canvas)
+    assert len(expected) == 2
+    small = cv2.resize(canvas, (1125, 750), interpolation=cv2.INTER_AREA)
+    whole = WorkingCopy(small, np.array([[8 / 3, 0, 5 / 6], [0, 8 / 3, 5 / 6]]))
+
+    def look(box: Box) -> WorkingCopy:
+        left, top = max(int(box.x - box.width), 0), max(int(box.y - box.height), 0)
+        part = canvas[top : int(box.y + 2 * box.height), left : int(box.x + 2 * box.width)]
+        return WorkingCopy(part, np.array([[1.0, 0, left], [0, 1, top]]))
+
+    found = service_finder.find_by_looks(whole, width=3000, height=2000, look=look)
+    assert found is not None
+    assert len(found) == 2
+    for face, other in zip(found, expected, strict=True):
+        assert frame_shift_px(other.landmarks, face.landmarks) < 0.5
+        assert face.mesh is not None
+        assert other.mesh is not None
+        assert np.abs(face.mesh - other.mesh).max() < 0.05 * face.box.height
+    assert service_finder.find_by_looks(whole, width=3000, height=2000, look=lambda box: None) is None
 
 
 def test_a_box_beside_the_face_is_not_led_to_it(service_finder: FaceFinder, astronaut_srgb_u8: np.ndarray) -> None:
