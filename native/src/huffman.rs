@@ -249,6 +249,11 @@ impl Huffman {
         self.codes[usize::from(symbol)]
     }
 
+    /// All codes, by symbol.
+    pub fn codes(&self) -> &[u32; 256] {
+        &self.codes
+    }
+
     /// The zero run's code and length, if there is one.
     pub fn zero_run(&self) -> Option<(u64, u32)> {
         let code = self.code(ZERO_RUN);

@@ -9,32 +9,20 @@ use crate::region::Change;
 use crate::scan::Scan;
 use crate::splice::{bits_of, code_block, dc_shift, put_value, stated, Replacement, Run, Tables, DC_BITS};
 
-/// Takes a scan's symbols in order: table, symbol, value and the bits of that.
-trait Sink {
-    fn put(&mut self, slot: usize, symbol: u8, value: i32, size: u32);
-}
-
-/// How often each table's symbols come.
-struct Counts(Box<[[u32; 256]; 8]>);
-
-impl Sink for Counts {
-    #[inline(always)]
-    fn put(&mut self, slot: usize, symbol: u8, _value: i32, _size: u32) {
-        let count = &mut self.0[slot & 7][usize::from(symbol)];
-        *count = count.saturating_add(1);
-    }
-}
-
+/// Writes symbols with other codes.
 struct Coder<'a> {
-    tables: &'a Tables,
+    /// Each table's codes, as `Huffman::code` gives them.
+    codes: [&'a [u32; 256]; 8],
+    /// Which tables are the file's own.
+    kept: [bool; 8],
     writer: Writer,
     lacks: bool,
 }
 
-impl Sink for Coder<'_> {
+impl Coder<'_> {
     #[inline(always)]
     fn put(&mut self, slot: usize, symbol: u8, value: i32, size: u32) {
-        let code = self.tables[slot & 7].as_ref().map_or(0, |table| table.code(symbol));
+        let code = self.codes[slot & 7][usize::from(symbol)];
         if code == 0 {
             self.lacks = true;
         } else {
@@ -44,24 +32,28 @@ impl Sink for Coder<'_> {
 }
 
 /// The replacements that apply changes with new tables in the slots `full`, and `tables` in all others.
+#[inline(always)]
 pub fn recoded(
     scan: &Scan,
     changes: &[Change],
     runs: &[Run],
     mut tables: Tables,
     full: &[usize],
+    missing: &[(usize, u8)],
 ) -> Result<Vec<Replacement>, Fault> {
-    let mut counts = Counts(Box::new([[0; 256]; 8]));
-    for segment in 0..scan.segments.len() {
-        walk(scan, changes, runs, segment, &mut counts)?;
-    }
     for &slot in full {
-        tables[slot & 7] = Some(Arc::new(optimal(&counts.0[slot & 7])?));
+        let symbols = missing.iter().filter(|&&(place, _)| place == slot).map(|&(_, symbol)| symbol);
+        tables[slot & 7] = Some(Arc::new(renewed(scan.header.table(slot)?, symbols)?));
     }
     let mut replacements = stated(&scan.header, &tables)?;
+    let codes = std::array::from_fn(|slot| tables[slot].as_ref().map_or(&[0; 256], |table| table.codes()));
+    let kept = std::array::from_fn(|slot| match (&tables[slot], &scan.header.tables[slot]) {
+        (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+        _ => false,
+    });
     for (index, segment) in scan.segments.iter().enumerate() {
         let length = segment.file_end - segment.file_begin;
-        let mut coder = Coder { tables: &tables, writer: Writer::with_capacity(length + length / 8 + 64), lacks: false };
+        let mut coder = Coder { codes, kept, writer: Writer::with_capacity(length + length / 8 + 64), lacks: false };
         walk(scan, changes, runs, index, &mut coder)?;
         if coder.lacks {
             return Err(Fault::Defect);
@@ -71,10 +63,25 @@ pub fn recoded(
     Ok(replacements)
 }
 
-/// All symbols of a segment, with the changes made.
-fn walk(scan: &Scan, changes: &[Change], runs: &[Run], segment: usize, sink: &mut impl Sink) -> Result<(), Fault> {
+/// The best table for the symbols of a table and some more. How often its own ones come is what the lengths of their codes
+/// say: a table without room was made for the scan that it codes, and counting again would read that once more.
+fn renewed(table: &Huffman, missing: impl Iterator<Item = u8>) -> Result<Huffman, Fault> {
+    let mut frequencies = [0; 256];
+    for &symbol in &table.symbols {
+        frequencies[usize::from(symbol)] = 1 << (16 - (table.code(symbol) & 0xFF).min(16));
+    }
+    for symbol in missing {
+        frequencies[usize::from(symbol)] = 1;
+    }
+    optimal(&frequencies)
+}
+
+/// Codes all symbols of a segment, with the changes made.
+#[inline(always)]
+fn walk(scan: &Scan, changes: &[Change], runs: &[Run], segment: usize, coder: &mut Coder) -> Result<(), Fault> {
     let header = &scan.header;
     let (first, behind) = scan.mcus_of(segment);
+    let data = scan.data_of(segment)?;
     let mut place = scan.beginning(segment)?;
     let mut shifts = [0; 3];
     let mut next = runs.partition_point(|run| run.end <= first);
@@ -103,16 +110,21 @@ fn walk(scan: &Scan, changes: &[Change], runs: &[Run], segment: usize, sink: &mu
             if size > DC_BITS && new != difference {
                 return Err(Fault::NoCode);
             }
-            sink.put(component.dc, size as u8, new, size);
+            coder.put(component.dc, size as u8, new, size);
             match delta {
                 Some(delta) if delta.stated != 0 => {
                     let mut coefficients = [0i16; 64];
                     let (stated, _) = ac_table.read_block(&mut place.bits, &mut coefficients)?;
                     code_block(&coefficients, stated, &delta, |symbol, value, size| {
-                        sink.put(component.ac, symbol, value, size);
+                        coder.put(component.ac, symbol, value, size);
                     });
                 }
-                _ => copy_block(ac_table, &mut place.bits, component.ac, sink)?,
+                _ if coder.kept[component.ac & 7] => {
+                    let before = place.bits.position();
+                    ac_table.skip_block(&mut place.bits)?;
+                    coder.writer.copy(data, before, place.bits.position());
+                }
+                _ => copy_block(ac_table, &mut place.bits, component.ac, coder)?,
             }
         }
         if place.bits.is_overrun() {
@@ -124,12 +136,12 @@ fn walk(scan: &Scan, changes: &[Change], runs: &[Run], segment: usize, sink: &mu
 
 /// A block's AC symbols as they stand.
 #[inline(always)]
-fn copy_block(table: &Huffman, bits: &mut Bits, slot: usize, sink: &mut impl Sink) -> Result<(), Fault> {
+fn copy_block(table: &Huffman, bits: &mut Bits, slot: usize, coder: &mut Coder) -> Result<(), Fault> {
     let mut place = 1u32;
     while place < 64 {
         bits.refill();
         let (symbol, value) = table.symbol_and_value(bits)?;
-        sink.put(slot, symbol, value, u32::from(symbol & 15));
+        coder.put(slot, symbol, value, u32::from(symbol & 15));
         // Whatever run such a symbol states, decoders take it for the end.
         if symbol & 15 == 0 && symbol != ZERO_RUN {
             return Ok(());

@@ -64,7 +64,7 @@ fn splice(scan: &mut Scan, changes: &[Change]) -> Result<Vec<Replacement>, Fault
     }
     let full = extend(&scan.header, &mut tables, &missing)?;
     if !full.is_empty() {
-        return recode::recoded(scan, changes, &runs, tables, &full);
+        return recode::recoded(scan, changes, &runs, tables, &full, &missing);
     }
     let mut all = stated(&scan.header, &tables)?;
     let mut still_missing = Vec::new();
