@@ -25,14 +25,17 @@ _OPERATORS = Path(__file__).resolve().parents[1] / "tests" / "recognizers" / "gr
 def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     """Every surrogate at N = 1, 8, 16; one thread, processor time, the two taking turns."""
     from facecloak.recognizers import onnx_runtime
+    from facecloak.recognizers.importing.sharing import whole
     from facecloak.recognizers.importing.verify import probe_crops
+    from facecloak.recognizers.repository import ModelRepository
 
     torch.set_num_threads(1)
     runtime = onnx_runtime.OnnxRuntime(model_repository, threads=1)
+    repository = ModelRepository(model_repository)
     names = [name for name in runtime.names() if runtime.spec(name).has_gradient]
     results = []
     for name in names:
-        eager = EagerRecognizer(model_repository / name / "1" / "model.onnx")
+        eager = EagerRecognizer(whole(repository.read_model(name), repository.read_weights(name)))
         rng = np.random.default_rng(0)
         far, near = rng.normal(size=(2, 1, runtime.spec(name).embedding_size)).astype(np.float32)
         for count in BATCHES:
@@ -61,14 +64,14 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
 class EagerRecognizer:
     """A recognizer's forward graph as torch functions, float32, its weights converted once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: onnx.ModelProto) -> None:
         spec = importlib.util.spec_from_file_location("torch_graph", _OPERATORS)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
-        graph = onnx.load(path).graph
+        graph = model.graph
         self._weights: dict[str, Any] = {"": None}
         for initializer in graph.initializer:
             self._weights[initializer.name] = torch.from_numpy(numpy_helper.to_array(initializer).copy())

@@ -1,13 +1,15 @@
 """The folder of models: ``NAME/spec.toml``, ``NAME/1/model.onnx`` and, for surrogates, ``NAME_grad/1/model.onnx``.
 
-The layout is Triton's. A spec is written last and holds the digests of its files, so a folder that an interrupted
-import left half-written never loads.
+The layout is Triton's. Both graphs of a surrogate have the same weights: they are in the gradient graph's file, and
+``NAME/1/weights.bin`` is a hard link to it, since ONNX Runtime reads nothing outside of a model's own folder. A spec is
+written last and holds the digests of its files, so a folder that an interrupted import left half-written never loads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown, SpecIn
 from facecloak.recognizers.spec import MAX_SPEC_BYTES, ModelKind, RecognizerSpec, parse_spec
 
 GRADIENT_SUFFIX = "_grad"
+WEIGHTS_FILE = "weights.bin"
 MAX_MODEL_BYTES = 1 << 30
 """A face recognizer is 1 to 400 MB; protobuf itself ends at 2 GiB."""
 
@@ -77,8 +80,11 @@ class ModelRepository:
     def gradient_path(self, name: str) -> Path:
         return self._folder(name + GRADIENT_SUFFIX) / "1" / "model.onnx"
 
+    def weights_path(self, name: str) -> Path:
+        return self._folder(name) / "1" / WEIGHTS_FILE
+
     def read_model(self, name: str) -> bytes:
-        """The prepared ONNX of one model, its SHA-256 checked against the spec.
+        """The prepared ONNX of one model, its SHA-256 checked against the spec; see :meth:`read_weights`.
 
         Raises:
             ModelDamaged: the file is missing, too large or not the one that was imported.
@@ -89,22 +95,36 @@ class ModelRepository:
         """The gradient graph of one recognizer, checked likewise."""
         return self._read(name, self.gradient_path(name), self.spec(name).gradient_sha256)
 
+    def read_weights(self, name: str) -> bytes | None:
+        """The file that the prepared ONNX names for its weights, checked likewise; None where they are inside."""
+        digest = self.spec(name).weights_sha256
+        return self._read(name, self.weights_path(name), digest) if digest else None
+
     def is_intact(self, name: str) -> bool:
         """Whether spec and files of a model are there and agree."""
         try:
             spec = self.spec(name)
             self.read_model(name)
+            self.read_weights(name)
             if spec.has_gradient:
                 self.read_gradient(name)
         except (RecognizerUnknown, SpecInvalid, ModelDamaged):
             return False
         return True
 
-    def write(self, spec: RecognizerSpec, *, model: bytes, gradient: bytes | None = None) -> RecognizerSpec:
-        """Store one model; returns the spec with its digests. The spec is written last, each file atomically."""
+    def write(
+        self, spec: RecognizerSpec, *, model: bytes, gradient: bytes | None = None, shares_weights: bool = False
+    ) -> RecognizerSpec:
+        """Store one model; returns the spec with its digests. The spec is written last, each file atomically.
+
+        Args:
+            shares_weights: the model's weights are in ``gradient``.
+        """
+        gradient_sha256 = sha256_hex(gradient) if gradient is not None else ""
         complete = spec.with_digests(
             model_sha256=sha256_hex(model),
-            gradient_sha256=sha256_hex(gradient) if gradient is not None else "",
+            gradient_sha256=gradient_sha256,
+            weights_sha256=gradient_sha256 if shares_weights else "",
             recipe=spec.recipe,
         )
         write_atomically(self.model_path(spec.name), model)
@@ -112,6 +132,10 @@ class ModelRepository:
             write_atomically(self.gradient_path(spec.name), gradient)
         else:
             self.gradient_path(spec.name).unlink(missing_ok=True)
+        if shares_weights:
+            link_or_copy(self.gradient_path(spec.name), self.weights_path(spec.name))
+        else:
+            self.weights_path(spec.name).unlink(missing_ok=True)
         write_atomically(self.spec_path(spec.name), complete.to_toml().encode("utf-8"))
         return complete
 
@@ -143,6 +167,20 @@ class ModelRepository:
         if sha256_hex(data) != digest:
             raise ModelDamaged(f"the model file of {name!r} is not the one its spec records{again}", model=name)
         return data
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file in a second place, atomically and without taking room where the file system can. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".new-{os.getpid()}")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -88,7 +88,8 @@ class RecognizerSpec:
 
     ``input`` and ``output`` name the tensors of the network as published; the prepared graph always has ``crops`` and
     ``embedding``. ``embedding_size`` is 0 for detectors and landmark models. An empty ``gradient_sha256`` means that
-    the recognizer can be evaluated with but not learned from.
+    the recognizer can be evaluated with but not learned from. ``weights_sha256`` is that of the file that the prepared
+    graph's weights lie in, empty where they lie in the graph's own.
     """
 
     name: str
@@ -103,6 +104,7 @@ class RecognizerSpec:
     embedding_size: int = 0
     model_sha256: str = ""
     gradient_sha256: str = ""
+    weights_sha256: str = ""
     recipe: str = ""
     """Digest of everything that made the prepared file: a later `models pull` redoes it when this changes."""
 
@@ -116,7 +118,7 @@ class RecognizerSpec:
         _require(all(map(math.isfinite, numbers)), "preprocessing", "finite numbers")
         _require(all(self.preprocessing.scale), "preprocessing.scale", "not zero")
         _require(0 <= self.embedding_size <= 65536, "embedding_size", "0 to 65536")
-        for digest in (self.model_sha256, self.gradient_sha256, self.source.weights_sha256):
+        for digest in (self.model_sha256, self.gradient_sha256, self.weights_sha256, self.source.weights_sha256):
             _require(not digest or _SHA256.match(digest) is not None, "sha256", "64 lower-case hex digits")
 
     @property
@@ -127,9 +129,17 @@ class RecognizerSpec:
     def has_gradient(self) -> bool:
         return bool(self.gradient_sha256)
 
-    def with_digests(self, *, model_sha256: str, gradient_sha256: str = "", recipe: str = "") -> RecognizerSpec:
+    def with_digests(
+        self, *, model_sha256: str, gradient_sha256: str = "", weights_sha256: str = "", recipe: str = ""
+    ) -> RecognizerSpec:
         """This spec, completed by the import."""
-        return replace(self, model_sha256=model_sha256, gradient_sha256=gradient_sha256, recipe=recipe)
+        return replace(
+            self,
+            model_sha256=model_sha256,
+            gradient_sha256=gradient_sha256,
+            weights_sha256=weights_sha256,
+            recipe=recipe,
+        )
 
     def to_toml(self) -> str:
         """The text of ``spec.toml``; :func:`parse_spec` is its inverse."""
@@ -153,7 +163,12 @@ class RecognizerSpec:
                 "mean": list(prep.mean),
                 "scale": list(prep.scale),
             },
-            "digests": {"model": self.model_sha256, "gradient": self.gradient_sha256, "recipe": self.recipe},
+            "digests": {
+                "model": self.model_sha256,
+                "gradient": self.gradient_sha256,
+                "weights": self.weights_sha256,
+                "recipe": self.recipe,
+            },
         }
         return _toml(document)
 
@@ -186,7 +201,7 @@ def parse_spec(text: str | bytes) -> RecognizerSpec:
     preprocessing = _table(data, "preprocessing")
     _only(preprocessing, {"color_order", "mean", "scale"}, "preprocessing.")
     digests = _table(data, "digests")
-    _only(digests, {"model", "gradient", "recipe"}, "digests.")
+    _only(digests, {"model", "gradient", "weights", "recipe"}, "digests.")
     if "name" not in data:
         raise SpecInvalid("spec.toml: name is missing", field="name")
     return RecognizerSpec(
@@ -206,6 +221,7 @@ def parse_spec(text: str | bytes) -> RecognizerSpec:
         embedding_size=_whole(data, "embedding_size", 0),
         model_sha256=_text(digests, "model"),
         gradient_sha256=_text(digests, "gradient"),
+        weights_sha256=_text(digests, "weights"),
         recipe=_text(digests, "recipe"),
     )
 

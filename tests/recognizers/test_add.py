@@ -12,6 +12,7 @@ from facecloak.errors import FaceCloakError
 from facecloak.recognizers.errors import ModelUnsupported, SpecInvalid, VerificationFailed
 from facecloak.recognizers.gradient import UnsupportedOperator
 from facecloak.recognizers.importing.add import add_recognizer
+from facecloak.recognizers.importing.sharing import whole
 from facecloak.recognizers.importing.tiny import SMALLEST_WEIGHT
 from facecloak.recognizers.importing.verify import verify_stored
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
@@ -62,7 +63,7 @@ def test_tiny_weights_are_dropped_and_change_nothing(
     values[: len(values) // 4] = np.float32(SMALLEST_WEIGHT / 10)
     matrix.raw_data = values.tobytes()
     add_recognizer(repository, spec_toml=SPEC.replace(b"mine", b"tiny"), onnx_file=network.SerializeToString())
-    stored = onnx.load_model_from_string(repository.read_model("tiny"))
+    stored = whole(repository.read_model("tiny"), repository.read_weights("tiny"))
     for tensor in stored.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and "net/" in tensor.name:
             kept = np.abs(onnx.numpy_helper.to_array(tensor))
@@ -166,9 +167,8 @@ def test_verifying_finds_a_swapped_gradient(repository: ModelRepository, make_ne
     add_recognizer(repository, spec_toml=SPEC, onnx_file=make_network().SerializeToString())
     other = SPEC.replace(b"mine", b"other")
     add_recognizer(repository, spec_toml=other, onnx_file=make_network(seed=3).SerializeToString())
-    repository.write(
-        repository.spec("mine"), model=repository.read_model("mine"), gradient=repository.read_gradient("other")
-    )
+    model = whole(repository.read_model("mine"), repository.read_weights("mine")).SerializeToString()
+    repository.write(repository.spec("mine"), model=model, gradient=repository.read_gradient("other"))
     assert verify_stored(repository, "mine") is not None
     assert verify_stored(repository, "other") is None
     repository.model_path("other").write_bytes(b"")

@@ -93,7 +93,10 @@ def is_current(repository: ModelRepository, entry: CatalogEntry, *, recipe: str)
         return False
     expected = entry.spec_for(weights_sha256=spec.source.weights_sha256, recipe=recipe)
     expected = expected.with_digests(
-        model_sha256=spec.model_sha256, gradient_sha256=spec.gradient_sha256, recipe=recipe
+        model_sha256=spec.model_sha256,
+        gradient_sha256=spec.gradient_sha256,
+        weights_sha256=spec.weights_sha256,
+        recipe=recipe,
     )
     if spec != expected or spec.has_gradient != spec.is_recognizer:
         return False
@@ -103,7 +106,7 @@ def is_current(repository: ModelRepository, entry: CatalogEntry, *, recipe: str)
 def recipe_digest() -> str:
     """Digest of the code that converts: models made by other code are made again, without anyone bumping a number."""
     here = Path(__file__).parent
-    converters = ("build", "dlib", "prelu", "prepare", "ready", "tfjs", "tfjs_rules", "tiny", "weights")
+    converters = ("build", "dlib", "prelu", "prepare", "ready", "sharing", "tfjs", "tfjs_rules", "tiny", "weights")
     paths = [here / f"{name}.py" for name in converters] + sorted((here.parent / "gradient").rglob("*.py"))
     digest = hashlib.sha256()
     for path in paths:

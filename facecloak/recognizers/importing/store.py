@@ -25,6 +25,7 @@ def store_recognizer(
         GradientError: it cannot be differentiated, or its gradient is wrong (see facecloak.recognizers.gradient).
     """
     from facecloak.recognizers.importing.prepare import prepare
+    from facecloak.recognizers.importing.sharing import pointing_into
     from facecloak.recognizers.importing.tiny import drop_tiny_weights
 
     drop_tiny_weights(network)
@@ -33,9 +34,14 @@ def store_recognizer(
         from facecloak.recognizers.gradient import simplify_recognizer
 
         prepared = simplify_recognizer(prepared)
-    model = prepared.SerializeToString(deterministic=True)
-    verify_recognizer(model, spec)
-    return repository.write(spec, model=model, gradient=_gradient(prepared) if with_gradient else None)
+    if not with_gradient:
+        model = prepared.SerializeToString(deterministic=True)
+        verify_recognizer(model, spec)
+        return repository.write(spec, model=model)
+    gradient = _gradient(prepared)
+    model = pointing_into(prepared, gradient).SerializeToString(deterministic=True)
+    verify_recognizer(model, spec, weights=gradient)
+    return repository.write(spec, model=model, gradient=gradient, shares_weights=True)
 
 
 def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec) -> RecognizerSpec:

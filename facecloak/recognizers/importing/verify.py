@@ -26,8 +26,8 @@ def probe_crops(count: int = 3, *, seed: int = 0) -> np.ndarray:
     return (weights @ coarse @ weights.T).astype(np.float32)
 
 
-def verify_recognizer(model: bytes, spec: RecognizerSpec) -> None:
-    """Run a prepared recognizer with one and with three crops.
+def verify_recognizer(model: bytes, spec: RecognizerSpec, *, weights: bytes | None = None) -> None:
+    """Run a prepared recognizer with one and with three crops; ``weights`` is the file that it names for its own.
 
     Raises:
         ModelUnsupported: the engine cannot load or run it, or the embedding's size is not the spec's.
@@ -36,7 +36,7 @@ def verify_recognizer(model: bytes, spec: RecognizerSpec) -> None:
     """
     crops = probe_crops()
     try:
-        session = open_session(model, threads=1)
+        session = open_session(model, weights=weights, threads=1)
         together = session.run(["embedding"], {"crops": crops})[0]
         alone = np.concatenate([session.run(["embedding"], {"crops": crops[i : i + 1]})[0] for i in range(len(crops))])
     except Exception as error:  # onnxruntime raises its own classes, RuntimeError and more
@@ -67,25 +67,26 @@ def verify_network(model: bytes, spec: RecognizerSpec) -> None:
         raise VerificationFailed(f"the outputs of {spec.name!r} are not finite", model=spec.name)
 
 
-def verify_gradient(model: bytes, gradient: bytes) -> None:
+def verify_gradient(model: bytes, gradient: bytes, *, weights: bytes | None = None) -> None:
     """Compare a gradient graph with central differences of its recognizer. Raises GradientError."""
     import onnx
 
     from facecloak.recognizers.gradient import check_gradient
+    from facecloak.recognizers.importing.sharing import whole
 
-    check_gradient(onnx.load_model_from_string(model), onnx.load_model_from_string(gradient))
+    check_gradient(whole(model, weights), onnx.load_model_from_string(gradient))
 
 
 def verify_stored(repository: ModelRepository, name: str) -> str | None:
     """Check one model of the repository all through: digests, a run, its gradient. None, or what is wrong."""
     try:
-        spec, model = repository.spec(name), repository.read_model(name)
+        spec, model, weights = repository.spec(name), repository.read_model(name), repository.read_weights(name)
         if not spec.is_recognizer:
             verify_network(model, spec)
             return None
-        verify_recognizer(model, spec)
+        verify_recognizer(model, spec, weights=weights)
         if spec.has_gradient:
-            verify_gradient(model, repository.read_gradient(name))
+            verify_gradient(model, repository.read_gradient(name), weights=weights)
     except FaceCloakError as error:
         return error.public_message
     return None

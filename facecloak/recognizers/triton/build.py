@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown
-from facecloak.recognizers.repository import ModelRepository, sha256_hex, write_atomically
+from facecloak.recognizers.repository import ModelRepository, link_or_copy, sha256_hex, write_atomically
 from facecloak.recognizers.spec import ModelKind, RecognizerSpec
 from facecloak.recognizers.triton.config import config_pbtxt, served_name
 from facecloak.recognizers.triton.profiles import Profile
@@ -46,8 +44,12 @@ def build_repository(
                 source = repository.gradient_path(spec.name) if gradient else repository.model_path(spec.name)
                 # Reading checks the digest, which the configuration is about to vouch for.
                 data = repository.read_gradient(spec.name) if gradient else repository.read_model(spec.name)
+                weights = None if gradient else repository.read_weights(spec.name)
                 if root != repository.root:
-                    _place(source, root / name / "1" / "model.onnx", digest=sha256_hex(data))
+                    _place(source, root / name / "1" / source.name, digest=sha256_hex(data))
+                    if weights is not None:
+                        source = repository.weights_path(spec.name)
+                        _place(source, root / name / "1" / source.name, digest=spec.weights_sha256)
                 text = config_pbtxt(spec, gradient=gradient, profile=profile)
                 write_atomically(root / name / "config.pbtxt", text.encode("utf-8"))
                 models.append(name)
@@ -66,17 +68,9 @@ def _specs(repository: ModelRepository, names: Iterable[str]) -> list[Recognizer
 
 
 def _place(source: Path, target: Path, *, digest: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".new-{os.getpid()}")
     try:
-        try:
-            os.link(source, temporary)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
+        link_or_copy(source, target)
     except OSError as error:
         raise ModelDamaged(f"{target.name} cannot be written into the Triton repository") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     if sha256_hex(target.read_bytes()) != digest:
         raise ModelDamaged("a model changed while it was put into the Triton repository; build again")

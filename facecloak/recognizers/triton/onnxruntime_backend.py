@@ -19,6 +19,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from facecloak.recognizers.onnx_runtime import open_session
+from facecloak.recognizers.repository import WEIGHTS_FILE
 
 
 class TritonPythonModel:
@@ -35,8 +36,11 @@ class TritonPythonModel:
         file = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file
         threads = int(config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value", "1"))
+        weights = path.with_name(WEIGHTS_FILE)
         try:
-            self._session = open_session(path.read_bytes(), threads=threads)
+            self._session = open_session(
+                path.read_bytes(), weights=weights.read_bytes() if weights.exists() else None, threads=threads
+            )
         except Exception as error:  # onnxruntime raises its own classes
             raise pb_utils.TritonModelException(f"{path} cannot be loaded: {error}") from error
         self._inputs = [entry["name"] for entry in config["input"]]

@@ -60,7 +60,7 @@ def test_tensors_and_digests_are_the_graphs(small: ModelRepository, tmp_path: Pa
     assert embedding.parameters["facecloak_sha256"].string_value == spec.model_sha256
     assert gradient.parameters["facecloak_sha256"].string_value == spec.gradient_sha256
     for read, path in ((embedding, small.model_path("first")), (gradient, small.gradient_path("first"))):
-        graph = onnx.load(path).graph
+        graph = onnx.load(path, load_external_data=False).graph
         assert [entry.name for entry in read.input] == [entry.name for entry in graph.input]
         assert [entry.name for entry in read.output] == [entry.name for entry in graph.output]
     loss = gradient.output[0]
@@ -100,11 +100,13 @@ def test_an_output_of_its_own_holds_only_what_is_served(small: ModelRepository, 
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert files == [
         "first/1/model.onnx",
+        "first/1/weights.bin",
         "first/config.pbtxt",
         "first_grad/1/model.onnx",
         "first_grad/config.pbtxt",
     ]
     assert (tmp_path / "first" / "1" / "model.onnx").read_bytes() == small.read_model("first")
+    assert (tmp_path / "first" / "1" / "weights.bin").samefile(tmp_path / "first_grad" / "1" / "model.onnx")
 
 
 def test_a_damaged_model_is_never_vouched_for(small: ModelRepository, tmp_path: Path) -> None:
