@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from enroll_service.stages.compression import vary_compression
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import relight, vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.stages.skin import skin_of, vary_skin_tone
 from enroll_service.stages.synthesize import Synthesizer
 from enroll_service.stages.variations import Variations, joined_variations, mirrored_grids
 from enroll_service.stages.warping import WIDE_MARGIN
@@ -119,11 +121,14 @@ def _realigned(vertices: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
     return moved
 
 
-def render(wide_srgb_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def render(wide_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The photo's texture on new ``vertices`` (N, 528, 3).
 
+    Args:
+        wide_u8: (160, 160, C) the wide crop, three channels of color and, if need be, one more.
+
     Returns:
-        Crops (N, 112, 112, 3) float32, and the unit normals (N, 112, 112, 3) of the surfaces in them, zero far from the
+        Crops (N, 112, 112, C) float32, and the unit normals (N, 112, 112, 3) of the surfaces in them, zero far from the
         head.
     """
     shape = face_shape()
@@ -136,16 +141,16 @@ def render(wide_srgb_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[
     normals = facing(vertices, shape.triangles)
     normals[:, len(head.neutral) :] = 0
     texture = raster.interpolate(np.hstack([own, other, hidden[:, None]]))
-    crops = np.stack([_sampled(wide_srgb_u8, one) for one in texture])
+    crops = np.stack([_sampled(wide_u8, one) for one in texture])
     return crops, raster.interpolate(normals)
 
 
-def _sampled(wide_srgb_u8: np.ndarray, texture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 of one picture's texture coordinates: of the surface itself and of its mirror image, and the
+def _sampled(wide_u8: np.ndarray, texture: np.ndarray) -> np.ndarray:
+    """(H, W, C) float32 of one picture's texture coordinates: of the surface itself and of its mirror image, and the
     share of the latter."""
 
     def sample(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return cv2.remap(wide_srgb_u8, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+        return cv2.remap(wide_u8, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
 
     share = texture[..., 4:].clip(0, 1)
     picture = sample(texture[..., 0], texture[..., 1])
@@ -194,7 +199,7 @@ class MeshSynthesizer:
             if portrait.mesh is None:
                 rest += share
             elif share:
-                parts.append(self._vary(portrait.wide_srgb_u8, portrait.mesh, count=share, seed=seed + index))
+                parts.append(self._vary(portrait, portrait.mesh, count=share, seed=seed + index))
         warnings: tuple[str, ...] = ()
         if rest:
             other = self._fallback.synthesize(meshless, count=rest, seed=seed, checkpoint=checkpoint)
@@ -204,13 +209,16 @@ class MeshSynthesizer:
         joined = joined_variations(parts)
         return replace(joined, record=record, warnings=warnings)
 
-    def _vary(self, wide_srgb_u8: np.ndarray, mesh: np.ndarray, *, count: int, seed: int) -> Variations:
+    def _vary(self, portrait: Portrait, mesh: np.ndarray, *, count: int, seed: int) -> Variations:
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
         head = head_of(mesh, face_shape())
         vertices = vary_head(head, count=count, settings=self._settings, rng=rng)
-        pictures, normals = render(wide_srgb_u8, head, vertices)
+        wide, skin_tone = portrait.wide_srgb_u8, self._settings.skin_tone
+        pictures, normals = render(np.dstack([wide, skin_of(portrait)]) if skin_tone else wide, head, vertices)
         crops = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        if skin_tone:
+            crops = vary_skin_tone(crops[:, :3], crops[:, 3:] / 255, amount=skin_tone, generator=generator)
         crops = relight(crops, torch.from_numpy(normals), generator=generator)
         mirrored = torch.rand(count, 1, 1, 1, generator=generator) < self._settings.mirrored
         crops = torch.where(mirrored, crops.flip(3), crops)
@@ -218,7 +226,8 @@ class MeshSynthesizer:
         if self._in_face_frame:
             grids = frame_grids(vertices)
             grids = mirrored_grids(torch.where(mirrored, grids.flip(2), grids), mirrored)
-        return Variations(vary_photometry(crops, generator=generator), grids)
+        crops = vary_photometry(crops, generator=generator)
+        return Variations(vary_compression(crops, share=self._settings.jpeg, generator=generator), grids)
 
 
 class MixedSynthesizer:

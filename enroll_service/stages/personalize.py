@@ -7,11 +7,11 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import simplejpeg
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
+from enroll_service.stages.compression import compressed
 from enroll_service.stages.recognition import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops, share_left
 from enroll_service.stages.variations import Variations
 from enroll_service.stages.visibility import structural_similarity
@@ -135,9 +135,4 @@ def warnings_for(report: Mapping[str, Any], *, eye_distances_px: Sequence[float]
 
 def _through_jpeg(crops: Tensor) -> np.ndarray:
     """Crops (N, 3, 112, 112) after JPEG 85 with 4:2:0 chroma, as float32."""
-    decoded = []
-    for crop in as_crops(crops):
-        srgb_u8 = np.ascontiguousarray(crop.round().astype(np.uint8).transpose(1, 2, 0))
-        encoded = simplejpeg.encode_jpeg(srgb_u8, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
-        decoded.append(simplejpeg.decode_jpeg(encoded, colorspace="RGB").transpose(2, 0, 1))
-    return np.ascontiguousarray(np.stack(decoded), dtype=np.float32)
+    return as_crops(compressed(crops, [_JPEG_QUALITY] * len(crops)))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from enroll_service.stages.compression import expect_compression
 from enroll_service.stages.photometry import vary_tones
 from enroll_service.stages.plateau import Plateau
 from enroll_service.stages.recognition import SurrogateEnsemble
@@ -140,10 +141,12 @@ def _gradient(
     settings: PerturbSettings,
     generator: torch.Generator,
 ) -> Tensor:
-    """d loss / d perturbation of the ensemble through clipping, misalignment and tones, (1, 3, 112, 112)."""
+    """d loss / d perturbation of the ensemble through clipping, misalignment, tones and JPEG, (1, 3, 112,
+    112)."""
     leaf = perturbation.clone().requires_grad_(True)
     seen = misalign(batch.masked(leaf), amount=settings.misalignment, generator=generator)
     seen = vary_tones(seen, amount=settings.tones, generator=generator)
+    seen = expect_compression(seen, share=settings.jpeg, generator=generator)
     _, gradient = ensemble.gradient(seen)
     (pulled,) = torch.autograd.grad(seen, leaf, grad_outputs=gradient)
     return pulled

@@ -85,6 +85,15 @@ class SynthesisSettings(_Frozen):
     mirrored: Share = 0.5
     """Share of the variations that are mirrored."""
 
+    skin_tone: float = Field(default=0.0, ge=0, le=3)
+    """How far the tone of the face's skin is varied by itself, beside white balance: 1 is half of what luma and chroma
+    differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Not measured to help, so
+    off."""
+
+    jpeg: Share = 0.0
+    """Share of the variations that pass a real JPEG of a quality of 60 to 95 before the mask is laid on them. Not
+    measured to help, so off."""
+
 
 class Arc2FaceSettings(_Frozen):
     """The synthesizer `arc2face` (arXiv 2403.11641; docs/arc2face.md). Used only where `synthesis` names it."""
@@ -223,6 +232,10 @@ class PerturbSettings(_Frozen):
     early_stop: EarlyStopSettings = EarlyStopSettings()
     """Whether it ends before the last step, and when."""
 
+    jpeg: Share = 0.0
+    """Share of each step's masked pictures that are seen as a JPEG of a quality of 60 to 95 will show them, by a
+    differentiable codec. Not measured to help, so off."""
+
     @property
     def similarity_kept(self) -> float:
         """Structural similarity that the mask is brought to, 0..1."""
@@ -260,6 +273,11 @@ class StageSettings(_Frozen):
     anchors: str = ""
     """Path of a pool written by `facecloak anchors build`; empty for the direction opposite to the enrolled
     identity."""
+
+    photo_weight: Share = 0.0
+    """How much of the identity that a mask leaves is the photos' and their mirror images', beside the variations'.
+    Turned pictures err all alike: with 0.5 the identity lies nearer to the person's other photos, by all four default
+    recognizers (docs/method.md)."""
 
     geometry: MaskGeometry = MaskGeometry.FACE
     """The frame that the mask lies in. similarity-112: the aligned crop's. uv-112: the face's own, which follows pose

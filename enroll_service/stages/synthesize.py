@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from enroll_service.stages.compression import vary_compression
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.stages.skin import skin_of, vary_skin_tone
 from enroll_service.stages.variations import Variations, mirrored_grids
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends
 from facecloak.faces import ALIGNED_SIZE
@@ -70,7 +72,14 @@ class ElasticSynthesizer:
         # Each photo serves equally often.
         source_of = torch.arange(count) % len(sources)
         bends = draw_bends(count, settings=self._settings, generator=generator)
-        crops = vary_photometry(bends.apply(sources[source_of]), generator=generator)
+        crops = bends.apply(sources[source_of])
+        if self._settings.skin_tone:
+            skin = torch.from_numpy(np.stack([skin_of(portrait) for portrait in portraits]))[:, None] / 255
+            crops = vary_skin_tone(
+                crops, bends.apply(skin[source_of]), amount=self._settings.skin_tone, generator=generator
+            )
+        crops = vary_photometry(crops, generator=generator)
+        crops = vary_compression(crops, share=self._settings.jpeg, generator=generator)
         if not self._in_face_frame:
             return Variations(crops)
         places = torch.stack([_frame_places(portrait) for portrait in portraits])

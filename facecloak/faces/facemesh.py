@@ -12,8 +12,8 @@ from facecloak.faces.model import FaceModel
 
 _SIZE = 192
 # mediapipe's canonical mesh: outlines of the eyes on the image's left and right, nose tip, corners of the mouth.
-_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 _NOSE_TIP, _LEFT_MOUTH, _RIGHT_MOUTH = 1, 61, 291
 
 
@@ -60,5 +60,5 @@ class FaceMesh:
 
 def five_of_mesh(points: np.ndarray) -> np.ndarray:
     """The five landmarks (5, 2) among mesh points (468, 2)."""
-    eyes = [points[list(_LEFT_EYE)].mean(axis=0), points[list(_RIGHT_EYE)].mean(axis=0)]
+    eyes = [points[list(LEFT_EYE)].mean(axis=0), points[list(RIGHT_EYE)].mean(axis=0)]
     return np.stack([*eyes, points[_NOSE_TIP], points[_LEFT_MOUTH], points[_RIGHT_MOUTH]])
