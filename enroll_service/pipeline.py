@@ -36,7 +36,7 @@ _PERTURB_BEGINS = 0.05
 _PERSONALIZE_BEGINS = 0.97
 
 # Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
-_PATHS: Mapping[str, IncEx | bool] = {"anchors": True, "arc2face": {"weights", "base"}}
+_PATHS: Mapping[str, IncEx | bool] = {"anchors": True, "arc2face": {"weights", "base"}, "synthesis": {"light_pool"}}
 
 # Variations that the mask is measured on. Their seed lies apart from the learning ones', and from that of those by
 # which learning ends early: what chose the mask does not judge it.
@@ -66,6 +66,7 @@ class Enroller:
     Raises:
         RecognizerUnknown: a recognizer of the settings is not served by ``runtime``.
         SynthesizerUnavailable: the settings' synthesizer cannot be had here.
+        LightPoolUnusable: ``settings.synthesis.light_pool`` names a pool that cannot be used.
         AnchorPoolUnusable: ``settings.anchors`` names a pool that cannot be used.
     """
 

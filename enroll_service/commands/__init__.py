@@ -8,12 +8,13 @@ from enroll_service.commands import evaluate
 from enroll_service.commands.anchors import anchors
 from enroll_service.commands.delete import delete
 from enroll_service.commands.enroll import enroll
+from enroll_service.commands.pool import pool
 from enroll_service.commands.serve import serve_enroll
 
 
 def register(root: click.Group) -> None:
-    """Adds enroll, delete, anchors, evaluate and `serve enroll`."""
-    for command in (enroll, delete, anchors):
+    """Adds enroll, delete, anchors, pool, evaluate and `serve enroll`."""
+    for command in (enroll, delete, anchors, pool):
         root.add_command(command)
     evaluate.register(root)
     serve = root.commands.get("serve")

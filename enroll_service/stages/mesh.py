@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from enroll_service.stages.borrowed import LightPool, relight_as
 from enroll_service.stages.compression import vary_compression
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import relight, vary_photometry
@@ -176,11 +177,19 @@ class MeshSynthesizer:
         fallback: takes those photos.
         in_face_frame: whether the mask is to lie in the face's own frame: then each variation comes with the grid by
             which the frame follows its pose and expression.
+        light: other people's photos, whose light is laid on the face.
     """
 
-    identity = "mesh-1"
-
-    def __init__(self, settings: SynthesisSettings, *, fallback: Synthesizer, in_face_frame: bool = False) -> None:
+    def __init__(
+        self,
+        settings: SynthesisSettings,
+        *,
+        fallback: Synthesizer,
+        in_face_frame: bool = False,
+        light: LightPool | None = None,
+    ) -> None:
+        self.identity = "mesh-1" if light is None else f"mesh-1+{light.identity}"
+        self._light = light
         self._settings = settings
         self._in_face_frame = in_face_frame
         self._fallback = fallback
@@ -220,14 +229,16 @@ class MeshSynthesizer:
         if skin_tone:
             crops = vary_skin_tone(crops[:, :3], crops[:, 3:] / 255, amount=skin_tone, generator=generator)
         crops = relight(crops, torch.from_numpy(normals), generator=generator)
+        grids = frame_grids(vertices) if self._in_face_frame or self._light else None
+        if self._light and grids is not None:
+            crops = relight_as(crops, self._light.draw(count, generator=generator), grids)
         mirrored = torch.rand(count, 1, 1, 1, generator=generator) < self._settings.mirrored
         crops = torch.where(mirrored, crops.flip(3), crops)
-        grids = None
-        if self._in_face_frame:
-            grids = frame_grids(vertices)
+        if self._in_face_frame and grids is not None:
             grids = mirrored_grids(torch.where(mirrored, grids.flip(2), grids), mirrored)
         crops = vary_photometry(crops, generator=generator)
-        return Variations(vary_compression(crops, share=self._settings.jpeg, generator=generator), grids)
+        crops = vary_compression(crops, share=self._settings.jpeg, generator=generator)
+        return Variations(crops, grids if self._in_face_frame else None)
 
 
 class MixedSynthesizer:

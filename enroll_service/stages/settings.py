@@ -90,6 +90,11 @@ class SynthesisSettings(_Frozen):
     differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Not measured to help, so
     off."""
 
+    light_pool: str = ""
+    """Path of a pool written by `facecloak pool build`: the light, exposure and color of other people's photos are then
+    laid on the face, beside what is drawn at random. Empty for none. Where a photo's mesh is not found, it is not
+    used."""
+
     jpeg: Share = 0.0
     """Share of the variations that pass a real JPEG of a quality of 60 to 95 before the mask is laid on them. Not
     measured to help, so off."""

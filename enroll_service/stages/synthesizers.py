@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from enroll_service.stages.borrowed import LightPool
 from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer
 from enroll_service.stages.settings import StageSettings, SynthesizerName
 from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
@@ -15,11 +18,13 @@ def build_synthesizer(settings: StageSettings, *, runtime: RecognizerRuntime, fi
 
     Raises:
         SynthesizerUnavailable: what it needs is not here.
+        LightPoolUnusable: the settings' pool cannot be used.
         ModuleNotFoundError: its extra is not installed.
     """
     in_face_frame = settings.geometry is MaskGeometry.FACE
+    light = LightPool.load(Path(settings.synthesis.light_pool)) if settings.synthesis.light_pool else None
     elastic = ElasticSynthesizer(settings.synthesis, in_face_frame=in_face_frame)
-    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic, in_face_frame=in_face_frame)
+    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic, in_face_frame=in_face_frame, light=light)
     on_cpu: dict[SynthesizerName, Synthesizer] = {
         SynthesizerName.ELASTIC: elastic,
         SynthesizerName.MESH: mesh,
