@@ -74,6 +74,10 @@ class Condition:
     elastic_px: float = 2.5
     varied: bool = True
     all_photos: bool = False
+    borrows_light: bool = False
+    skin_tone: float = 0.0
+    jpeg: float = 0.0
+    jpeg_after: float = 0.0
 
 
 CONDITIONS = (
@@ -85,6 +89,17 @@ CONDITIONS = (
     Condition("ceiling: 9 photos, photometric, aligned crop", elastic_px=0.0, all_photos=True),
     Condition("ceiling: 9 photos, mesh, face's own frame", SynthesizerName.MESH, MaskGeometry.FACE, all_photos=True),
 )
+
+LEVERS = (
+    Condition("mesh, face's own frame, skin tone", SynthesizerName.MESH, MaskGeometry.FACE, skin_tone=1.0),
+    Condition("mesh, face's own frame, JPEG before the mask", SynthesizerName.MESH, MaskGeometry.FACE, jpeg=0.5),
+    Condition("mesh, face's own frame, JPEG after the mask", SynthesizerName.MESH, MaskGeometry.FACE, jpeg_after=0.5),
+)
+"""What is off by default; measured with --levers."""
+BORROWED = Condition(
+    "mesh, face's own frame, borrowed light", SynthesizerName.MESH, MaskGeometry.FACE, borrows_light=True
+)
+"""Measured with --light-pool."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +134,7 @@ class Bench:
     settings: StageSettings
     judges: tuple[str, ...]
     ssim: float
+    light_pool: str = ""
 
     def __post_init__(self) -> None:
         self.runtime = OnnxRuntime(self.repository, names={*self.settings.surrogates, *self.judges}, threads=1)
@@ -127,11 +143,18 @@ class Bench:
 
     def enroller(self, condition: Condition) -> Enroller:
         """The service's own, as the condition wants it."""
-        synthesis = {"synthesizer": condition.synthesizer, "elastic_px": condition.elastic_px}
+        synthesis = {
+            "synthesizer": condition.synthesizer,
+            "elastic_px": condition.elastic_px,
+            "skin_tone": condition.skin_tone,
+            "jpeg": condition.jpeg,
+            "light_pool": self.light_pool if condition.borrows_light else "",
+        }
         settings = self.settings.model_copy(
             update={
                 "geometry": condition.geometry,
                 "synthesis": self.settings.synthesis.model_copy(update=synthesis),
+                "perturb": self.settings.perturb.model_copy(update={"jpeg": condition.jpeg_after}),
             }
         )
         synthesizer = None if condition.varied else Unvaried()
@@ -255,10 +278,14 @@ def _result(
 @click.option("--surrogate", "surrogates", multiple=True, default=("dlib_resnet", "mobileface"), show_default=True)
 @click.option("--judge", "judges", multiple=True, default=("fr_feature", "faceres"), show_default=True)
 @click.option("--repository", default=Path("model_repository"), type=click.Path(exists=True, path_type=Path))
+@click.option("--condition", "wanted", multiple=True, help="Only these conditions, by name.")
+@click.option("--levers", is_flag=True, help="Measure what is off by default, too.")
+@click.option("--light-pool", type=click.Path(exists=True, dir_okay=False), help="Measure borrowed light, too.")
 @click.option("--json", "json_path", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def main(
     *, people: Path, others: Path, people_slice: str, iterations: int, ssim: float, surrogates: tuple[str, ...],
-    judges: tuple[str, ...], repository: Path, json_path: Path,
+    judges: tuple[str, ...], repository: Path, wanted: tuple[str, ...], levers: bool, light_pool: str | None,
+    json_path: Path,
 ) -> None:  # fmt: skip
     """Measure all conditions; the file is written anew after each person."""
     import cv2
@@ -270,10 +297,14 @@ def main(
     settings = StageSettings(
         surrogates=surrogates, perturb=PerturbSettings(iterations=iterations), synthesis=SynthesisSettings()
     )
-    bench = Bench(repository, settings, judges, ssim)
+    bench = Bench(repository, settings, judges, ssim, light_pool or "")
+    conditions = [*CONDITIONS, *(LEVERS if levers else ()), *([BORROWED] if light_pool else [])]
+    if unknown := set(wanted) - {condition.name for condition in conditions}:
+        raise click.UsageError(f"no such condition: {', '.join(sorted(unknown))}")
+    conditions = [condition for condition in conditions if not wanted or condition.name in wanted]
     chosen = read_people(people, selection=people_slice)
     gallery, owners = _gallery(bench, read_people(people), read_others(others))
-    enrollers = {condition.name: bench.enroller(condition) for condition in CONDITIONS}
+    enrollers = {condition.name: bench.enroller(condition) for condition in conditions}
     outcomes = {name: Outcome() for name in ("no mask", *enrollers)}
     all_probes: list[Probe] = []
     for index, person in enumerate(chosen):
@@ -281,7 +312,7 @@ def main(
         all_probes += probes
         for probe in probes:
             bench.look(probe.srgb_u8, probe, outcomes["no mask"])
-        for condition in CONDITIONS:
+        for condition in conditions:
             outcome = outcomes[condition.name]
             mask = bench.learn(enrollers[condition.name], person, all_photos=condition.all_photos)
             outcome.seconds.append(dict(mask.report["seconds"]))
@@ -294,7 +325,8 @@ def main(
         document = {
             "schema": SCHEMA,
             "repeat": f"python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice {people_slice}"
-            f" --iterations {iterations} --ssim {ssim} --json RESULT.json",
+            f" --iterations {iterations} --ssim {ssim}{' --levers' if levers else ''}"
+            f"{' --light-pool POOL' if light_pool else ''} --json RESULT.json",
             **provenance(),
             "people": done,
             "people_photos_sha256": digest_of_photos([each.enroll_photo for each in chosen[: index + 1]]),
@@ -302,7 +334,7 @@ def main(
             "gallery_photos": len(owners),
             "platform": "JPEG as delivered by the Cloaker, then " + PLATFORMS["jpeg85"].description,
             "surrogates": list(surrogates),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json", exclude={"synthesis": {"light_pool"}}),
             "equal_ssim_crop112": ssim,
             "conditions": {
                 name: _result(outcome, all_probes, gallery, owners, done) for name, outcome in outcomes.items()

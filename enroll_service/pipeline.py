@@ -19,7 +19,7 @@ from enroll_service.stages.intake import Portrait, admit, require_same_person
 from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
 from enroll_service.stages.plateau import HeldOut
 from enroll_service.stages.quality import shared_doubts
-from enroll_service.stages.recognition import Target, as_crops, identity_from
+from enroll_service.stages.recognition import Target, as_crops, own_identity
 from enroll_service.stages.settings import StageSettings, Strength
 from enroll_service.stages.synthesize import Synthesizer, as_shown
 from enroll_service.stages.synthesizers import build_synthesizer
@@ -245,11 +245,10 @@ class Enroller:
     def _targets(self, portraits: Sequence[Portrait], variations: np.ndarray) -> dict[str, Target]:
         """For each surrogate the identity to leave and the anchor to approach. The same all through the run."""
         crops = np.concatenate([portrait.crop for portrait in portraits])
+        own = np.concatenate([crops, variations])
         targets = {}
         for name in self._settings.surrogates:
-            near = identity_from(
-                self._runtime, name, photos=crops, variations=variations, photo_weight=self._settings.photo_weight
-            )
+            near = own_identity(self._runtime, name, own)
             if self._pool is None:
                 far = opposite(near)
             else:

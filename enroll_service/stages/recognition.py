@@ -136,20 +136,3 @@ class SurrogateEnsemble:
 def own_identity(runtime: RecognizerRuntime, name: str, crops: np.ndarray) -> np.ndarray:
     """The person's centroid in one recognizer's space, (1, D), from crops (N, 3, 112, 112) float32."""
     return unit(runtime.embed(name, crops).mean(axis=0, keepdims=True))
-
-
-def identity_from(
-    runtime: RecognizerRuntime, name: str, *, photos: np.ndarray, variations: np.ndarray, photo_weight: float
-) -> np.ndarray:
-    """The person's identity in one recognizer's space, (1, D), unit length.
-
-    Args:
-        photos, variations: crops (N, 3, 112, 112) float32.
-        photo_weight: 0 takes the centroid of all crops; 1 that of the photos and their mirror images; between them the
-            mean of both directions, weighted so.
-    """
-    everything = own_identity(runtime, name, np.concatenate([photos, variations]))
-    if photo_weight <= 0:
-        return everything
-    shown = own_identity(runtime, name, np.concatenate([photos, np.ascontiguousarray(photos[..., ::-1])]))
-    return unit((1 - photo_weight) * everything + photo_weight * shown)

@@ -87,17 +87,17 @@ class SynthesisSettings(_Frozen):
 
     skin_tone: float = Field(default=0.0, ge=0, le=3)
     """How far the tone of the face's skin is varied by itself, beside white balance: 1 is half of what luma and chroma
-    differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Not measured to help, so
-    off."""
+    differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Off: what it gives is not
+    measured."""
 
     light_pool: str = ""
     """Path of a pool written by `facecloak pool build`: the light, exposure and color of other people's photos are then
-    laid on the face, beside what is drawn at random. Empty for none. Where a photo's mesh is not found, it is not
-    used."""
+    laid on the face by the mesh, beside what is drawn at random. Empty for none. Of three tuning people all were
+    protected better with it (docs/method.md): few, so off."""
 
     jpeg: Share = 0.0
-    """Share of the variations that pass a real JPEG of a quality of 60 to 95 before the mask is laid on them. Not
-    measured to help, so off."""
+    """Share of the variations that pass a real JPEG of a quality of 60 to 95 before the mask is laid on them. Off:
+    what it gives is not measured."""
 
 
 class Arc2FaceSettings(_Frozen):
@@ -239,7 +239,7 @@ class PerturbSettings(_Frozen):
 
     jpeg: Share = 0.0
     """Share of each step's masked pictures that are seen as a JPEG of a quality of 60 to 95 will show them, by a
-    differentiable codec. Not measured to help, so off."""
+    differentiable codec. Off: what it gives is not measured."""
 
     @property
     def similarity_kept(self) -> float:
@@ -278,11 +278,6 @@ class StageSettings(_Frozen):
     anchors: str = ""
     """Path of a pool written by `facecloak anchors build`; empty for the direction opposite to the enrolled
     identity."""
-
-    photo_weight: Share = 0.0
-    """How much of the identity that a mask leaves is the photos' and their mirror images', beside the variations'.
-    Turned pictures err all alike: with 0.5 the identity lies nearer to the person's other photos, by all four default
-    recognizers (docs/method.md)."""
 
     geometry: MaskGeometry = MaskGeometry.FACE
     """The frame that the mask lies in. similarity-112: the aligned crop's. uv-112: the face's own, which follows pose
