@@ -56,7 +56,7 @@ def learn_bank(
         earlier: the person's masks so far, from photos that are gone; the first of them are refined.
         held_out: where settings let a mask end early, what tells when.
     """
-    elsewhere = Elsewhere(targets, repulsion=settings.bank.repulsion)
+    elsewhere = Elsewhere(targets, repulsion=settings.bank.repulsion, margin=settings.bank.margin)
     plans = [settings.perturb] + [_shortened(settings)] * (settings.bank.masks - 1)
     costs = [plan.iterations * plan.batch for plan in plans]
     sample = variations.chosen(torch.arange(min(_SAMPLE, len(variations))))

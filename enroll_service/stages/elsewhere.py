@@ -2,7 +2,8 @@
 
 The first mask leaves the person's identity, and so would all others, the same way. So each mask remembers in which
 direction it leads every surrogate's embeddings (without their part along the identity, which all of them lose), and
-later masks leave these directions, too: by how far they still lead there, a hinge on the mean of their last batches.
+later masks leave these directions, too: by how far beyond a margin they still lead there, a hinge on the mean of their
+last batches. Without the margin they spend on being opposite to each other what they need for leaving the person.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ class Elsewhere:
     Args:
         targets: the person's own, by surrogate: what every mask leaves.
         repulsion: weight of the taken directions against the person's identity; 0 leaves the targets as they are.
+        margin: how far a mask may lead in a taken direction unrepelled, as a share of the first mask's reach.
     """
 
-    def __init__(self, targets: Mapping[str, Target], *, repulsion: float) -> None:
+    def __init__(self, targets: Mapping[str, Target], *, repulsion: float, margin: float) -> None:
         self._own = dict(targets)
         self._repulsion = repulsion
+        self._margin = margin
         self._taken = {name: np.zeros((0, target.near.shape[1]), np.float32) for name, target in targets.items()}
         self._reach: dict[str, float] = {}
         self._leads: dict[str, np.ndarray] = {}
@@ -58,7 +61,7 @@ class Elsewhere:
         known = self._leads.get(name)
         mean = leads.mean(axis=0)
         self._leads[name] = mean if known is None else (1 - _RENEWED) * known + _RENEWED * mean
-        weights = self._repulsion * np.maximum(self._leads[name], 0) / self._reach[name]
+        weights = self._repulsion * np.maximum(self._leads[name] / self._reach[name] - self._margin, 0)
         # The loss is the cosine to `near` less that to `far`: both are one direction, to which the others are added.
         leaving = unit((own.near - own.far) / 2 + weights[None] @ taken)
         return Target(near=leaving, far=np.zeros_like(leaving))
@@ -69,8 +72,8 @@ class Elsewhere:
         taken = self._taken[name]
         if not len(taken) or not self._repulsion:
             return 0.0
-        leads = np.maximum((self._across(name, embeddings) @ taken.T).mean(axis=0), 0)
-        return float(self._repulsion * (leads**2).sum() / 2 / self._reach[name])
+        leads = (self._across(name, embeddings) @ taken.T).mean(axis=0) / self._reach[name]
+        return float(self._repulsion * (np.maximum(leads - self._margin, 0) ** 2).sum() / 2 * self._reach[name])
 
     def _across(self, name: str, vectors: np.ndarray) -> np.ndarray:
         """Vectors (N, D) without their part along the person's identity."""

@@ -265,6 +265,10 @@ class BankSettings(_Frozen):
     """Weight of the directions that earlier masks lead to, against the person's identity (measured: 3 keeps more
     photos apart than 1, at the same protection). 0 makes masks that differ by chance only."""
 
+    margin: Share = 0.35
+    """How far a mask may lead where an earlier one leads before it is repelled, as a share of how far the first one
+    does. With 0, masks become opposites of each other and protect less than half as much (measured)."""
+
 
 class StageSettings(_Frozen):
     """Everything that decides what a mask looks like, apart from the photos."""

@@ -12,9 +12,9 @@ OWN, LEFT, UP = np.eye(4, dtype=np.float32)[:3, None]
 TARGETS = {"one": Target(near=OWN, far=-OWN), "two": Target(near=UP, far=-UP)}
 
 
-def elsewhere(repulsion: float = 2.0) -> Elsewhere:
+def elsewhere(repulsion: float = 2.0, margin: float = 0.0) -> Elsewhere:
     """With one mask that leads "one" from the identity to the left."""
-    taken = Elsewhere(TARGETS, repulsion=repulsion)
+    taken = Elsewhere(TARGETS, repulsion=repulsion, margin=margin)
     taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
     return taken
 
@@ -25,7 +25,7 @@ def leaving(target: Target) -> np.ndarray:
 
 
 def test_the_first_mask_leaves_the_identity_alone() -> None:
-    fresh = Elsewhere(TARGETS, repulsion=2.0)
+    fresh = Elsewhere(TARGETS, repulsion=2.0, margin=0.0)
     assert fresh.begin() == TARGETS
     assert fresh.follow("one", LEFT) is TARGETS["one"]
 
@@ -41,6 +41,14 @@ def test_a_mask_that_goes_where_one_went_is_turned_away() -> None:
 def test_a_mask_that_goes_elsewhere_is_left_alone() -> None:
     for embedding in (OWN, UP, unit(OWN - LEFT)):
         assert leaving(elsewhere().follow("one", embedding)) == pytest.approx(OWN[0], abs=1e-6)
+
+
+def test_within_the_margin_a_mask_is_left_alone_and_beyond_it_is_repelled_by_the_rest() -> None:
+    # The first mask reaches 0.8 to the left.
+    for share, weight in ((0.25, 0.0), (0.49, 0.0), (0.75, 0.5), (1.0, 1.0)):
+        lead = np.float32(0.8 * share)
+        away = leaving(elsewhere(margin=0.5).follow("one", np.sqrt(1 - lead**2) * OWN + lead * LEFT))
+        assert away[1] / away[0] == pytest.approx(weight, abs=1e-4)
 
 
 def test_without_repulsion_nothing_changes() -> None:
@@ -70,13 +78,14 @@ def test_every_taken_direction_counts() -> None:
 
 def test_an_anchor_stays_part_of_what_is_approached() -> None:
     anchor = unit(np.array([[-1, 0, 0, 1]], np.float32))
-    taken = Elsewhere({"one": Target(near=OWN, far=anchor)}, repulsion=2.0)
+    taken = Elsewhere({"one": Target(near=OWN, far=anchor)}, repulsion=2.0, margin=0.0)
     taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
     assert leaving(taken.follow("one", LEFT))[3] < 0
 
 
-def test_the_penalty_is_what_the_targets_descend() -> None:
-    bank = elsewhere()
+@pytest.mark.parametrize("margin", [0.0, 0.35])
+def test_the_penalty_is_what_the_targets_descend(margin: float) -> None:
+    bank = elsewhere(margin=margin)
     lead, nudge = unit(0.8 * OWN + 0.6 * LEFT), 1e-3
     slope = (bank.penalty("one", lead + nudge * LEFT) - bank.penalty("one", lead - nudge * LEFT)) / (2 * nudge)
     away = leaving(bank.follow("one", lead))
