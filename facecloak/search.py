@@ -29,6 +29,8 @@ _REACH = 1.0
 _WIDE_REACH = 1.5
 # What share of that a look must show around a face to be used again.
 _LEAST_REACH = 0.8
+# What share of the scale that a face wants it must have.
+_LEAST_SCALE = 0.75
 # From 2560 px on, looking at all of a photo at 3/8 or less costs less than decoding and shrinking it.
 _LARGEST_SMALL_SCALE = 3 / 8
 
@@ -123,7 +125,9 @@ class Search:
         """A box's surroundings; the latest one again where it shows them."""
         side = float(np.sqrt(box.width * box.height))
         x, y = box.center
-        if self._look is not None and _shows(self._look, x, y, reach=_LEAST_REACH * reach * side):
+        # Not one that was made for a larger face beside this one, and shows this one too small.
+        fine = self._look is not None and self._look.scale >= _LEAST_SCALE * min(1.0, _SIDE_PX / side)
+        if self._look is not None and fine and _shows(self._look, x, y, reach=_LEAST_REACH * reach * side):
             return self._look
         reach *= side
         part = (

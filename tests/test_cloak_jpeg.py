@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,15 @@ from facecloak.adding import add_in_place
 from facecloak.cloak import Cloaker, Outcome, Subject, Way
 from facecloak.faces import Box, Face, FaceFinder, WorkingCopy
 from facecloak.mask import Mask
-from facecloak.photos import decode_photo, encode_photo
+from facecloak.opened import OpenedPhoto
+from facecloak.photos import DEFAULT_LIMITS, decode_photo, encode_photo
 from facecloak.photos.marker import payload_of, without_marker
 from facecloak.photos.native import is_available
+from facecloak.photos.splice import Look, Rectangle
 from facecloak.placement import place_mask
+from facecloak.search import Search
 from facecloak.stores import MaskNotFound
+from facecloak.watch import unwatched
 from tests.photos.test_splice import soft
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="the splice codec was not built: no Rust compiler here")
@@ -69,6 +74,19 @@ class CountingFinder:
         return self.finder.mesh_of(srgb_u8, landmarks)
 
 
+class ScalesOfLooks(OpenedPhoto):
+    """A photo that remembers the scales at which it was looked at."""
+
+    def __init__(self, data: bytes, **options: Any) -> None:
+        super().__init__(data, **options)
+        self.scales: list[float] = []
+
+    def look(self, part: Rectangle, *, smallest_scale: float) -> Look | None:
+        look = super().look(part, smallest_scale=smallest_scale)
+        self.scales += [] if look is None else [look.scale]
+        return look
+
+
 @pytest.fixture(scope="module")
 def finder(model_repository: Path) -> FaceFinder:
     return FaceFinder.load(model_repository)
@@ -113,6 +131,32 @@ def test_a_cheap_look_places_the_mask_where_decoding_everything_does(
     assert np.linalg.norm(face.landmarks - seen.landmarks, axis=1).max() < 0.03 * seen.eye_distance_px
     if (side >= 2000 and hint == "box") or side >= 4000:
         assert watched.pixels < side * side / 4
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+def test_a_small_face_beside_a_large_one_is_looked_at_closely(
+    finder: FaceFinder, astronaut_srgb_u8: np.ndarray, hinted: bool
+) -> None:
+    canvas = enlarged(astronaut_srgb_u8, 3000).copy()
+    # A face of 90 px, 450 px from the middle of one of 540.
+    canvas[560:1072, 1540:2052] = astronaut_srgb_u8
+    data = jpeg(canvas)
+    large, small = finder.find(decode_photo(data).srgb_u8)
+    assert large.box.area > 16 * small.box.area
+    photo = ScalesOfLooks(data, limits=DEFAULT_LIMITS, watch=unwatched)
+    search = Search(finder, photo)
+    if hinted:
+        faces = [search.face_of(Subject(name, box=face.box))[0] for name, face in (("alice", large), ("bob", small))]
+    else:
+        assert search.face_of(Subject("alice"))[1] is Outcome.CLOAKED
+        faces = list(search._found or [])
+    assert len(faces) == 2
+    for face, expected in zip(faces, (large, small), strict=True):
+        assert face is not None
+        assert np.linalg.norm(face.landmarks - expected.landmarks, axis=1).max() < 0.03 * expected.eye_distance_px
+    # The large face at a quarter of its size, the small one as it is.
+    assert min(photo.scales) < 0.5
+    assert max(photo.scales) == 1
 
 
 def test_a_crowd_in_a_large_photo_is_sought_in_the_whole(finder: FaceFinder, astronaut_srgb_u8: np.ndarray) -> None:
