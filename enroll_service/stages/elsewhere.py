@@ -3,7 +3,7 @@
 The first mask leaves the person's identity, and so would all others, the same way. So each mask remembers in which
 direction it leads every surrogate's embeddings (without their part along the identity, which all of them lose), and
 later masks leave these directions, too: by how far beyond a margin they still lead there, a hinge on the mean of their
-last batches. Without the margin they spend on being opposite to each other what they need for leaving the person.
+last batches. What they spend on being apart from each other they lack for leaving the person: the margin shares it out.
 """
 
 from __future__ import annotations
