@@ -155,6 +155,8 @@ class Bench:
                 "geometry": condition.geometry,
                 "synthesis": self.settings.synthesis.model_copy(update=synthesis),
                 "perturb": self.settings.perturb.model_copy(update={"jpeg": condition.jpeg_after}),
+                # That nine photos show one person is known here, and news photos of years ago may look otherwise.
+                "intake": self.settings.intake.model_copy(update={"same_person_score": 0.0}),
             }
         )
         synthesizer = None if condition.varied else Unvaried()
@@ -326,7 +328,8 @@ def main(
             "schema": SCHEMA,
             "repeat": f"python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice {people_slice}"
             f" --iterations {iterations} --ssim {ssim}{' --levers' if levers else ''}"
-            f"{' --light-pool POOL' if light_pool else ''} --json RESULT.json",
+            f"{' --light-pool POOL' if light_pool else ''}{''.join(f' --condition {name!r}' for name in wanted)}"
+            " --json RESULT.json",
             **provenance(),
             "people": done,
             "people_photos_sha256": digest_of_photos([each.enroll_photo for each in chosen[: index + 1]]),
