@@ -87,17 +87,17 @@ class SynthesisSettings(_Frozen):
 
     skin_tone: float = Field(default=0.0, ge=0, le=3)
     """How far the tone of the face's skin is varied by itself, beside white balance: 1 is half of what luma and chroma
-    differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Off: what it gives is not
-    measured."""
+    differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Off: of 80 photos of
+    people 21-36, as many were missed without it (docs/method.md)."""
 
     light_pool: str = ""
     """Path of a pool written by `facecloak pool build`: the light, exposure and color of other people's photos are then
-    laid on the face by the mesh, beside what is drawn at random. Empty for none. Of three tuning people all were
-    protected better with it (docs/method.md): few, so off."""
+    laid on the face by the mesh, beside what is drawn at random; other synthesizers pass it over. Empty for none: it
+    won on three tuning people, and nothing on sixteen others (docs/method.md)."""
 
     jpeg: Share = 0.0
     """Share of the variations that pass a real JPEG of a quality of 60 to 95 before the mask is laid on them. Off:
-    what it gives is not measured."""
+    people 21-36 were protected as well without it (docs/method.md)."""
 
 
 class Arc2FaceSettings(_Frozen):
@@ -239,7 +239,7 @@ class PerturbSettings(_Frozen):
 
     jpeg: Share = 0.0
     """Share of each step's masked pictures that are seen as a JPEG of a quality of 60 to 95 will show them, by a
-    differentiable codec. Off: what it gives is not measured."""
+    differentiable codec. Off: people 21-36 were protected as well without it (docs/method.md)."""
 
     @property
     def similarity_kept(self) -> float:
