@@ -88,7 +88,7 @@ def _rounds(processes: Mapping[str, Any]) -> str:
         f"{one['cpu_ms_per_photo']:.1f} ms a photo"
         for one in processes["rounds"]
     )
-    return f"the machine was shared; processes and what they got: {rounds}"
+    return f"what they and their clients on the same cores got: {rounds}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -118,8 +118,8 @@ def _triton(document: Mapping[str, Any]) -> str:
     )
     table = "\n".join(f"| {line} |" for line in lines)
     sentences = (
-        f"Enrollments at once on one Triton, total time over that of one after the other: {runs}. The machine was "
-        f"shared (load average {document['load_average_before']}), so that single ratios are off by a tenth or two."
+        f"Enrollments at once on one Triton, total time over that of one after the other: {runs} (load average before "
+        f"{document['load_average_before']}; single ratios are off by a tenth or two)."
     )
     return f"{table}\n\n{sentences}"
 
