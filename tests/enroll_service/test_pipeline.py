@@ -83,6 +83,7 @@ def test_one_photo_gives_a_measured_mask_and_rising_progress(enroller: Enroller,
     assert np.abs(mask.pixels).max() > 0
     assert mask.report["surrogates"] == list(SURROGATES)
     assert QUICK.perturb.similarity_kept - 0.004 < mask.report["ssim"] < QUICK.perturb.similarity_kept + 0.004
+    assert mask.report["ssim_at_own_size"] > QUICK.perturb.similarity_kept - 0.004
     for name in SURROGATES:
         assert mask.report["similarities"][name]["after"] < mask.report["similarities"][name]["before"]
         assert mask.versions[f"recognizer.{name}"]
@@ -201,6 +202,18 @@ def test_a_mask_lies_in_the_faces_frame_where_there_is_a_mesh(
     assert without.geometry is MaskGeometry.SQUARE
     assert without.report["synthesis"] == {"synthesizer": "elastic-1+mesh-1", "elastic-1": 4, "mesh-1": 0}
     assert "shape was not found" in without.report["warnings"][0]
+
+
+def test_a_dark_photo_is_learned_from_in_usual_tones_and_told_of(
+    enroller: Enroller, astronaut_photo: bytes, astronaut_srgb_u8: np.ndarray
+) -> None:
+    usual = _run(enroller, astronaut_photo)
+    dark = _run(enroller, _jpeg((astronaut_srgb_u8 * 0.2).astype(np.uint8)))
+    assert usual.report["warnings"] == []
+    assert any("little contrast" in warning for warning in dark.report["warnings"])
+    # As it is, the dark photo would be as similar with a mask a fifth as strong.
+    strengths = [np.abs(mask.pixels.astype(np.int16)).mean() for mask in (dark, usual)]
+    assert strengths[0] > 0.6 * strengths[1]
 
 
 def test_cancelling_stops_within_one_iteration(enroller: Enroller, astronaut_photo: bytes) -> None:
