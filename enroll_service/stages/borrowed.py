@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from enroll_service.stages.head import head_of, render
 from enroll_service.stages.intake import Portrait
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
@@ -141,9 +142,6 @@ def relight_as(crops: Tensor, changes: Tensor, grids: Tensor) -> Tensor:
 
 def slow_part(portrait: Portrait) -> np.ndarray:
     """(3, 14, 14) float64: the logarithm of a photo's slow part in the face's frame. The photo must have a mesh."""
-    # The mesh's module needs this one.
-    from enroll_service.stages.mesh import head_of, render
-
     assert portrait.mesh is not None
     shape = face_shape()
     in_frame = with_border(shape.with_ring(shape.mean.astype(np.float64)))

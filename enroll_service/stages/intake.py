@@ -20,6 +20,7 @@ from enroll_service.stages.errors import (
 from enroll_service.stages.quality import doubts_about, sharpness, usual_tones
 from enroll_service.stages.recognition import TYPICAL_SIMILARITY, sameness
 from enroll_service.stages.settings import IntakeSettings
+from enroll_service.stages.unseen import fill_beyond_photo
 from enroll_service.stages.viewing import View, view_of
 from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
@@ -33,7 +34,8 @@ class Portrait:
     """One accepted photo, reduced to its face.
 
     Attributes:
-        wide_srgb_u8: (160, 160, 3) uint8 RGB: the aligned crop with a margin of 24 px to each side, in usual tones.
+        wide_srgb_u8: (160, 160, 3) uint8 RGB: the aligned crop with a margin of 24 px to each side, in usual tones;
+            beyond the photo's edge it is filled from what lies there.
         sharpness: variance of the Laplacian of the crop's luma, levels squared.
         eye_distance_px: between the eye centers in the photo.
         mesh: (468, 3) float64 face mesh, px of the aligned crop with depth away from the camera; None where no mesh is
@@ -197,6 +199,8 @@ def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, face: Face, mesh: np.n
     crop = cv2.warpAffine(
         srgb_u8, wide, (WIDE_SIZE, WIDE_SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
+    # A mirror at the photo's edge would show a second face beside a face that is near it.
+    crop = fill_beyond_photo(crop, wide, width=srgb_u8.shape[1], height=srgb_u8.shape[0])
     tones = usual_tones(_inner(crop))
     crop = tones.apply(crop)
     view = view_of(srgb_u8, face, mesh)

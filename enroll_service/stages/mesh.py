@@ -4,76 +4,42 @@ another distance and in other light.
 The whole crop is one mesh: the face itself, a ring about the head that turns with it (hair, ears, throat) and a border
 that stays, so that the picture has no seams and no holes (after Zhu et al., "Face alignment across large poses: a 3D
 solution", CVPR 2016, who turn photos so to train landmark networks). What the photo does not show because the head is
-turned is taken from the face's other side. How expression changes a face is drawn from how it was seen to change
-between photos of one person (:mod:`facecloak.faces.shape`).
+turned is taken from the head's other side, or filled where neither shows it (:mod:`enroll_service.stages.head`). How
+expression changes a face is drawn from how it was seen to change between photos of one person
+(:mod:`facecloak.faces.shape`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from enroll_service.stages.borrowed import LightPool, relight_as
 from enroll_service.stages.compression import vary_compression
+from enroll_service.stages.head import Head, head_of, render
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import relight, vary_photometry
 from enroll_service.stages.settings import SynthesisSettings
 from enroll_service.stages.skin import skin_of, vary_skin_tone
 from enroll_service.stages.synthesize import Synthesizer
 from enroll_service.stages.variations import Variations, joined_variations, mirrored_grids
-from enroll_service.stages.warping import WIDE_MARGIN
 from facecloak.faces import ALIGNED_SIZE, aligning_transform
 from facecloak.faces.align import transform_points
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
 from facecloak.faces.frame import field_at, frame_fields
-from facecloak.faces.pose import Pose, fit_pose, rotation_of
-from facecloak.faces.raster import facing, rasterize
-from facecloak.faces.shape import FaceShape, face_shape, with_border
+from facecloak.faces.pose import rotation_of
+from facecloak.faces.shape import face_shape, with_border
 
-# Of a vertex's normal, how far it must turn to the camera for the photo to show its surface well, and not at all.
-_WELL_SEEN, _UNSEEN = 0.45, 0.15
 # One over the camera's distance in px of the crop, relative to the enrolled photo's camera: 0.004 brings a camera from
 # far away to 40 cm (a face is 82 px and some 14 cm wide).
 _CLOSENESS = (-0.001, 0.004)
 # As two landmark networks differ (see facecloak.faces.finder): 1.2 px over five points and two coordinates.
 _LANDMARK_PX = 0.8
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """A person's head as one photo shows it.
-
-    Attributes:
-        neutral: (504, 3) face and ring, px of the aligned crop, looking straight ahead.
-        pose: brings ``neutral`` to where the photo shows it, px of the aligned crop.
-        well_seen: (528,) 0..1, how well the photo shows each vertex's surface.
-    """
-
-    neutral: np.ndarray
-    pose: Pose
-    well_seen: np.ndarray
-
-    @property
-    def in_photo(self) -> np.ndarray:
-        """(528, 3) all vertices where the photo shows them, px of the aligned crop."""
-        return with_border(self.pose.apply(self.neutral))
-
-
-def head_of(points: np.ndarray, shape: FaceShape) -> Head:
-    """The head whose face has mesh ``points`` (468, 3), px of the aligned crop."""
-    pose = fit_pose(shape.mean.astype(np.float64), points)
-    neutral = shape.with_ring(pose.undo(points))
-    placed = with_border(pose.apply(neutral))
-    towards = -facing(placed, shape.triangles)[:, 2]
-    well_seen = np.clip((towards - _UNSEEN) / (_WELL_SEEN - _UNSEEN), 0, 1)
-    well_seen[len(shape.mean) :] = 1
-    return Head(neutral=neutral, pose=pose, well_seen=well_seen)
 
 
 def vary_head(
@@ -122,44 +88,6 @@ def _realigned(vertices: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
     return moved
 
 
-def render(wide_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The photo's texture on new ``vertices`` (N, 528, 3).
-
-    Args:
-        wide_u8: (160, 160, C) the wide crop, three channels of color and, if need be, one more.
-
-    Returns:
-        Crops (N, 112, 112, C) float32, and the unit normals (N, 112, 112, 3) of the surfaces in them, zero far from the
-        head.
-    """
-    shape = face_shape()
-    raster = rasterize(vertices, shape.triangles, width=ALIGNED_SIZE, height=ALIGNED_SIZE)
-    own = head.in_photo[:, :2] + WIDE_MARGIN
-    other = own.copy()
-    other[: len(shape.mean)] = own[shape.mirror]
-    hidden = 1 - head.well_seen
-    hidden[: len(shape.mean)] *= head.well_seen[shape.mirror]
-    normals = facing(vertices, shape.triangles)
-    normals[:, len(head.neutral) :] = 0
-    texture = raster.interpolate(np.hstack([own, other, hidden[:, None]]))
-    crops = np.stack([_sampled(wide_u8, one) for one in texture])
-    return crops, raster.interpolate(normals)
-
-
-def _sampled(wide_u8: np.ndarray, texture: np.ndarray) -> np.ndarray:
-    """(H, W, C) float32 of one picture's texture coordinates: of the surface itself and of its mirror image, and the
-    share of the latter."""
-
-    def sample(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return cv2.remap(wide_u8, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
-
-    share = texture[..., 4:].clip(0, 1)
-    picture = sample(texture[..., 0], texture[..., 1])
-    if share.max() > 0.01:
-        picture += share * (sample(texture[..., 2], texture[..., 3]) - picture)
-    return picture
-
-
 def frame_grids(vertices: np.ndarray) -> Tensor:
     """The grids of :class:`Variations` for heads (N, 528, 3), px of their aligned crops, and a mask in the face's own
     frame."""
@@ -188,7 +116,7 @@ class MeshSynthesizer:
         in_face_frame: bool = False,
         light: LightPool | None = None,
     ) -> None:
-        self.identity = "mesh-1" if light is None else f"mesh-1+{light.identity}"
+        self.identity = "mesh-2" if light is None else f"mesh-2+{light.identity}"
         self._light = light
         self._settings = settings
         self._in_face_frame = in_face_frame

@@ -66,6 +66,16 @@ class FaceShape:
         """(T,) which triangles lie on the face itself."""
         return np.asarray((self.triangles < MESH_POINTS).all(axis=1))
 
+    @functools.cached_property
+    def head_triangles(self) -> np.ndarray:
+        """(T, 3) those of the face and the ring, without the border."""
+        return self.triangles[(self.triangles < MESH_POINTS + len(OUTLINE)).all(axis=1)]
+
+    @functools.cached_property
+    def head_mirror(self) -> np.ndarray:
+        """(504,) the vertex on the other side of the head, of face and ring."""
+        return np.concatenate([self.mirror, MESH_POINTS - np.arange(len(OUTLINE)) % -len(OUTLINE)])
+
     def with_ring(self, face: np.ndarray) -> np.ndarray:
         """Face vertices (..., 468, 3) with the ring of the head appended: (..., 504, 3), in the same frame.
 

@@ -145,7 +145,7 @@ def test_a_pool_is_built_from_folders_of_people_and_used(
     monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SYNTHESIS", json.dumps({"variations": 4, "light_pool": str(pool)}))
     enrolled = run("enroll", "--user", "lit", photo, "--json")
     assert enrolled.exit_code == 0, enrolled.stderr
-    assert "mesh-1+light-1:" in enrolled.stdout
+    assert "mesh-2+light-1:" in enrolled.stdout
     assert str(pool) not in enrolled.stdout
     (folder / "0" / "1.jpg").unlink()
     few = run("pool", "build", folder, "-o", pool)

@@ -107,7 +107,7 @@ def test_the_mesh_synthesizer_lights_as_the_pool_does(pool: LightPool, portrait:
     path.write_bytes(pool.to_bytes())
     settings = StageSettings(synthesis=SynthesisSettings(light_pool=str(path)))
     lighting = build_synthesizer(settings, runtime=None, finder=None)  # type: ignore[arg-type]
-    assert lighting.identity == f"mesh-1+{LightPool.load(path).identity}"
+    assert lighting.identity == f"mesh-2+{LightPool.load(path).identity}"
     elastic = ElasticSynthesizer(SynthesisSettings(), in_face_frame=True)
     plain = MeshSynthesizer(SynthesisSettings(), fallback=elastic, in_face_frame=True)
     borrowed, again, own = (

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.head import head_of, render
 from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer, head_of, render, vary_head
+from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer, vary_head
 from enroll_service.stages.photometry import relight
 from enroll_service.stages.recognition import as_crops
 from enroll_service.stages.settings import IntakeSettings, StageSettings, SynthesisSettings, SynthesizerName
@@ -86,7 +87,7 @@ def test_variations_have_shape_range_variety_and_repeat(portrait: Portrait) -> N
     assert not torch.equal(crops, other.crops)
     for index in range(5):
         assert float((crops[index] - crops[index + 1]).abs().mean()) > 3
-    assert variations.record == {"mesh-1": 6, "elastic-1": 0}
+    assert variations.record == {"mesh-2": 6, "elastic-1": 0}
     assert variations.warnings == ()
 
 
@@ -131,11 +132,11 @@ def test_variations_are_still_the_person_and_not_the_photo(portrait: Portrait, m
 def test_a_photo_without_a_mesh_is_left_to_the_fallback(portrait: Portrait) -> None:
     meshless = replace(portrait, mesh=None)
     mixed = _synthesize(portrait, meshless, count=5, seed=0)
-    assert mixed.record == {"mesh-1": 3, "elastic-1": 2}
+    assert mixed.record == {"mesh-2": 3, "elastic-1": 2}
     assert len(mixed) == 5
     assert len(mixed.warnings) == 1
     alone = _synthesize(meshless, count=2, seed=0)
-    assert alone.record == {"mesh-1": 0, "elastic-1": 2}
+    assert alone.record == {"mesh-2": 0, "elastic-1": 2}
 
 
 def test_the_settings_name_the_synthesizer(portrait: Portrait) -> None:
@@ -146,11 +147,11 @@ def test_the_settings_name_the_synthesizer(portrait: Portrait) -> None:
         assert isinstance(synthesizer, MeshSynthesizer | MixedSynthesizer)
         return synthesizer
 
-    assert built(SynthesizerName.MESH).identity == "mesh-1"
+    assert built(SynthesizerName.MESH).identity == "mesh-2"
     mixed = built(SynthesizerName.MIXED)
-    assert mixed.identity == "elastic-1+mesh-1"
+    assert mixed.identity == "elastic-1+mesh-2"
     variations = mixed.synthesize([portrait], count=5, seed=0, checkpoint=lambda _: None)
-    assert variations.record == {"elastic-1": 3, "mesh-1": 2}
+    assert variations.record == {"elastic-1": 3, "mesh-2": 2}
     only = mixed.synthesize([portrait], count=1, seed=0, checkpoint=lambda _: None)
     assert only.record == {"elastic-1": 1}
 

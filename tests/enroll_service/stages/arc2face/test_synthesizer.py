@@ -235,8 +235,8 @@ def test_from_photo_to_mask_with_the_tiny_pipeline(
 @pytest.mark.parametrize(
     ("variety", "identity", "record"),
     [
-        ("mesh", "mesh-1", {"mesh-1": 2, "elastic-1": 2}),
-        ("mixed", "elastic-1+mesh-1", {"mesh-1": 1, "elastic-1": 3}),
+        ("mesh", "mesh-2", {"mesh-2": 2, "elastic-1": 2}),
+        ("mixed", "elastic-1+mesh-2", {"mesh-2": 1, "elastic-1": 3}),
     ],
 )
 def test_pictures_are_turned_where_they_have_a_mesh(
@@ -270,7 +270,7 @@ def test_a_drawn_likeness_is_turned_by_its_own_mesh(
     made = _made(
         Arc2FaceSynthesizer(album, variety=variety, runtime=runtime, finder=finder, settings=settings), portrait
     )
-    assert (made.record["mesh-1"], made.record["elastic-1"]) == (8, 0)
+    assert (made.record["mesh-2"], made.record["elastic-1"]) == (8, 0)
     assert made.grids is not None
     own = runtime.embed("fr_feature", portrait.crop)[0]
     assert float((runtime.embed("fr_feature", as_crops(made.crops)) @ own).min()) > 0.4
