@@ -49,6 +49,7 @@ def order_from(request: enroll_pb2.EnrollUserRequest) -> Order:
         request_id=request.request_id,
         strength=strength,
         add=request.options.add,
+        leave_out_unfit=request.options.leave_out_unfit,
     )
 
 
@@ -71,6 +72,7 @@ def order_to(order: Order) -> enroll_pb2.EnrollUserRequest:
             seed=order.seed,
             strength=_STRENGTHS[order.strength] if order.strength else enroll_pb2.STRENGTH_UNSPECIFIED,
             add=order.add,
+            leave_out_unfit=order.leave_out_unfit,
         ),
     )
 
@@ -127,6 +129,7 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
             "warnings": list(measured.warnings),
             "synthesis": _synthesis_from(measured.synthesis),
             "photo_count": message.photo_count,
+            "photos_left_out": [{"photo": one.photo, "reason": one.reason} for one in measured.photos_left_out],
         }
         | _estimate_from(measured),
     )
@@ -171,7 +174,17 @@ def _report_to(report: Mapping[str, Any]) -> enroll_pb2.EnrollmentReport:
         condition=str(report.get("condition", "")),
         variations=int(_number(report.get("variations"))),
         strength=_strength_to(report.get("strength")),
+        photos_left_out=_left_out_to(report.get("photos_left_out")),
     )
+
+
+def _left_out_to(records: object) -> list[enroll_pb2.PhotoLeftOut]:
+    known = records if isinstance(records, list | tuple) else []
+    return [
+        enroll_pb2.PhotoLeftOut(photo=int(_number(record.get("photo"))), reason=str(record.get("reason", "")))
+        for record in known
+        if isinstance(record, Mapping)
+    ]
 
 
 def _strength_to(name: object) -> enroll_pb2.Strength:

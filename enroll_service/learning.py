@@ -44,6 +44,7 @@ class Learner:
                 seed=order.seed,
                 strength=order.strength,
                 earlier=order.earlier,
+                leave_out_unfit=order.leave_out_unfit,
             )
 
     def probe(self) -> None:

@@ -61,7 +61,8 @@ class Order:
     """What to enroll: 1..16 photos of one user. ``seed`` or ``strength`` None: the operator's; ``request_id`` may be
     empty.
 
-    With ``add`` the user's stored mask is refined: the queue puts it in as ``earlier`` when the work begins.
+    With ``add`` the user's stored mask is refined: the queue puts it in as ``earlier`` when the work begins. With
+    ``leave_out_unfit`` photos that do not qualify are left out, as long as one is left.
     """
 
     user_id: str
@@ -70,13 +71,16 @@ class Order:
     request_id: str = ""
     strength: Strength | None = None
     add: bool = False
+    leave_out_unfit: bool = False
     earlier: StoredMask | None = field(default=None, repr=False)
 
     def digest(self, *, key: bytes) -> bytes:
         """Keyed digest of the content, to tell a repeated call from another one; useless without the key."""
         digest = blake2b(key=key, digest_size=32)
         photos = [part for photo in self.photos for part in (photo.data, repr(photo.face).encode())]
-        options = repr((self.seed, self.strength, self.add)).encode()
+        # Said only where it is asked for: receipts of releases that did not know it stay good.
+        further = ("leave_out_unfit",) if self.leave_out_unfit else ()
+        options = repr((self.seed, self.strength, self.add, *further)).encode()
         for part in (self.user_id.encode(), options, *photos):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)

@@ -13,9 +13,10 @@ from pydantic.main import IncEx
 
 import facecloak
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.admission import Admission, admit_all
 from enroll_service.stages.banking import learn_bank, measure_bank
 from enroll_service.stages.errors import EnrollmentCancelled, MaskNotRefinable
-from enroll_service.stages.intake import Portrait, admit, require_same_person
+from enroll_service.stages.intake import Portrait
 from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
 from enroll_service.stages.plateau import HeldOut
 from enroll_service.stages.quality import shared_doubts
@@ -98,6 +99,7 @@ class Enroller:
         seed: int | None = None,
         strength: Strength | None = None,
         earlier: StoredMask | None = None,
+        leave_out_unfit: bool = False,
     ) -> StoredMask:
         """Learn one mask, or a bank of them, from 1 to 16 photos of one person.
 
@@ -107,6 +109,7 @@ class Enroller:
             seed: in place of the settings' seed.
             strength: in place of the settings' strength, and of their similarity where they have one.
             earlier: the person's mask from photos that are gone, to be refined with these.
+            leave_out_unfit: leave out photos that do not qualify, as long as one is left; the report names them.
 
         Raises:
             MaskNotRefinable: ``earlier`` lies in another frame than what is learned from these photos.
@@ -125,7 +128,8 @@ class Enroller:
             progress(Progress(stage=stage, fraction=fraction, detail=detail))
 
         tell("synthesize", 0.0, "looking for the face")
-        portraits = self._admit(photos)
+        admission = self._admit(photos, leave_out_unfit=leave_out_unfit)
+        portraits = admission.portraits
         geometry = self._geometry(portraits)
         if earlier is not None and any(mask.geometry is not geometry for mask in earlier.masks):
             raise MaskNotRefinable("The stored mask lies in another frame than these photos ask for: enroll anew.")
@@ -178,6 +182,7 @@ class Enroller:
             if views:
                 report["ssim_at_own_size"] = round(similarity_seen(pixels, views, geometry=geometry), 4)
             report["warnings"] = [
+                *(one.warning for one in admission.left_out),
                 *variations.warnings,
                 *shared_doubts(portrait.doubts for portrait in portraits),
                 *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
@@ -194,6 +199,7 @@ class Enroller:
                 "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
                 "photo_count": photos_before + len(portraits),
                 "photos_before": photos_before,
+                "photos_left_out": [one.record for one in admission.left_out],
                 "strength": settings.perturb.strength.value if settings.perturb.ssim_target is None else "",
                 "geometry": geometry.value,
                 "settings": settings.model_dump(mode="json", exclude=_PATHS),
@@ -208,13 +214,15 @@ class Enroller:
             ]
         )
 
-    def _admit(self, photos: Sequence[EnrollmentPhoto]) -> list[Portrait]:
-        settings = self._settings.intake
-        portraits = [
-            admit(photo, index=index, finder=self._finder, settings=settings) for index, photo in enumerate(photos)
-        ]
-        require_same_person(portraits, runtime=self._runtime, surrogates=self._settings.surrogates, settings=settings)
-        return portraits
+    def _admit(self, photos: Sequence[EnrollmentPhoto], *, leave_out_unfit: bool) -> Admission:
+        return admit_all(
+            photos,
+            leave_out_unfit=leave_out_unfit,
+            finder=self._finder,
+            runtime=self._runtime,
+            surrogates=self._settings.surrogates,
+            settings=self._settings.intake,
+        )
 
     def _geometry(self, portraits: Sequence[Portrait]) -> MaskGeometry:
         """The frame that the mask lies in: where no photo has a mesh, what was learned is of the aligned crop."""

@@ -30,18 +30,25 @@ Show = Callable[["ProgressEvent"], None]
 @click.option("--strength", type=click.Choice(["subtle", "balanced", "strong"]), help="How visible the mask may be.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the random choices.")
 @click.option("--add", is_flag=True, help="Refine the user's mask with these photos instead of making a new one.")
+@click.option(
+    "--leave-out-unfit",
+    is_flag=True,
+    help="Leave out photos that do not qualify, as long as one is left, instead of refusing all.",
+)
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
 def enroll(
     *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
-    seed: int | None, strength: str | None, add: bool, timeout_seconds: float, as_json: bool,
+    seed: int | None, strength: str | None, add: bool, leave_out_unfit: bool, timeout_seconds: float,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
     (or, with --face, says which one it is).
 
     Replaces the user's earlier mask; with --add, carries it on: what was learned from earlier photos, which are not
-    kept, stays in part. Exit code 1, and one line why, when the photos do not qualify.
+    kept, stays in part. Exit code 1, and one line why, when a photo does not qualify; with --leave-out-unfit, when no
+    photo does or most of those that do show no one person.
     """
     if target and data:
         raise click.UsageError("--data is for work done here: leave it out with --target")
@@ -61,6 +68,7 @@ def enroll(
         request_id=uuid.uuid4().hex,
         strength=Strength(strength) if strength else None,
         add=add,
+        leave_out_unfit=leave_out_unfit,
     )
     with _progress_bar() as show:
         if target:

@@ -1,8 +1,7 @@
-"""Before stage one: exactly one usable face a photo, all of one person, or a typed refusal."""
+"""Before stage one: exactly one usable face a photo, or a typed refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -14,11 +13,9 @@ from enroll_service.stages.errors import (
     FaceCutOff,
     FaceTooSmall,
     NoFace,
-    NotSamePerson,
     SeveralFaces,
 )
 from enroll_service.stages.quality import doubts_about, sharpness, usual_tones
-from enroll_service.stages.recognition import TYPICAL_SIMILARITY, sameness
 from enroll_service.stages.settings import IntakeSettings
 from enroll_service.stages.unseen import fill_beyond_photo
 from enroll_service.stages.viewing import View, view_of
@@ -26,7 +23,6 @@ from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
 from facecloak.faces.frame import mesh_in_crop
 from facecloak.photos import decode_photo
-from facecloak.recognizers import RecognizerRuntime
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,67 +98,6 @@ def portrait_of(
             min_sharpness=settings.min_sharpness,
         )
     return portrait
-
-
-def require_same_person(
-    portraits: Sequence[Portrait], *, runtime: RecognizerRuntime, surrogates: Sequence[str], settings: IntakeSettings
-) -> None:
-    """Raise :class:`NotSamePerson` unless all photos show one person; it names those that do not, where that can be
-    told.
-
-    Every surrogate whose typical similarities are known is asked. Without any such surrogate nothing is known and
-    nothing is refused.
-    """
-    known = [name for name in surrogates if name in TYPICAL_SIMILARITY]
-    if len(portraits) < 2 or not known:
-        return
-    crops = np.concatenate([portrait.crop for portrait in portraits])
-    scores = sameness(crops, runtime=runtime, names=known)
-    odd = odd_ones_out(scores, floor=settings.same_person_score)
-    if odd is None:
-        raise NotSamePerson(
-            "The photos show different people, and no one person in most of them: it cannot be told which are wrong.",
-            count=len(portraits),
-            min_score=settings.same_person_score,
-        )
-    if odd:
-        others = [index for index in range(len(portraits)) if index not in odd]
-        raise NotSamePerson(
-            f"Photo {odd[0]} (counted from 0) does not show the person that most of the photos show.",
-            photo=odd[0],
-            photos=",".join(map(str, odd)),
-            score=round(float(scores[odd[0], others].mean()), 2),
-            min_score=settings.same_person_score,
-        )
-
-
-def odd_ones_out(scores: np.ndarray, *, floor: float) -> tuple[int, ...] | None:
-    """Which photos do not show the person that most of them show; None where no person is in more than half.
-
-    It begins with the photo that is like most others, so that odd ones, as long as they are the fewer, have no say in
-    who the person is; then a photo belongs if its mean score to those that do reaches ``floor``. Of two photos that
-    differ neither can be named.
-
-    Args:
-        scores: (N, N), N >= 2, of each pair, 0 for other people and 1 for the same (:func:`sameness`).
-    """
-    count = len(scores)
-    linked = scores >= floor
-    np.fill_diagonal(linked, val=True)
-    totals = linked.sum(axis=1)
-    middle = max(range(count), key=lambda index: (totals[index], scores[index].sum()))
-    belongs = linked[middle]
-    for _ in range(count):
-        others = belongs[None, :] & ~np.eye(count, dtype=bool)
-        mean = (scores * others).sum(axis=1) / np.maximum(others.sum(axis=1), 1)
-        # Alone, a photo has nobody to be like.
-        settled = (mean >= floor) & (others.sum(axis=1) > 0)
-        if np.array_equal(settled, belongs):
-            break
-        belongs = settled
-    if 2 * int(belongs.sum()) <= count:
-        return None
-    return tuple(np.flatnonzero(~belongs).tolist())
 
 
 def share_inside(transform: np.ndarray, *, width: int, height: int) -> float:

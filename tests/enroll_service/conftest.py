@@ -30,6 +30,7 @@ class Gate:
         self.permits = threading.Semaphore(0)
         self.started: list[str] = []
         self.earlier: list[str | None] = []
+        self.leave_out_unfit: list[bool] = []
         self.iterations = 0
         self.ended: list[str] = []
         self.changed = threading.Condition()
@@ -37,6 +38,7 @@ class Gate:
 
     def learn(self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]) -> Mask:
         self.earlier.append(order.earlier.mask_id if order.earlier is not None else None)
+        self.leave_out_unfit.append(order.leave_out_unfit)
         self._note(self.started, order.user_id)
         for step in range(4):
             while not self.permits.acquire(timeout=0.01):
@@ -90,9 +92,10 @@ class Service:
         request_id: str = "",
         timeout: float = 60,
         add: bool = False,
+        leave_out_unfit: bool = False,
     ) -> Any:
         messages = [enroll_pb2.EnrollmentPhoto(data=data) for data in photos]
-        options = enroll_pb2.EnrollOptions(add=add)
+        options = enroll_pb2.EnrollOptions(add=add, leave_out_unfit=leave_out_unfit)
         request = enroll_pb2.EnrollUserRequest(user_id=user_id, photos=messages, request_id=request_id, options=options)
         return self.stub.EnrollUser(request, timeout=timeout)
 

@@ -58,6 +58,20 @@ def test_enroll_and_delete_in_process(run: Any, photo: Path, tmp_path: Path) -> 
     assert run("delete", "--user", "alice", "--data", data).stdout == "there was no mask\n"
 
 
+def test_photos_that_do_not_qualify_are_left_out_where_asked(run: Any, photo: Path, tmp_path: Path) -> None:
+    blank = tmp_path / "blank.jpg"
+    blank.write_bytes(simplejpeg.encode_jpeg(np.full((300, 400, 3), 120, np.uint8), colorspace="RGB"))
+    options = ("enroll", "--user", "alice", "--data", tmp_path / "elsewhere", "--leave-out-unfit")
+    report = json.loads(run(*options, blank, photo, "--json").stdout)["report"]
+    assert (report["photo_count"], report["photos_left_out"]) == (1, [{"photo": 0, "reason": "NO_FACE"}])
+    assert (
+        "warning: Photo 0 (counted from 0) was left out: No face was found in the photo."
+        in run(*options, blank, photo).stdout
+    )
+    nobody = run(*options, blank)
+    assert (nobody.exit_code, "NO_FACE" in nobody.stderr) == (1, True)
+
+
 def test_a_face_is_pointed_at_in_one_photo_only(run: Any, photo: Path, tmp_path: Path) -> None:
     there, nowhere = "160,50,120,150", "0,300,60,60"
     options = ("enroll", "--user", "alice", "--data", tmp_path / "elsewhere")
@@ -78,6 +92,8 @@ def test_enroll_and_delete_through_a_server(run: Any, photo: Path, service: Any)
     assert service.store.get("alice").mask_id == json.loads(done.stdout)["mask_id"]
     assert run("enroll", "--user", "alice", photo, "--add", "--target", target).exit_code == 0
     assert service.gate.earlier == [None, json.loads(done.stdout)["mask_id"]]
+    assert run("enroll", "--user", "alice", photo, "--leave-out-unfit", "--target", target).exit_code == 0
+    assert service.gate.leave_out_unfit == [False, False, True]
     assert run("delete", "--user", "alice", "--target", target).stdout == "deleted\n"
 
 

@@ -42,6 +42,16 @@ def test_another_strength_is_another_order_and_an_unknown_one_is_refused() -> No
     assert refused.value.metadata["field"] == "options.strength"
 
 
+def test_leaving_photos_out_is_another_order_and_not_doing_so_the_one_of_earlier_releases() -> None:
+    order = Order(user_id="ann", photos=(EnrollmentPhoto(b"one"),), seed=7, add=True)
+    leaving_out = replace(order, leave_out_unfit=True)
+    assert [order_from(order_to(one)).leave_out_unfit for one in (order, leaving_out)] == [False, True]
+    assert order_from(order_to(leaving_out)).digest(key=b"key") == leaving_out.digest(key=b"key")
+    assert leaving_out.digest(key=b"key") != order.digest(key=b"key")
+    # As the release before the option had it: a retry across an update finds its receipt.
+    assert order.digest(key=b"key").hex() == "750bacf304738bb0015ccd452433ff6b01a2d0b531c19813ff0c43917acb5719"
+
+
 def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
     report = {
         "ssim": 0.5,
@@ -56,6 +66,7 @@ def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
         "strength": "strong",
         "warnings": ["The mask is weak."],
         "photo_count": 1,
+        "photos_left_out": [{"photo": 0, "reason": "NO_FACE"}, {"photo": 15, "reason": "NOT_SAME_PERSON"}],
     }
     enrollment = Enrollment(
         mask_id="0" * 32, created_at="2026-01-01T00:00:00+00:00", seed=1, versions={}, report=report, mask_count=1

@@ -33,6 +33,7 @@ from facecloak.faces import Box, FaceFinder
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
 from facecloak.mask import Mask, MaskGeometry
+from facecloak.photos import UnsupportedPhoto
 from facecloak.recognizers.errors import RecognizerUnknown
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
@@ -60,9 +61,13 @@ def enroller(runtime: OnnxRuntime, finder: FaceFinder) -> Enroller:
     return Enroller(runtime=runtime, finder=finder, settings=QUICK)
 
 
-def _run(enroller: Enroller, *photos: EnrollmentPhoto | bytes, seed: int | None = None) -> Any:
+def _run(
+    enroller: Enroller, *photos: EnrollmentPhoto | bytes, seed: int | None = None, leave_out_unfit: bool = False
+) -> Any:
     given = [EnrollmentPhoto(photo) if isinstance(photo, bytes) else photo for photo in photos]
-    return enroller.run(given, progress=lambda _: None, cancelled=lambda: False, seed=seed)
+    return enroller.run(
+        given, progress=lambda _: None, cancelled=lambda: False, seed=seed, leave_out_unfit=leave_out_unfit
+    )
 
 
 def _jpeg(srgb_u8: np.ndarray) -> bytes:
@@ -270,6 +275,59 @@ def test_several_photos_must_show_one_person(
     with pytest.raises(NotSamePerson) as undecided:
         _run(enroller, astronaut_photo, stranger)
     assert "photo" not in undecided.value.metadata
+
+
+def test_unfit_photos_are_left_out_where_asked_and_doubtful_ones_kept(
+    enroller: Enroller, astronaut_srgb_u8: np.ndarray, astronaut_photo: bytes
+) -> None:
+    import cv2
+
+    blank = _jpeg(np.full((300, 400, 3), 120, np.uint8))
+    blurred = _jpeg(cv2.GaussianBlur(astronaut_srgb_u8, (0, 0), 3))
+    dark = _jpeg((astronaut_srgb_u8[:, ::-1] * 0.2).astype(np.uint8))
+    mixed = _run(enroller, blank, astronaut_photo, blurred, b"no photo", dark, leave_out_unfit=True)
+    assert mixed.report["photos_left_out"] == [
+        {"photo": 0, "reason": "NO_FACE"},
+        {"photo": 2, "reason": "FACE_BLURRED"},
+        {"photo": 3, "reason": "UNSUPPORTED_PHOTO"},
+    ]
+    assert mixed.report["photo_count"] == 2
+    warnings = [warning for warning in mixed.report["warnings"] if "was left out" in warning]
+    assert warnings[1] == "Photo 2 (counted from 0) was left out: The face is blurred."
+    assert len(warnings) == 3
+    # As if they had never been sent.
+    fit = _run(enroller, astronaut_photo, dark, leave_out_unfit=True)
+    assert np.array_equal(mixed.pixels, fit.pixels)
+    assert (fit.report["photos_left_out"], fit.report["photo_count"]) == ([], 2)
+    with pytest.raises(FaceBlurred) as refused:
+        _run(enroller, astronaut_photo, blurred, dark)
+    assert refused.value.metadata["photo"] == "1"
+    with pytest.raises(UnsupportedPhoto) as unsupported:
+        _run(enroller, astronaut_photo, b"no photo")
+    assert unsupported.value.metadata["photo"] == "1"
+    with pytest.raises(FaceBlurred) as first:
+        _run(enroller, blurred, blank, leave_out_unfit=True)
+    assert first.value.metadata["photo"] == "0"
+
+
+def test_other_people_are_left_out_where_the_person_of_most_is_known(
+    enroller: Enroller, astronaut_srgb_u8: np.ndarray, astronaut_photo: bytes, shared_dir: Path
+) -> None:
+    blank = _jpeg(np.full((300, 400, 3), 120, np.uint8))
+    brighter = _jpeg(np.clip(astronaut_srgb_u8[:, ::-1] * 1.2, 0, 255).astype(np.uint8))
+    people = sorted((shared_dir / "faces" / "people").iterdir())
+    strangers = [(people[index] / "enrol.jpg").read_bytes() for index in (4, 5)]
+    mask = _run(enroller, strangers[0], blank, astronaut_photo, brighter, leave_out_unfit=True)
+    assert mask.report["photos_left_out"] == [
+        {"photo": 0, "reason": "NOT_SAME_PERSON"},
+        {"photo": 1, "reason": "NO_FACE"},
+    ]
+    assert mask.report["photo_count"] == 2
+    assert mask.report["warnings"][0].endswith("It does not show the person that most of the photos show.")
+    for photos in ([blank, astronaut_photo, strangers[0]], [astronaut_photo, *strangers]):
+        with pytest.raises(NotSamePerson) as undecided:
+            _run(enroller, *photos, leave_out_unfit=True)
+        assert "photo" not in undecided.value.metadata
 
 
 def test_refining_carries_the_earlier_mask_on(

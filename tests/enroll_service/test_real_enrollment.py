@@ -96,6 +96,25 @@ def test_no_face_is_refused(real_service: Any, astronaut_photo: bytes) -> None:
     assert refused(real_service, astronaut_photo, landscape).metadata["photo"] == "1"
 
 
+def test_unfit_photos_are_left_out_where_asked(real_service: Any, astronaut_photo: bytes) -> None:
+    landscape = jpeg(np.full((300, 400, 3), 120, np.uint8))
+    photos = [landscape, astronaut_photo, b"no photo"]
+    result = list(real_service.enroll("picky", photos=photos, leave_out_unfit=True))[-1].result
+    assert result.photo_count == 1
+    left_out = [(one.photo, one.reason) for one in result.report.photos_left_out]
+    assert left_out == [(0, "NO_FACE"), (2, "UNSUPPORTED_PHOTO")]
+    assert [warning.split(" was ")[0] for warning in result.report.warnings[:2]] == [
+        "Photo 0 (counted from 0)",
+        "Photo 2 (counted from 0)",
+    ]
+    stored = real_service.stub.GetEnrollment(enroll_pb2.GetEnrollmentRequest(user_id="picky"), timeout=10)
+    assert stored.enrollment == result
+    with pytest.raises(RemoteError) as nobody, remote_errors():
+        list(real_service.enroll("nobody", photos=[b"no photo", landscape], leave_out_unfit=True))
+    assert (nobody.value.reason, nobody.value.metadata["photo"]) == ("UNSUPPORTED_PHOTO", "0")
+    assert real_service.store.version("nobody") is None
+
+
 def test_cancelling_stops_the_real_pipeline(real_service: Any, astronaut_photo: bytes) -> None:
     call = real_service.enroll("cancelled", photos=[astronaut_photo])
     for message in call:

@@ -255,7 +255,7 @@ def test_a_repeated_call_after_a_restart_gets_the_stored_result(make_service: Ca
     restarted = make_service()
     assert [message.WhichOneof("event") for message in restarted.enroll(request_id="r-1")] == ["progress", "result"]
     assert list(restarted.enroll(request_id="r-1"))[-1].result == first == get(restarted, "alice")
-    for change in ({"photos": [b"other"]}, {"add": True}):
+    for change in ({"photos": [b"other"]}, {"add": True}, {"leave_out_unfit": True}):
         error = refused(lambda change=change: list(restarted.enroll(request_id="r-1", **change)))
         assert (error.code, error.reason) == (ErrorCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED")
     assert restarted.gate.started == []
@@ -308,7 +308,7 @@ def test_other_content_under_the_same_request_id_is_refused(service: Any, *, fin
         list(first)
     else:
         service.gate.wait(lambda: service.gate.started == ["alice"])
-    for change in ({"photos": [b"other"]}, {"user_id": "bob"}, {"add": True}):
+    for change in ({"photos": [b"other"]}, {"user_id": "bob"}, {"add": True}, {"leave_out_unfit": True}):
         error = refused(lambda change=change: list(service.enroll(request_id="r-1", **change)))
         assert (error.code, error.reason) == (ErrorCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED")
 
