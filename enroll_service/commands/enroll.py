@@ -48,7 +48,7 @@ def enroll(
 
     Replaces the user's earlier mask; with --add, carries it on: what was learned from earlier photos, which are not
     kept, stays in part. Exit code 1, and one line why, when a photo does not qualify; with --leave-out-unfit, when no
-    photo does or most of those that do show no one person.
+    photo does, or no one person is in most of those that do.
     """
     if target and data:
         raise click.UsageError("--data is for work done here: leave it out with --target")
