@@ -185,20 +185,58 @@ def _documents(directory: Path, schema: str) -> list[tuple[str, dict[str, Any]]]
 
 
 def _stage_one(name: str, document: Mapping[str, Any], *, folder: str) -> str:
-    judges = list(document["conditions"]["no mask"]["judges"])
+    conditions = document["conditions"]
+    judges = list(conditions["no mask"]["judges"])
+    many = len(document.get("rounds", ())) > 1
+    learned = (
+        "learned on all recognizers but the one that judges"
+        if many
+        else f"learned on {' and '.join(_surrogates(document))}"
+    )
     title = (
         f"[{name}]({folder}/{name}), {document['date'][:10]}: what the way of making variations and the mask's"
         f" frame add, at one SSIM ({document['equal_ssim_crop112']:.2f} of the aligned crop): {len(document['people'])}"
-        f" people, {document['probes']} probes, learned on {' and '.join(document['surrogates'])} in"
+        f" people, {document['probes']} probes, {learned} in"
         f" {document['settings']['perturb']['iterations']} steps, judged by recognizers never seen."
     )
-    lines = [" | ".join(["variations, mask's frame", *(f"PSR@1 {judge}" for judge in judges), "stage one, s"])]
-    lines.append(" | ".join(["---"] * (len(judges) + 2)))
-    for condition, result in document["conditions"].items():
-        shares = [share_with_range(result["judges"][judge]["psr_at_1"]) for judge in judges]
+    ceilings = list(dict.fromkeys(end for result in conditions.values() for end in _ways(result)))
+    heads = ["variations, mask's frame", *(f"PSR@1 {judge}" for judge in judges)]
+    has_mean = "mean" in conditions["no mask"]
+    heads += [*(["mean"] if has_mean else []), *(f"of the way to {end.split(',')[0]}" for end in ceilings)]
+    lines = [[*heads, "stage one, s"], ["---"] * (len(heads) + 1)]
+    for condition, result in conditions.items():
+        cells = [share_with_range(result["judges"][judge]["psr_at_1"]) for judge in judges]
+        if "mean" in result:
+            cells.append(share_with_range(result["mean"]["psr_at_1"]))
+        ways = _ways(result)
+        cells += [share_with_range(ways[end]) if end in ways else "" for end in ceilings]
         seconds = result.get("seconds_median", {}).get("synthesize")
-        lines.append(" | ".join([condition, *shares, "" if seconds is None else f"{seconds:.1f}"]))
-    return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+        lines.append([condition, *cells, "" if seconds is None else f"{seconds:.1f}"])
+    parts = [title, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    if has_mean:
+        parts.append(_by_yaw(conditions))
+    return "\n\n".join(parts)
+
+
+def _by_yaw(conditions: Mapping[str, Any]) -> str:
+    buckets = conditions["no mask"]["mean"]["psr_at_1_by_yaw_degrees"]
+    heads = [f"{bucket} degrees ({share['probes']} probes)" for bucket, share in buckets.items()]
+    lines = [["PSR@1 by yaw, mean over judges", *heads], ["---"] * (len(heads) + 1)]
+    for condition, result in conditions.items():
+        shares = [share["psr_at_1"] for share in result["mean"]["psr_at_1_by_yaw_degrees"].values()]
+        lines.append([condition, *("" if share is None else f"{share:.2f}" for share in shares)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _surrogates(document: Mapping[str, Any]) -> list[str]:
+    rounds = document.get("rounds")
+    return list(rounds[0]["surrogates"] if rounds else document["surrogates"])
+
+
+def _ways(result: Mapping[str, Any]) -> dict[str, Any]:
+    """By ceiling, how much of the way to it a condition goes."""
+    ways = result.get("mean", {}).get("share_of_way_to", {})
+    return {end: way for end, way in ways.items() if None not in way.values()}
 
 
 @click.command()

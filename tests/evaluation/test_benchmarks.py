@@ -41,37 +41,6 @@ def test_laying_masks_is_measured(model_repository: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_ways_of_stage_one_are_compared(
-    shared_dir: Path, model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from benchmarks import stage_one
-
-    monkeypatch.setattr(stage_one, "CONDITIONS", stage_one.CONDITIONS[::4])
-    monkeypatch.setattr(stage_one, "PROBES", (4, 5))
-    few = tmp_path / "others"
-    few.mkdir()
-    for path in sorted((shared_dir / "faces" / "others").iterdir())[:3]:
-        (few / path.name).symlink_to(path)
-    folder = tmp_path / "people"
-    folder.mkdir()
-    for path in sorted((shared_dir / "faces" / "people").iterdir())[:2]:
-        (folder / path.name).symlink_to(path)
-    out = tmp_path / "result.json"
-    options = {"people": folder, "others": few, "repository": model_repository, "json": out}
-    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    arguments += ["--people-slice", "1:1", "--iterations", "2", "--judge", "mobileface", "--surrogate", "dlib_resnet"]
-    result = CliRunner().invoke(stage_one.main, arguments)
-    assert result.exit_code == 0, result.output
-    document = json.loads(out.read_text())
-    assert list(document["conditions"]) == ["no mask", "no variation, aligned crop", "mesh, face's own frame"]
-    for condition in list(document["conditions"].values())[1:]:
-        # Masks of either frame are brought to one visibility.
-        assert condition["ssim_crop112_mean"] == pytest.approx(0.86, abs=0.01)
-        assert condition["judges"]["mobileface"]["psr_at_1"]["probes"] == 2
-    assert "| no mask |" in result.output
-
-
-@pytest.mark.slow
 def test_cloaking_is_measured(model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.apply.SIZES", ((640, 480),))
     arguments = ["apply", "--repository", str(model_repository), "--out", str(tmp_path), "--runs", "2"]

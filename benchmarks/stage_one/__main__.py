@@ -1,0 +1,170 @@
+"""What each way of making variations, and each frame of the mask, adds to protection at equal visibility.
+
+    python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice 21:60 --in-turn --json RESULT.json
+
+Follows docs/results/README.md's protocol: enrolled by the service's own code, cloaked as JPEGs by the Cloaker, encoded
+again, found afresh by the evaluation's finder, judged by recognizers that no mask saw. On top of it, a person's masks
+are scaled until the person's probes have one and the same mean SSIM, so that what is compared is not visibility; and
+probes are told apart by how far the head is turned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.stage_one.conditions import BORROWED, CONDITIONS, LEVERS
+from benchmarks.stage_one.measuring import Bench, Gallery, Plan, Round
+from benchmarks.stage_one.summary import summarize, table
+from enroll_service.stages import StageSettings
+from enroll_service.stages.errors import EnrollmentRefused
+from facecloak.evaluation.ledger import provenance, write_json
+from facecloak.evaluation.people import Person, digest_of_photos, read_others, read_people
+from facecloak.evaluation.platforms import PLATFORMS
+
+SCHEMA = "facecloak-stage-one/2"
+
+_opened: dict[str, Any] = {}
+
+
+def open_bench(plan: Plan, gallery: Gallery | None = None) -> Bench:
+    """One thread a process, as processes are what runs side by side."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    _opened.update(bench=Bench(plan), gallery=gallery)
+    bench: Bench = _opened["bench"]
+    return bench
+
+
+def measure(person: Person) -> tuple[Person, dict[str, Any] | None]:
+    """In a process where the bench is open; None for a person whose enrollment photo is refused."""
+    try:
+        return person, _opened["bench"].measure(person, _opened["gallery"])
+    except EnrollmentRefused:
+        return person, None
+
+
+def _results(people: Sequence[Person], plan: Plan, gallery: Gallery, *, jobs: int) -> Iterator[tuple[Person, Any]]:
+    if jobs == 1:
+        _opened["gallery"] = gallery
+        yield from map(measure, people)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=open_bench, initargs=(plan, gallery)) as pool:
+        yield from pool.map(measure, people)
+
+
+def _rounds(surrogates: Sequence[str], judges: Sequence[str], *, in_turn: bool) -> tuple[Round, ...]:
+    if in_turn:
+        names = StageSettings().surrogates
+        return tuple(Round(tuple(name for name in names if name != judge), (judge,)) for judge in names)
+    if set(surrogates) & set(judges):
+        raise click.UsageError("a judge must not be a surrogate")
+    return (Round(tuple(surrogates), tuple(judges)),)
+
+
+def _known(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """People that an interrupted run has measured the same way."""
+    if not path.exists():
+        return {}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if any(document.get(key) != value for key, value in header.items()):
+        raise click.UsageError(f"{path} was measured otherwise; name another file")
+    records: dict[str, Any] = document["records"]
+    return records
+
+
+@click.command()
+@click.option("--people", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--others", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--people-slice", default="21:60", show_default=True)
+@click.option("--iterations", type=click.IntRange(min=1), help="In place of the default settings'.")
+@click.option("--ssim", default=0.86, show_default=True)
+@click.option("--surrogate", "surrogates", multiple=True, default=("dlib_resnet", "mobileface"), show_default=True)
+@click.option("--judge", "judges", multiple=True, default=("fr_feature", "faceres"), show_default=True)
+@click.option("--in-turn", is_flag=True, help="Each default surrogate judges masks learned against the others.")
+@click.option("--repository", default=Path("model_repository"), type=click.Path(exists=True, path_type=Path))
+@click.option("--condition", "wanted", multiple=True, help="Only these conditions, by name.")
+@click.option("--levers", is_flag=True, help="Measure what is off by default, too.")
+@click.option("--light-pool", type=click.Path(exists=True, dir_okay=False), help="Measure borrowed light, too.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="People measured at once.")
+@click.option("--json", "json_path", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def main(
+    *, people: Path, others: Path, people_slice: str, iterations: int | None, ssim: float, surrogates: tuple[str, ...],
+    judges: tuple[str, ...], in_turn: bool, repository: Path, wanted: tuple[str, ...], levers: bool,
+    light_pool: str | None, jobs: int, json_path: Path,
+) -> None:  # fmt: skip
+    """Measure all conditions. The file is written anew after each person, and a run with the same file goes on."""
+    settings = StageSettings()
+    if iterations is not None:
+        settings = settings.model_copy(
+            update={"perturb": settings.perturb.model_copy(update={"iterations": iterations})}
+        )
+    offered = (*CONDITIONS, *(LEVERS if levers else ()), *([BORROWED] if light_pool else []))
+    if unknown := set(wanted) - {condition.name for condition in offered}:
+        raise click.UsageError(f"no such condition: {', '.join(sorted(unknown))}")
+    conditions = tuple(condition for condition in offered if not wanted or condition.name in wanted)
+    rounds = _rounds(surrogates, judges, in_turn=in_turn)
+    plan = Plan(repository, settings, rounds, conditions, ssim, light_pool or "")
+    header = {
+        "schema": SCHEMA,
+        "repeat": f"python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice {people_slice}"
+        f"{'' if iterations is None else f' --iterations {iterations}'} --ssim {ssim}{_told(rounds, in_turn=in_turn)}"
+        f"{' --levers' if levers else ''}{' --light-pool POOL' if light_pool else ''}"
+        f"{''.join(f' --condition {name!r}' for name in wanted)} --json RESULT.json",
+        "platform": "JPEG as delivered by the Cloaker, then " + PLATFORMS["jpeg85"].description,
+        "rounds": [{"surrogates": list(each.surrogates), "judges": list(each.judges)} for each in rounds],
+        "settings": settings.model_dump(mode="json", exclude={"surrogates": True, "synthesis": {"light_pool"}}),
+        "equal_ssim_crop112": ssim,
+    }
+    records = _known(json_path, header)
+    chosen = read_people(people, selection=people_slice)
+    gallery = open_bench(plan).gallery(read_people(people), read_others(others))
+    refused: list[str] = []
+    waiting = [person for person in chosen if person.name not in records]
+    for person, record in _results(waiting, plan, gallery, jobs=jobs):
+        if record is None:
+            refused.append(person.name)
+            continue
+        records[person.name] = record
+        measured = [each for each in chosen if each.name in records]
+        document = header | _document(measured, records, plan=plan, gallery=gallery) | {"refused": refused}
+        write_json(json_path, document)
+        click.echo(f"{person.name}: {document['probes']} probes", err=True)
+    if not records:
+        raise click.ClickException("every enrollment photo was refused")
+    click.echo(table(json.loads(json_path.read_text(encoding="utf-8"))))
+
+
+def _document(people: Iterable[Person], records: dict[str, Any], *, plan: Plan, gallery: Gallery) -> dict[str, Any]:
+    ordered = {person.name: records[person.name] for person in people}
+    return {
+        **provenance(),
+        "people": list(ordered),
+        "people_photos_sha256": digest_of_photos([person.enroll_photo for person in people]),
+        "probes": sum(len(record["yaw_degrees"]) for record in ordered.values()),
+        "gallery_photos": len(gallery.owners),
+        "conditions": summarize(ordered, judges=plan.judges),
+        "records": ordered,
+    }
+
+
+def _told(rounds: Sequence[Round], *, in_turn: bool) -> str:
+    if in_turn:
+        return " --in-turn"
+    only = rounds[0]
+    named = [*(f" --surrogate {name}" for name in only.surrogates), *(f" --judge {name}" for name in only.judges)]
+    return "".join(named)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The ways to learn a mask that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+
+from enroll_service.stages import SynthesizerName
+from enroll_service.stages.intake import Portrait
+from enroll_service.stages.synthesize import as_shown
+from enroll_service.stages.variations import Variations
+from facecloak.mask import MaskGeometry
+
+
+class Unvaried:
+    """The photos themselves, over and over."""
+
+    identity = "none"
+
+    def synthesize(
+        self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
+    ) -> Variations:
+        """See :class:`enroll_service.stages.synthesize.Synthesizer`."""
+        return as_shown(portraits, in_face_frame=False).chosen(torch.arange(count) % len(portraits))
+
+
+class Photos(StrEnum):
+    """What a mask is learned from."""
+
+    ENROLLED = "enrolled"
+    """The one photo that is enrolled."""
+
+    ALL = "all"
+    """All of the person's photos, the probes among them: nothing could know more."""
+
+    ALL_BUT_PROBES = "all but the probes judged"
+    """As many real photos as there are without those that the mask is judged on: a mask for each half of the probes."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to learn a mask."""
+
+    name: str
+    synthesizer: SynthesizerName = SynthesizerName.ELASTIC
+    geometry: MaskGeometry = MaskGeometry.SQUARE
+    elastic_px: float = 2.5
+    varied: bool = True
+    photos: Photos = Photos.ENROLLED
+    borrows_light: bool = False
+    skin_tone: float = 0.0
+    jpeg: float = 0.0
+    jpeg_after: float = 0.0
+
+
+def _mesh(name: str, **changes: float | bool | Photos) -> Condition:
+    return Condition(name, SynthesizerName.MESH, MaskGeometry.FACE, **changes)  # type: ignore[arg-type]
+
+
+FLOOR = Condition("photometric, aligned crop", elastic_px=0.0)
+CEILING = _mesh("ceiling: 9 photos, mesh, face's own frame", photos=Photos.ALL)
+UNSEEN_CEILING = _mesh("6 or 7 photos, no probe, mesh, face's own frame", photos=Photos.ALL_BUT_PROBES)
+"""The way from `FLOOR` to a ceiling is what variations are to close."""
+
+CONDITIONS = (
+    Condition("no variation, aligned crop", varied=False),
+    FLOOR,
+    Condition("elastic, aligned crop"),
+    Condition("mesh, aligned crop", SynthesizerName.MESH),
+    _mesh("mesh, face's own frame"),
+    UNSEEN_CEILING,
+    Condition("ceiling: 9 photos, photometric, aligned crop", elastic_px=0.0, photos=Photos.ALL),
+    CEILING,
+)
+
+LEVERS = (
+    _mesh("mesh, face's own frame, skin tone", skin_tone=1.0),
+    _mesh("mesh, face's own frame, JPEG before the mask", jpeg=0.5),
+    _mesh("mesh, face's own frame, JPEG after the mask", jpeg_after=0.5),
+)
+"""What is off by default; measured with --levers."""
+
+BORROWED = _mesh("mesh, face's own frame, borrowed light", borrows_light=True)
+"""Measured with --light-pool."""
