@@ -17,6 +17,7 @@ from enroll_service.stages.admission import Admission, admit_all
 from enroll_service.stages.banking import learn_bank, measure_bank
 from enroll_service.stages.errors import EnrollmentCancelled, MaskNotRefinable
 from enroll_service.stages.intake import Portrait
+from enroll_service.stages.morphs import FacePool, Morphing
 from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
 from enroll_service.stages.plateau import HeldOut
 from enroll_service.stages.quality import shared_doubts
@@ -37,13 +38,20 @@ _PERTURB_BEGINS = 0.05
 _PERSONALIZE_BEGINS = 0.97
 
 # Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
-_PATHS: Mapping[str, IncEx | bool] = {"anchors": True, "arc2face": {"weights", "base"}, "synthesis": {"light_pool"}}
+_PATHS: Mapping[str, IncEx | bool] = {
+    "anchors": True,
+    "arc2face": {"weights", "base"},
+    "synthesis": {"face_pool", "light_pool"},
+}
 
 # Variations that the mask is measured on. Their seed lies apart from the learning ones', and from that of those by
 # which learning ends early: what chose the mask does not judge it.
 _HELD_OUT = 16
 _HELD_OUT_SEED_OFFSET = 1_000_003
 _EARLY_STOP_SEED_OFFSET = 2_000_003
+
+# Variations that tell who the person is, beside the photos: more move the centroid by less than photos differ.
+_TELLING = 48
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Enroller:
         RecognizerUnknown: a recognizer of the settings is not served by ``runtime``.
         SynthesizerUnavailable: the settings' synthesizer cannot be had here.
         LightPoolUnusable: ``settings.synthesis.light_pool`` names a pool that cannot be used.
+        FacePoolUnusable: ``settings.synthesis.face_pool`` names a pool that cannot be used.
         AnchorPoolUnusable: ``settings.anchors`` names a pool that cannot be used.
     """
 
@@ -83,6 +92,7 @@ class Enroller:
         self._finder = finder
         self._settings = settings
         self._synthesizer = synthesizer or build_synthesizer(settings, runtime=runtime, finder=finder)
+        self._morphing = _morphing(settings)
         self._pool = AnchorPool.load(Path(settings.anchors)) if settings.anchors else None
         for name in settings.recognizers:
             runtime.spec(name)
@@ -143,7 +153,7 @@ class Enroller:
             portraits, count=settings.synthesis.variations, seed=seed, checkpoint=making
         )
         shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
-        targets = self._targets(portraits, as_crops(variations.crops))
+        targets = self._targets(portraits, as_crops(variations.crops[:_TELLING]))
         looked_at = self._held_out(portraits, targets, seed=seed, checkpoint=making)
         clock.stage_ends("synthesize")
 
@@ -160,6 +170,7 @@ class Enroller:
             checkpoint=checkpoint,
             earlier=[unquantize(mask.pixels) for mask in earlier.masks] if earlier is not None else (),
             held_out=looked_at,
+            morphing=self._morphing,
         )
         clock.stage_ends("perturb")
 
@@ -273,8 +284,18 @@ class Enroller:
             "torch": importlib.metadata.version("torch"),
             "finder": self._finder.identity,
             "synthesizer": self._synthesizer.identity,
+            **({} if self._morphing is None else {"faces": self._morphing.pool.identity}),
             **recognizers,
         }
+
+
+def _morphing(settings: StageSettings) -> Morphing | None:
+    """How variations are morphed with other faces; None where the settings want none."""
+    synthesis = settings.synthesis
+    if not synthesis.morphed or not synthesis.morph:
+        return None
+    pool = FacePool.load(Path(synthesis.face_pool) if synthesis.face_pool else None)
+    return Morphing(pool, share=synthesis.morphed, most=synthesis.morph)
 
 
 def _photo_count(earlier: StoredMask | None) -> int:

@@ -123,7 +123,9 @@ def main(
         f"{''.join(f' --condition {name!r}' for name in wanted)} --json RESULT.json",
         "platform": "JPEG as delivered by the Cloaker, then " + PLATFORMS["jpeg85"].description,
         "rounds": [{"surrogates": list(each.surrogates), "judges": list(each.judges)} for each in rounds],
-        "settings": settings.model_dump(mode="json", exclude={"surrogates": True, "synthesis": {"light_pool"}}),
+        "settings": settings.model_dump(
+            mode="json", exclude={"surrogates": True, "synthesis": {"face_pool", "light_pool"}}
+        ),
         "equal_ssim_crop112": ssim,
     }
     records = _known(json_path, header)

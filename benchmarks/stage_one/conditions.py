@@ -50,6 +50,7 @@ class Condition:
     elastic_px: float = 2.5
     varied: bool = True
     photos: Photos = Photos.ENROLLED
+    morphed: bool = False
     borrows_light: bool = False
     skin_tone: float = 0.0
     jpeg: float = 0.0
@@ -60,6 +61,7 @@ def _mesh(name: str, **changes: float | bool | Photos) -> Condition:
     return Condition(name, SynthesizerName.MESH, MaskGeometry.FACE, **changes)  # type: ignore[arg-type]
 
 
+DEFAULT = _mesh("mesh, face's own frame, morphed with other faces", morphed=True)
 FLOOR = Condition("photometric, aligned crop", elastic_px=0.0)
 CEILING = _mesh("ceiling: 9 photos, mesh, face's own frame", photos=Photos.ALL)
 UNSEEN_CEILING = _mesh("6 or 7 photos, no probe, mesh, face's own frame", photos=Photos.ALL_BUT_PROBES)
@@ -71,17 +73,18 @@ CONDITIONS = (
     Condition("elastic, aligned crop"),
     Condition("mesh, aligned crop", SynthesizerName.MESH),
     _mesh("mesh, face's own frame"),
+    DEFAULT,
     UNSEEN_CEILING,
     Condition("ceiling: 9 photos, photometric, aligned crop", elastic_px=0.0, photos=Photos.ALL),
     CEILING,
 )
 
 LEVERS = (
-    _mesh("mesh, face's own frame, skin tone", skin_tone=1.0),
-    _mesh("mesh, face's own frame, JPEG before the mask", jpeg=0.5),
-    _mesh("mesh, face's own frame, JPEG after the mask", jpeg_after=0.5),
+    _mesh("default, skin tone", morphed=True, skin_tone=1.0),
+    _mesh("default, JPEG before the mask", morphed=True, jpeg=0.5),
+    _mesh("default, JPEG after the mask", morphed=True, jpeg_after=0.5),
 )
 """What is off by default; measured with --levers."""
 
-BORROWED = _mesh("mesh, face's own frame, borrowed light", borrows_light=True)
+BORROWED = _mesh("default, borrowed light", morphed=True, borrows_light=True)
 """Measured with --light-pool."""

@@ -140,6 +140,7 @@ class Bench:
             "elastic_px": condition.elastic_px,
             "skin_tone": condition.skin_tone,
             "jpeg": condition.jpeg,
+            "morphed": settings.synthesis.morphed if condition.morphed else 0.0,
             "light_pool": self._plan.light_pool if condition.borrows_light else "",
         }
         settings = settings.model_copy(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from enroll_service.stages.elsewhere import Elsewhere
+from enroll_service.stages.morphs import Morphing
 from enroll_service.stages.perturb import Learned, perturb
 from enroll_service.stages.plateau import HeldOut, Plateau
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops
@@ -44,6 +45,7 @@ def learn_bank(
     checkpoint: Callable[[float, str], None],
     earlier: Sequence[Tensor] = (),
     held_out: HeldOut | None = None,
+    morphing: Morphing | None = None,
 ) -> tuple[list[Learned], list[float]]:
     """The masks of one person, and the wall seconds that each took.
 
@@ -55,8 +57,10 @@ def learn_bank(
         checkpoint: called before each step with the share of all masks done, 0..1, and what goes on; raises to stop.
         earlier: the person's masks so far, from photos that are gone; the first of them are refined.
         held_out: where settings let a mask end early, what tells when.
+        morphing: morphs each batch with other faces.
     """
-    elsewhere = Elsewhere(targets, repulsion=settings.bank.repulsion, margin=settings.bank.margin)
+    bank, onward = settings.bank, settings.perturb.onward
+    elsewhere = Elsewhere(targets, repulsion=bank.repulsion, margin=bank.margin, onward=onward)
     plans = [settings.perturb] + [_shortened(settings)] * (settings.bank.masks - 1)
     costs = [plan.iterations * plan.batch for plan in plans]
     sample = variations.chosen(torch.arange(min(_SAMPLE, len(variations))))
@@ -83,6 +87,7 @@ def learn_bank(
                     earlier=earlier[index] if index < len(earlier) else None,
                     pull=settings.refining_pull,
                     plateau=_plateau(held_out, ensemble, elsewhere=elsewhere, plan=plan),
+                    morphing=morphing,
                 )
             )
         if learned[-1].steps < plan.iterations:

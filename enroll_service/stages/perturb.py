@@ -8,13 +8,14 @@ the same measured similarity that moves budget from flat skin to eyes, nose and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from enroll_service.stages.compression import expect_compression
+from enroll_service.stages.morphs import Morphing
 from enroll_service.stages.photometry import vary_tones
 from enroll_service.stages.plateau import Plateau
 from enroll_service.stages.recognition import SurrogateEnsemble
@@ -30,6 +31,10 @@ _PROJECTION_ROUNDS = 60
 _FITTED = 0.0005
 _FITTING_ROUNDS = 24
 _UNCHANGED = 1 - 1e-5
+
+# Where identity leaks is told in parts of the face (px) and over some ten steps.
+_LEAKAGE_PX = 4.0
+_LEAKAGE_KEPT = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,7 @@ def perturb(
     earlier: Tensor | None = None,
     pull: float = 0.0,
     plateau: Plateau | None = None,
+    morphing: Morphing | None = None,
 ) -> Learned:
     """Learn one perturbation for all ``variations``.
 
@@ -64,18 +70,23 @@ def perturb(
         pull: share of the way back to ``earlier`` that each step ends with, so that it is not forgotten, 0..1.
         plateau: ends it early, with the best perturbation that it saw. A run that it does not end gives what it would
             give without.
+        morphing: morphs each batch with other faces.
     """
     generator = torch.Generator().manual_seed(seed)
     budget = tolerance(variations, texture_px=settings.texture_px)
     perturbation = torch.zeros(1, *variations.crops.shape[1:]) if earlier is None else earlier.clone()
     velocity = torch.zeros_like(perturbation)
+    leakage = Leakage(exponent=settings.leakage)
+    batches = _batches(len(variations), settings.batch, generator)
     for iteration in range(settings.iterations):
         done = iteration / settings.iterations
         checkpoint(done)
-        batch = variations.chosen(_draw(len(variations), settings.batch, generator))
+        batch = variations.chosen(next(batches))
+        if morphing is not None:
+            batch = morphing.apply(batch, generator=generator)
         gradient = _gradient(perturbation, batch, ensemble, settings=settings, generator=generator)
         velocity = settings.momentum * velocity + (1 - settings.momentum) * smooth(gradient, settings.smoothing_px)
-        direction = damp_chroma(velocity * budget, keep=settings.chroma)
+        direction = damp_chroma(velocity * budget * leakage.share(gradient), keep=settings.chroma)
         step = settings.step_levels * (1 - 0.8 * done)
         perturbation = perturbation - step * direction / direction.abs().mean().clamp_min(1e-12)
         if earlier is not None:
@@ -127,10 +138,33 @@ def damp_chroma(change: Tensor, *, keep: float) -> Tensor:
     return grey + keep * (change - grey)
 
 
-def _draw(available: int, wanted: int, generator: torch.Generator) -> Tensor:
-    """Indices of a batch: without repetition while there are enough."""
-    rounds = -(-wanted // available)
-    return torch.cat([torch.randperm(available, generator=generator) for _ in range(rounds)])[:wanted]
+class Leakage:
+    """Where identity leaks: where the surrogates' gradients have been large, smoothed over places and steps. Budget is
+    moved there, beyond what the tolerance gives (the paper's "more protection where identity leaks").
+
+    Args:
+        exponent: of the share of budget in the gradients' size; 0 moves nothing.
+    """
+
+    def __init__(self, *, exponent: float) -> None:
+        self._exponent = exponent
+        self._size: Tensor | None = None
+
+    def share(self, gradient: Tensor) -> Tensor:
+        """(1, 1, H, W) factors of the budget with a mean near 1, from all gradients (1, 3, H, W) so far."""
+        size = smooth(gradient.abs().mean(dim=1, keepdim=True), _LEAKAGE_PX)
+        self._size = size if self._size is None else _LEAKAGE_KEPT * self._size + (1 - _LEAKAGE_KEPT) * size
+        return (self._size / self._size.mean().clamp_min(1e-12)) ** self._exponent
+
+
+def _batches(available: int, wanted: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices of batch after batch without end: each variation again only when all have been seen."""
+    waiting = torch.zeros(0, dtype=torch.long)
+    while True:
+        while len(waiting) < wanted:
+            waiting = torch.cat([waiting, torch.randperm(available, generator=generator)])
+        yield waiting[:wanted]
+        waiting = waiting[wanted:]
 
 
 def _gradient(

@@ -58,8 +58,8 @@ class SynthesisSettings(_Frozen):
     diffusion model, and those and the photo bent and relit, or turned too (`arc2face.variety`); for a GPU, with weights
     that the operator brings."""
 
-    variations: int = Field(default=48, ge=1, le=512)
-    """Variations made of the enrolled photo(s)."""
+    variations: int = Field(default=160, ge=1, le=512)
+    """Variations made of the enrolled photo(s): as many as are looked at in 20 steps, each once."""
 
     elastic_px: float = Field(default=2.5, ge=0, le=16)
     """Standard deviation of the elastic warp's 4 x 4 control points, in px of the 112 crop (stands in for
@@ -89,6 +89,16 @@ class SynthesisSettings(_Frozen):
     """How far the tone of the face's skin is varied by itself, beside white balance: 1 is half of what luma and chroma
     differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Off: of 80 photos of
     people 21-36, as many were missed without it (docs/method.md)."""
+
+    morphed: Share = 0.9
+    """Share of the variations that are morphed with another face each time that a step looks at them."""
+
+    morph: Share = 1.0
+    """Largest share of the other face in a morph; shares are uniform from 0 to this. 0 morphs nothing."""
+
+    face_pool: str = ""
+    """Path of a sheet of faces to morph with, written by `facecloak pool faces`; empty for the one that comes with
+    FaceCloak: blends of two people each, nobody's own face."""
 
     light_pool: str = ""
     """Path of a pool written by `facecloak pool build`: the light, exposure and color of other people's photos are then
@@ -200,8 +210,8 @@ class PerturbSettings(_Frozen):
     ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] | None = None
     """Structural similarity of the enrolled crop to bring the mask to, in place of the strength's."""
 
-    iterations: int = Field(default=40, ge=1, le=5000)
-    """Steps of the optimization; cancellation is checked before each. 80 took twice as long and protected no better
+    iterations: int = Field(default=20, ge=1, le=5000)
+    """Steps of the optimization; cancellation is checked before each. 40 took twice as long and protected no better
     (measured)."""
 
     batch: int = Field(default=8, ge=1, le=64)
@@ -217,6 +227,14 @@ class PerturbSettings(_Frozen):
 
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
+
+    leakage: float = Field(default=0.5, ge=0, le=2)
+    """How far budget is moved to where the surrogates' gradients have been large, and identity leaks: the exponent of
+    their size. 0 leaves the budget to the photo's texture alone."""
+
+    onward: float = Field(default=0.5, ge=0, le=4)
+    """Weight of the direction in which the mask already leads the embeddings, across the person's identity, against
+    leaving that identity."""
 
     step_levels: float = Field(default=1.5, gt=0)
     """Mean change of a pixel in the first step, in levels; it falls linearly to a fifth of that."""
