@@ -25,9 +25,10 @@ from torch.nn import functional
 
 from enroll_service.stages.head import head_of, render
 from enroll_service.stages.intake import Portrait
+from enroll_service.stages.region import face_region
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
-from facecloak.faces.shape import OUTLINE, face_shape, with_border
+from facecloak.faces.shape import face_shape, with_border
 
 MIN_PEOPLE = 10
 """Fewer people than this show the light of a few rooms only."""
@@ -146,7 +147,7 @@ def slow_part(portrait: Portrait) -> np.ndarray:
     shape = face_shape()
     in_frame = with_border(shape.with_ring(shape.mean.astype(np.float64)))
     (texture,), _ = render(portrait.wide_srgb_u8, head_of(portrait.mesh, shape), in_frame[None])
-    weight = _face_weight()
+    weight = np.maximum(face_region(), np.float32(_BESIDE))[..., None]
     blurred = [
         cv2.GaussianBlur(channel, (0, 0), _SLOW_PX)
         for channel in (*(texture * weight).transpose(2, 0, 1), weight[..., 0])
@@ -154,11 +155,3 @@ def slow_part(portrait: Portrait) -> np.ndarray:
     slow = np.stack(blurred[:3], axis=2) / blurred[3][..., None]
     cells = cv2.resize(np.log(slow + _DARK), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
     return np.asarray(cells.transpose(2, 0, 1))
-
-
-@functools.cache
-def _face_weight() -> np.ndarray:
-    """(112, 112, 1) float32: 1 on the face in its own frame, little beside it."""
-    weight = np.full((ALIGNED_SIZE, ALIGNED_SIZE), _BESIDE, np.float32)
-    cv2.fillPoly(weight, [np.round(face_shape().mean[OUTLINE, :2]).astype(np.int32)], 1.0)
-    return weight[..., None]

@@ -5,8 +5,8 @@ what is the person's whatever else is in the picture, as it must on photos that 
 "Admix: Enhancing the Transferability of Adversarial Attacks", ICCV 2021, who mix in pictures of other classes). Masks
 learned so hold on more photos than from any other variation of one photo that was tried (docs/method.md).
 
-Morphs of two faces are made in the face's own frame, so that eyes lie on eyes in every pose. What lies beyond the frame
-stays the person's. The faces that come with this package are blends of two people each, nobody's own; they were made
+Morphs of two faces are made in the face's own frame, so that eyes lie on eyes in every pose. Hair and background stay
+the person's. The faces that come with this package are blends of two people each, nobody's own; they were made
 by `facecloak pool faces` from pictures that two npm packages ship under the MIT license (see NOTICE).
 """
 
@@ -27,6 +27,7 @@ from torch.nn import functional
 from enroll_service.stages.head import head_of, render
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import vary_photometry
+from enroll_service.stages.region import face_region
 from enroll_service.stages.variations import Variations
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
@@ -42,6 +43,10 @@ MAX_POOL_BYTES = 16 * 1024 * 1024
 
 _COLUMNS = 8
 _QUALITY = 92
+
+# Px about the face's outline: a morph ends softly near the first, a sheet shows grey beyond the second.
+_MORPHED_PX, _SHOWN_PX = 3, 9
+_GREY = 128.0
 
 # Of a blend's two faces, each has this share at least.
 _LEAST_SHARE = 0.3
@@ -88,7 +93,8 @@ class FacePool:
         for pair in rng.choice(len(first), count, replace=count > len(first)).tolist():
             share = np.float32(rng.uniform(_LEAST_SHARE, 1 - _LEAST_SHARE))
             blends.append(share * textures[first[pair]] + (1 - share) * textures[second[pair]])
-        return cls(np.clip(np.round(blends), 0, 255).astype(np.uint8))
+        shown = face_region(grown_px=_SHOWN_PX)[..., None]
+        return cls(np.clip(np.round(_GREY + shown * (np.array(blends) - _GREY)), 0, 255).astype(np.uint8))
 
     @functools.cached_property
     def identity(self) -> str:
@@ -169,10 +175,11 @@ class Morphing:
         other = self.pool.draw(count, generator=generator)
         weight = self.most * torch.rand(count, 1, 1, 1, generator=generator)
         weight = weight * (torch.rand(count, 1, 1, 1, generator=generator) < self.share)
+        region = torch.from_numpy(face_region(grown_px=_MORPHED_PX, soft=True).copy()).expand(count, 1, -1, -1)
         if variations.grids is not None:
-            weight = weight * (variations.grids.abs() <= 1).all(dim=3)[:, None]
+            region = functional.grid_sample(region, variations.grids, align_corners=True)
             other = functional.grid_sample(other, variations.grids, padding_mode="border", align_corners=True)
-        return replace(variations, crops=variations.crops + weight * (other - variations.crops))
+        return replace(variations, crops=variations.crops + weight * region * (other - variations.crops))
 
 
 def in_frame(portrait: Portrait) -> np.ndarray:

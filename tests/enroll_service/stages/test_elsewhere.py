@@ -93,3 +93,26 @@ def test_the_penalty_is_what_the_targets_descend(margin: float) -> None:
     assert slope == pytest.approx(away[1] / away[0], rel=1e-3)
     assert bank.penalty("one", unit(OWN - LEFT)) == 0
     assert bank.penalty("two", LEFT) == elsewhere(repulsion=0.0).penalty("one", LEFT) == 0
+
+
+def test_onward_adds_where_the_mask_leads_and_not_where_an_earlier_one_does() -> None:
+    onward = Elsewhere(TARGETS, repulsion=0.0, margin=0.0, onward=0.5)
+    target = onward.follow("one", unit(0.6 * OWN + 0.8 * UP))
+    assert np.array_equal(target.near, OWN)
+    # Twice as much away from the person as onward, whatever part of the batch's mean lies along the identity.
+    assert target.far[0] == pytest.approx(unit(-OWN + 0.5 * UP)[0], abs=1e-6)
+    # The heading is a running mean, and a new mask begins without one.
+    turned = onward.follow("one", unit(0.6 * OWN + 0.8 * LEFT)).far[0]
+    assert turned[2] > turned[1] > 0
+    onward.begin()
+    assert onward.follow("one", LEFT).far[0] == pytest.approx(unit(-OWN + 0.5 * LEFT)[0], abs=1e-6)
+
+
+def test_onward_is_never_where_an_earlier_mask_leads() -> None:
+    onward = Elsewhere(TARGETS, repulsion=2.0, margin=0.0, onward=0.5)
+    onward.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
+    target = onward.follow("one", unit(0.5 * OWN + 0.6 * LEFT + 0.6 * UP))
+    away = leaving(target)
+    # Away from the person and from the left, on upwards.
+    assert away[0] > 0 < away[1]
+    assert target.far[0][2] > 0 > target.far[0][1]

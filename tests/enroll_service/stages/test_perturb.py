@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enroll_service.stages.perturb import damp_chroma, perturb, project
+from enroll_service.stages.morphs import FacePool, Morphing
+from enroll_service.stages.perturb import Leakage, _batches, damp_chroma, perturb, project
 from enroll_service.stages.photometry import vary_tones
 from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
 from enroll_service.stages.settings import PerturbSettings
@@ -59,7 +60,7 @@ def runtime(model_repository: Path) -> OnnxRuntime:
 
 
 def _learn(
-    runtime: OnnxRuntime, crops: torch.Tensor, *, iterations: int, seed: int
+    runtime: OnnxRuntime, crops: torch.Tensor, *, iterations: int, seed: int, morphing: Morphing | None = None
 ) -> tuple[torch.Tensor, list[float]]:
     targets = {}
     for name in runtime.names():
@@ -69,7 +70,13 @@ def _learn(
     with SurrogateEnsemble(runtime, targets) as ensemble:
         budget = PerturbSettings(iterations=iterations, batch=2)
         learned = perturb(
-            Variations(crops), ensemble, shown=Variations(crops), settings=budget, seed=seed, checkpoint=steps.append
+            Variations(crops),
+            ensemble,
+            shown=Variations(crops),
+            settings=budget,
+            seed=seed,
+            checkpoint=steps.append,
+            morphing=morphing,
         )
     return learned.perturbation, steps
 
@@ -107,3 +114,37 @@ def test_tones_vary_the_mask_with_the_face_and_pass_gradients() -> None:
     (gradient,) = torch.autograd.grad(varied.sum(), leaf)
     assert torch.isfinite(gradient).all()
     assert float(gradient.mean()) > 0.3
+
+
+def test_masks_are_learned_on_morphs(runtime: OnnxRuntime, astronaut_srgb_u8: np.ndarray) -> None:
+    face = torch.from_numpy(astronaut_srgb_u8[60:172, 170:282].copy()).permute(2, 0, 1)[None].float()
+    morphing = Morphing(FacePool.load(), share=1.0, most=1.0)
+    (plain, _), (morphed, _), (again, _) = (
+        _learn(runtime, face, iterations=4, seed=5, morphing=with_) for with_ in (None, morphing, morphing)
+    )
+    assert torch.equal(morphed, again)
+    # Another mask, but one against the same person.
+    likeness = torch.nn.functional.cosine_similarity(plain.flatten(), morphed.flatten(), dim=0)
+    assert 0.05 < float(likeness) < 0.9
+
+
+def test_budget_goes_where_gradients_have_been_large() -> None:
+    gradient = torch.zeros(1, 3, 112, 112)
+    gradient[..., 40:72, 40:72] = 1
+    leakage = Leakage(exponent=0.5)
+    share = leakage.share(gradient)
+    assert share.shape == (1, 1, 112, 112)
+    assert float(share[0, 0, 56, 56]) > 2 > 0.2 > float(share[0, 0, 5, 5])
+    # One step elsewhere does not undo what was seen before.
+    later = leakage.share(gradient.roll(50, dims=3))
+    assert float(later[0, 0, 56, 56]) > float(later[0, 0, 56, 106]) > 0.2
+    assert torch.equal(Leakage(exponent=0).share(gradient), torch.ones(1, 1, 112, 112))
+
+
+@given(available=st.integers(1, 9), wanted=st.integers(1, 20))
+@settings(max_examples=30, deadline=None)
+def test_each_variation_is_seen_as_often_as_every_other(available: int, wanted: int) -> None:
+    batches = _batches(available, wanted, torch.Generator().manual_seed(0))
+    seen = torch.cat([next(batches) for _ in range(available)])
+    assert len(seen) == available * wanted
+    assert torch.bincount(seen, minlength=available).tolist() == [wanted] * available
