@@ -11,9 +11,7 @@ probes are told apart by how far the head is turned.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +19,14 @@ import click
 
 from benchmarks.stage_one.conditions import BORROWED, CONDITIONS, LEVERS
 from benchmarks.stage_one.measuring import Bench, Gallery, Plan, Round
+from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize, table
 from enroll_service.stages import StageSettings
-from enroll_service.stages.errors import EnrollmentRefused
 from facecloak.evaluation.ledger import provenance, write_json
 from facecloak.evaluation.people import Person, digest_of_photos, read_others, read_people
 from facecloak.evaluation.platforms import PLATFORMS
 
 SCHEMA = "facecloak-stage-one/2"
-
-_opened: dict[str, Any] = {}
-
-
-def open_bench(plan: Plan, gallery: Gallery | None = None) -> Bench:
-    """One thread a process, as processes are what runs side by side."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    _opened.update(bench=Bench(plan), gallery=gallery)
-    bench: Bench = _opened["bench"]
-    return bench
-
-
-def measure(person: Person) -> tuple[Person, dict[str, Any] | None]:
-    """In a process where the bench is open; None for a person whose enrollment photo is refused."""
-    try:
-        return person, _opened["bench"].measure(person, _opened["gallery"])
-    except EnrollmentRefused:
-        return person, None
-
-
-def _results(people: Sequence[Person], plan: Plan, gallery: Gallery, *, jobs: int) -> Iterator[tuple[Person, Any]]:
-    if jobs == 1:
-        _opened["gallery"] = gallery
-        yield from map(measure, people)
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=open_bench, initargs=(plan, gallery)) as pool:
-        yield from pool.map(measure, people)
 
 
 def _rounds(surrogates: Sequence[str], judges: Sequence[str], *, in_turn: bool) -> tuple[Round, ...]:
@@ -130,10 +96,10 @@ def main(
     }
     records = _known(json_path, header)
     chosen = read_people(people, selection=people_slice)
-    gallery = open_bench(plan).gallery(read_people(people), read_others(others))
+    gallery = Bench(plan).gallery(read_people(people), read_others(others))
     refused: list[str] = []
     waiting = [person for person in chosen if person.name not in records]
-    for person, record in _results(waiting, plan, gallery, jobs=jobs):
+    for person, record in measure_all(waiting, plan, gallery, jobs=jobs):
         if record is None:
             refused.append(person.name)
             continue
