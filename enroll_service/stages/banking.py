@@ -1,7 +1,7 @@
 """Stage two, once a mask: the masks of a bank one after the other, each kept out of where the earlier ones lead.
 
 What can be shared is: the variations, the person's identity, and the measure of visibility. What a further mask costs
-is its own steps, fewer than the first one's (see :class:`BankSettings`).
+is its own steps (see :class:`BankSettings`).
 """
 
 from __future__ import annotations

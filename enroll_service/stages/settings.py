@@ -140,8 +140,8 @@ class Arc2FaceSettings(_Frozen):
     batch: int = Field(default=8, ge=1, le=64)
     """Pictures drawn at once."""
 
-    repeats: int = Field(default=3, ge=1, le=64)
-    """Variations an enrolled photo or a picture serves for, about: 48 variations take 16 pictures."""
+    repeats: int = Field(default=10, ge=1, le=64)
+    """Variations an enrolled photo or a picture serves for, about: 160 variations take 16 pictures."""
 
     variety: Literal[SynthesizerName.ELASTIC, SynthesizerName.MESH, SynthesizerName.MIXED] = SynthesizerName.ELASTIC
     """Who varies the photos and the pictures drawn: elastic, mesh or mixed, as in `synthesis.synthesizer`. Where a

@@ -13,6 +13,7 @@ import simplejpeg
 from click.testing import CliRunner, Result
 
 from enroll_service.commands import register
+from enroll_service.stages.morphs import FACES_FILE, FacePool
 from facecloak.anchors import AnchorPool
 from facecloak.cli import RootGroup
 from facecloak_rpc.storage import StoreSettings, open_configured_store
@@ -167,3 +168,31 @@ def test_a_pool_is_built_from_folders_of_people_and_used(
     few = run("pool", "build", folder, "-o", pool)
     assert few.exit_code == 1
     assert "LIGHT_POOL_UNUSABLE" in few.stderr
+
+
+def test_a_pool_of_faces_is_built_from_pictures_and_used(
+    run: Any, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, pool = tmp_path / "pictures", tmp_path / "faces.jpg"
+    (folder / "below").mkdir(parents=True)
+    sheet = simplejpeg.decode_jpeg(FACES_FILE.read_bytes(), colorspace="RGB")
+    # Four rows of eight faces, and a picture that is none.
+    (folder / "below" / "faces.jpg").write_bytes(simplejpeg.encode_jpeg(sheet[: 4 * 112].copy(), colorspace="RGB"))
+    (folder / "notes.txt").write_text("not a photo")
+    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__INTAKE", '{"min_sharpness": 1}')
+    done = run("pool", "faces", folder, "-o", pool, "--count", "20", "--json")
+    assert done.exit_code == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["faces"] >= 20
+    assert counts["skipped"] >= 1
+    assert counts | {"blends": 20, "output": str(pool)} == counts
+    assert FacePool.load(pool).faces.shape == (20, 112, 112, 3)
+    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SYNTHESIS", json.dumps({"variations": 4, "face_pool": str(pool)}))
+    enrolled = run("enroll", "--user", "morphed", photo, "--json")
+    assert enrolled.exit_code == 0, enrolled.stderr
+    assert FacePool.load(pool).identity in enrolled.stdout
+    assert str(pool) not in enrolled.stdout
+    (folder / "below" / "faces.jpg").write_bytes(simplejpeg.encode_jpeg(sheet[:112].copy(), colorspace="RGB"))
+    few = run("pool", "faces", folder, "-o", pool)
+    assert few.exit_code == 1
+    assert "FACE_POOL_UNUSABLE" in few.stderr
