@@ -23,12 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.stages.head import head_of, render
+from enroll_service.stages.head import in_frame
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.region import face_region
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
-from facecloak.faces.shape import face_shape, with_border
 
 MIN_PEOPLE = 10
 """Fewer people than this show the light of a few rooms only."""
@@ -144,9 +143,7 @@ def relight_as(crops: Tensor, changes: Tensor, grids: Tensor) -> Tensor:
 def slow_part(portrait: Portrait) -> np.ndarray:
     """(3, 14, 14) float64: the logarithm of a photo's slow part in the face's frame. The photo must have a mesh."""
     assert portrait.mesh is not None
-    shape = face_shape()
-    in_frame = with_border(shape.with_ring(shape.mean.astype(np.float64)))
-    (texture,), _ = render(portrait.wide_srgb_u8, head_of(portrait.mesh, shape), in_frame[None])
+    texture = in_frame(portrait.wide_srgb_u8, portrait.mesh)
     weight = np.maximum(face_region(), np.float32(_BESIDE))[..., None]
     blurred = [
         cv2.GaussianBlur(channel, (0, 0), _SLOW_PX)

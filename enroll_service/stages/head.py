@@ -90,6 +90,19 @@ def render(wide_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.nd
     return crops, raster.interpolate(normals)
 
 
+def in_frame(wide_u8: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+    """(112, 112, C) float32: the photo's texture in the face's own frame.
+
+    Args:
+        wide_u8: (160, 160, C) the wide crop.
+        mesh: (468, 3) its face's mesh, px of the aligned crop.
+    """
+    shape = face_shape()
+    still = with_border(shape.with_ring(shape.mean.astype(np.float64)))
+    (texture,), _ = render(wide_u8, head_of(mesh, shape), still[None])
+    return np.asarray(texture)
+
+
 def sampled(wide_u8: np.ndarray, texture: np.ndarray) -> np.ndarray:
     """(H, W, C) float32 of one picture's texture coordinates: of the surface itself and of its mirror image, and the
     share of the latter."""

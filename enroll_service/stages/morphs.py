@@ -24,14 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.stages.head import head_of, render
+from enroll_service.stages.head import in_frame
 from enroll_service.stages.intake import Portrait
 from enroll_service.stages.photometry import vary_photometry
 from enroll_service.stages.region import face_region
 from enroll_service.stages.variations import Variations
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
-from facecloak.faces.shape import face_shape, with_border
 from facecloak.photos import decode_photo
 from facecloak.photos.errors import PhotoRefused
 
@@ -76,18 +75,19 @@ class FacePool:
         """``count`` blends, each of two people's portraits.
 
         Args:
-            portraits: each with a mesh.
+            portraits: each with a mesh; ValueError for one without.
             sameness: (N, N) how much each pair shows one person, 0 for other people and 1 for the same.
 
         Raises:
             FacePoolUnusable: fewer than MIN_FACES portraits, or too few that surely show different people.
         """
+        meshes = [portrait.mesh for portrait in portraits if portrait.mesh is not None]
         first, second = np.nonzero(np.triu(sameness < _OTHER_PERSON, k=1))
         if len(portraits) < MIN_FACES or len(first) < MIN_FACES:
             raise FacePoolUnusable(
                 "A pool needs more faces of different people.", min_faces=MIN_FACES, faces=len(portraits)
             )
-        textures = [in_frame(portrait) for portrait in portraits]
+        textures = [in_frame(portrait.wide_srgb_u8, mesh) for portrait, mesh in zip(portraits, meshes, strict=True)]
         rng = np.random.default_rng(seed)
         blends = []
         for pair in rng.choice(len(first), count, replace=count > len(first)).tolist():
@@ -180,12 +180,3 @@ class Morphing:
             region = functional.grid_sample(region, variations.grids, align_corners=True)
             other = functional.grid_sample(other, variations.grids, padding_mode="border", align_corners=True)
         return replace(variations, crops=variations.crops + weight * region * (other - variations.crops))
-
-
-def in_frame(portrait: Portrait) -> np.ndarray:
-    """(112, 112, 3) float32 RGB 0..255: a portrait's face in the face's own frame. The portrait must have a mesh."""
-    assert portrait.mesh is not None
-    shape = face_shape()
-    still = with_border(shape.with_ring(shape.mean.astype(np.float64)))
-    (texture,), _ = render(portrait.wide_srgb_u8, head_of(portrait.mesh, shape), still[None])
-    return texture

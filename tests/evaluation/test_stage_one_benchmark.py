@@ -12,9 +12,11 @@ from click.testing import CliRunner
 
 from benchmarks.stage_one import __main__ as stage_one
 from benchmarks.stage_one import measuring
-from benchmarks.stage_one.conditions import CEILING, CONDITIONS, FLOOR, UNSEEN_CEILING, Photos
+from benchmarks.stage_one.conditions import CEILING, CONDITIONS, DEFAULT, FLOOR, UNSEEN_CEILING, Photos
+from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize
-from facecloak.evaluation.people import Person
+from enroll_service.stages import PerturbSettings, StageSettings, SynthesisSettings
+from facecloak.evaluation.people import Person, read_people
 from facecloak.evaluation.readme import results_block
 
 JUDGES = ("one", "other")
@@ -113,3 +115,17 @@ def test_ways_of_stage_one_are_compared(
     otherwise = CliRunner().invoke(stage_one.main, [*arguments, "--ssim", "0.9"])
     assert otherwise.exit_code == 2
     assert "measured otherwise" in otherwise.output
+
+
+@pytest.mark.slow
+def test_people_are_measured_side_by_side(shared_dir: Path, model_repository: Path) -> None:
+    people = read_people(shared_dir / "faces" / "people", selection="1:2")
+    settings = StageSettings(synthesis=SynthesisSettings(variations=2), perturb=PerturbSettings(iterations=1, batch=2))
+    rounds = (measuring.Round(("dlib_resnet",), ("mobileface",)),)
+    plan = measuring.Plan(model_repository, settings, rounds, (DEFAULT,), ssim=0.86)
+    gallery = measuring.Bench(plan).gallery(people, ())
+    results = list(measure_all(people, plan, gallery, jobs=2))
+    assert [person for person, _ in results] == list(people)
+    for _, record in results:
+        assert record is not None
+        assert len(record["conditions"][DEFAULT.name]["judges"]["mobileface"]["missed"]) == len(record["yaw_degrees"])

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from enroll_service.photo import EnrollmentPhoto
+from enroll_service.stages.head import in_frame
 from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.morphs import MIN_FACES, FacePool, FacePoolUnusable, Morphing, in_frame
+from enroll_service.stages.morphs import MIN_FACES, FacePool, FacePoolUnusable, Morphing
 from enroll_service.stages.recognition import sameness
 from enroll_service.stages.region import face_region
 from enroll_service.stages.settings import IntakeSettings
@@ -70,12 +71,13 @@ def test_what_is_no_sheet_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pool_is_built_of_pairs_of_different_people(portrait: Portrait) -> None:
+    assert portrait.mesh is not None
     portraits = [portrait] * MIN_FACES
     strangers = np.eye(MIN_FACES)
     pool = FacePool.build(portraits, sameness=strangers, count=3, seed=1)
     # Here both halves of a blend are one portrait: the blend is that portrait in the face's own frame.
     on_face = face_region().astype(bool)
-    assert np.abs(pool.faces[0] - in_frame(portrait))[on_face].max() <= 1
+    assert np.abs(pool.faces[0] - in_frame(portrait.wide_srgb_u8, portrait.mesh))[on_face].max() <= 1
     assert (pool.faces[:, :3] == 128).all()
     assert np.array_equal(pool.faces, FacePool.build(portraits, sameness=strangers, count=3, seed=1).faces)
     for few, scores in ((portraits[1:], strangers[1:, 1:]), (portraits, np.ones_like(strangers))):
@@ -117,7 +119,8 @@ def test_a_mask_without_grids_is_learned_on_morphs_too_and_a_seed_decides() -> N
 
 
 def test_morphs_are_still_placed_by_the_mesh(portrait: Portrait) -> None:
-    texture = in_frame(portrait)
+    assert portrait.mesh is not None
+    texture = in_frame(portrait.wide_srgb_u8, portrait.mesh)
     assert texture.shape == (112, 112, 3)
     crop = portrait.crop[0].transpose(1, 2, 0)
     # The astronaut looks nearly straight ahead: her face's frame is nearly her crop.
