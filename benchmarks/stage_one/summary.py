@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.stage_one.conditions import CEILING, FLOOR, UNSEEN_CEILING
+from benchmarks.stage_one.measuring import NO_MASK
 from facecloak.evaluation.metrics import CONFIDENCE, Tally, figure
 
 YAW_BUCKETS = ((0.0, 8.0), (8.0, 16.0), (16.0, 90.0))
@@ -40,7 +41,7 @@ def summarize(records: Records, *, judges: Sequence[str]) -> dict[str, Any]:
             "psr_at_1_by_yaw_degrees": _by_yaw(every, records),
         }
         for ceiling in (CEILING.name, UNSEEN_CEILING.name):
-            if {FLOOR.name, ceiling} <= missed.keys() and name not in (FLOOR.name, ceiling):
+            if {FLOOR.name, ceiling} <= missed.keys() and name not in (NO_MASK, FLOOR.name, ceiling):
                 ends = [_stacked(list(missed[end].values()), records) for end in (FLOOR.name, ceiling)]
                 result["mean"].setdefault("share_of_way_to", {})[ceiling] = share_of_way(
                     _stacked(every, records), floor=ends[0], ceiling=ends[1]
