@@ -34,8 +34,8 @@ from facecloak.recognizers import RecognizerRuntime
 
 # Where each stage begins on the scale of Progress.fraction: shares of the time that an enrolment takes on two cores.
 _SYNTHESIS_BEGINS = 0.02
-_PERTURB_BEGINS = 0.05
-_PERSONALIZE_BEGINS = 0.97
+_PERTURB_BEGINS = 0.25
+_PERSONALIZE_BEGINS = 0.95
 
 # Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
 _PATHS: Mapping[str, IncEx | bool] = {
