@@ -33,9 +33,7 @@ def portrait(model_repository: Path, astronaut_photo: bytes) -> Portrait:
     return admit(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
 
 
-def test_the_pool_that_comes_along_holds_many_faces_and_no_person_twice_over(
-    model_repository: Path, portrait: Portrait
-) -> None:
+def test_the_pool_that_comes_along_holds_many_different_faces(model_repository: Path, portrait: Portrait) -> None:
     pool = FacePool.load()
     assert pool.faces.shape == (128, 112, 112, 3)
     runtime = OnnxRuntime(model_repository, names=["fr_feature", "faceres"], threads=1)
