@@ -24,13 +24,20 @@ TYPICAL_SIMILARITY = {
     "faceres": (0.391, 0.708),
     "fr_feature": (0.018, 0.675),
     "mobileface": (0.037, 0.411),
+    "mobilefacenet": (0.042, 0.752),
 }
 
 
 _ARCFACE_TYPICAL = TYPICAL_SIMILARITY["fr_feature"]
 
 # Similarity of a photo to the most similar of 400 strangers' photos, the mean over the tuning people's photos.
-NEAREST_STRANGER = {"dlib_resnet": 0.924, "faceres": 0.591, "fr_feature": 0.333, "mobileface": 0.343}
+NEAREST_STRANGER = {
+    "dlib_resnet": 0.924,
+    "faceres": 0.591,
+    "fr_feature": 0.333,
+    "mobileface": 0.343,
+    "mobilefacenet": 0.436,
+}
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,15 @@ RECOGNIZERS: tuple[CatalogEntry, ...] = (
         HUMAN_MODELS,
         TfjsGraph("models/mobileface", outputs=(("batchnorm0/add_1", "output"),)),
     ),
+    CatalogEntry(
+        RecognizerSpec(
+            name="mobilefacenet",
+            preprocessing=Preprocessing(ColorOrder.RGB, mean=(127.5,) * 3, scale=(1 / 128,) * 3),
+            embedding_size=192,
+        ),
+        HUMAN_MODELS,
+        TfjsGraph("models/mobilefacenet", outputs=(("embeddings", "output"),), mends_prelu=True),
+    ),
 )
 
 FINDERS: tuple[CatalogEntry, ...] = (

@@ -1,13 +1,15 @@
-"""PRelu written otherwise is the same function."""
+"""PRelu written otherwise is the same function; PRelu that was published wrong becomes what it was."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.importing.prelu import split_prelu
+from facecloak.recognizers.errors import ModelUnsupported
+from facecloak.recognizers.importing.prelu import mend_prelu, split_prelu
 
 
 def _model(*, constant: bool) -> onnx.ModelProto:
@@ -42,3 +44,51 @@ def test_slopes_that_are_no_constants_stay() -> None:
     model = _model(constant=False)
     assert split_prelu(model) == 0
     assert any(node.op_type == "PRelu" for node in model.graph.node)
+
+
+SLOPES = np.array([-0.5, 0.0, 0.25, 2.0], np.float32)
+
+
+def _published(*, behind_relu: bool, swapped: bool) -> onnx.ModelProto:
+    """``relu(x) + (y - |y|) * c`` as a converter wrote it: c is half of the slope with the wrong sign, and y may be
+    ``relu(x)``."""
+    read = "positive" if behind_relu else "x"
+    terms = [("positive", "scaled"), ("difference", "constant")]
+    (left, right), (one, other) = [pair[::-1] if swapped else pair for pair in terms]
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("Abs", [read], ["size"]),
+        helper.make_node("Sub", [read, "size"], ["difference"]),
+        helper.make_node("Mul", [one, other], ["scaled"]),
+        helper.make_node("Add", [left, right], ["p"], name="p"),
+        helper.make_node("Neg", ["p"], ["y"]),
+    ]
+    constant = (-SLOPES / 2).reshape(1, 4, 1, 1)
+    sides = ["N", 4, 3, 5]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sides)],
+        [numpy_helper.from_array(constant, "constant")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize("behind_relu", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_wrongly_published_prelu_is_mended(behind_relu: bool, swapped: bool) -> None:
+    model = _published(behind_relu=behind_relu, swapped=swapped)
+    assert mend_prelu(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["PRelu", "Neg"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["p/slopes"]
+    x = np.random.default_rng(1).normal(0, 3, (2, 4, 3, 5)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = -np.where(x > 0, x, SLOPES.reshape(4, 1, 1) * x)
+    assert np.abs(session.run(None, {"x": x})[0] - expected).max() < 1e-6
+
+
+def test_a_model_without_such_sums_is_not_mended() -> None:
+    with pytest.raises(ModelUnsupported, match="no PRelu"):
+        mend_prelu(_model(constant=True))

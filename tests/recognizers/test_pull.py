@@ -125,7 +125,13 @@ def test_conversion_is_reproducible(tmp_path: Path, registry: FakeRegistry) -> N
 
 
 def test_the_catalog_is_pinned_and_complete() -> None:
-    assert [entry.name for entry in RECOGNIZERS] == ["fr_feature", "dlib_resnet", "faceres", "mobileface"]
+    assert [entry.name for entry in RECOGNIZERS] == [
+        "fr_feature",
+        "dlib_resnet",
+        "faceres",
+        "mobileface",
+        "mobilefacenet",
+    ]
     assert len({entry.name for entry in CATALOG}) == len(CATALOG)
     for entry in CATALOG:
         assert entry.package.integrity.startswith("sha512-")

@@ -1,10 +1,14 @@
-"""PRelu written in operations that ONNX Runtime is quick at."""
+"""PRelu: written in operations that ONNX Runtime is quick at, and made again where a published graph has it wrong."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from facecloak.recognizers.errors import ModelUnsupported
 
 
 def split_prelu(model: onnx.ModelProto) -> int:
@@ -37,3 +41,70 @@ def split_prelu(model: onnx.ModelProto) -> int:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return split
+
+
+def mend_prelu(model: onnx.ModelProto) -> int:
+    """Make PRelu again of what a faulty converter left of it, in place; returns how many.
+
+    TensorFlow code writes PRelu as ``relu(x) + alpha * (x - |x|) / 2``, and a converter folds ``alpha / 2`` into one
+    constant. In the published mobilefacenet these constants have the wrong sign, and where a depthwise convolution
+    comes before, its result went through the relu already, so that ``x - |x|`` is 0. Neither can be told from the graph
+    alone: this is for graphs that are known to be wrong, as their embeddings show.
+
+    Raises:
+        ModelUnsupported: there is no such sum in the model.
+    """
+    graph = model.graph
+    made = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    mended = 0
+    for node in graph.node:
+        found = _split_sum(node, made, constants)
+        if found is None:
+            continue
+        value, halved = found
+        slopes = np.float32(-2) * numpy_helper.to_array(constants[halved])
+        # Over (N, C, H, W); a broadcast constant of rank 4 has a batch side of its own, which PRelu does not take.
+        slopes = slopes.reshape(slopes.shape[-3:])
+        graph.initializer.append(numpy_helper.from_array(slopes, f"{node.output[0]}/slopes"))
+        node.op_type = "PRelu"
+        node.input[:] = [value, f"{node.output[0]}/slopes"]
+        mended += 1
+    if not mended:
+        raise ModelUnsupported("the model has no PRelu to mend")
+    _drop_unread(graph)
+    return mended
+
+
+def _split_sum(
+    node: onnx.NodeProto, made: Mapping[str, onnx.NodeProto], constants: Mapping[str, onnx.TensorProto]
+) -> tuple[str, str] | None:
+    """Of ``relu(x) + (y - |y|) * c`` the names of x and c; None for any other node."""
+    if node.op_type != "Add":
+        return None
+    for positive, scaled in (node.input, reversed(node.input)):
+        relu, product = made.get(positive), made.get(scaled)
+        if relu is None or relu.op_type != "Relu" or product is None or product.op_type != "Mul":
+            continue
+        for difference, constant in (product.input, reversed(product.input)):
+            sub = made.get(difference)
+            if constant not in constants or sub is None or sub.op_type != "Sub":
+                continue
+            size = made.get(sub.input[1])
+            same = size is not None and size.op_type == "Abs" and size.input[0] == sub.input[0]
+            if same and sub.input[0] in (relu.input[0], relu.output[0]):
+                return relu.input[0], constant
+    return None
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    read = {entry.name for entry in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if read.intersection(node.output):
+            read.update(node.input)
+            kept.append(node)
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(weights)

@@ -55,10 +55,12 @@ class TfjsGraph:
     """A TensorFlow.js graph model of one .json and one .bin file.
 
     ``outputs`` pairs TensorFlow node names with the names wanted; empty takes the model's own outputs.
+    ``mends_prelu`` is for a graph that was published with its PRelus wrong (see `importing.prelu.mend_prelu`).
     """
 
     stem: str
     outputs: tuple[tuple[str, str], ...] = ()
+    mends_prelu: bool = False
 
     @property
     def weights_file(self) -> str:
@@ -71,7 +73,12 @@ class TfjsGraph:
         from facecloak.recognizers.importing.tfjs import convert_graph_model
 
         weights = {self.weights_file.rpartition("/")[2]: files[self.weights_file]}
-        return convert_graph_model(files[f"{self.stem}.json"], weights, outputs=dict(self.outputs) or None)
+        network = convert_graph_model(files[f"{self.stem}.json"], weights, outputs=dict(self.outputs) or None)
+        if self.mends_prelu:
+            from facecloak.recognizers.importing.prelu import mend_prelu
+
+            mend_prelu(network)
+        return network
 
 
 @dataclass(frozen=True)
