@@ -1,6 +1,6 @@
 """The models that `facecloak models pull` brings.
 
-Everything here is openly licensed by its package, pinned by version and by the registry's sha512. The figures that the
+Everything here is openly licensed by its package, pinned by version and by the archive's sha512. The figures that the
 preprocessing rests on are in docs/recognizers.md.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facecloak.recognizers.importing.npm import NpmPackage
+from facecloak.recognizers.importing.packages import Package
 from facecloak.recognizers.importing.sources import FaceApiResnet, NetworkSource, ReadyOnnx, TfjsGraph
 from facecloak.recognizers.spec import ColorOrder, CropTransform, ModelKind, Preprocessing, RecognizerSpec, Source
 
@@ -42,10 +43,12 @@ class CatalogEntry:
     """One model: its spec (still without digests), the package that holds it, and how to read it."""
 
     spec: RecognizerSpec
-    package: NpmPackage
+    package: Package
     network: NetworkSource
     training: str = _UNKNOWN_TRAINING
     """What is known of the training photos, whose own terms may reach further than the license of the weights."""
+    weights_license: str = ""
+    """Of the weights, where the package states another one than its own."""
 
     @property
     def name(self) -> str:
@@ -56,14 +59,18 @@ class CatalogEntry:
         from dataclasses import replace
 
         source = Source(
-            package=f"npm:{self.package.name}",
+            package=f"{self.package.registry}:{self.package.name}",
             version=self.package.version,
             integrity=self.package.integrity,
             file=self.network.weights_file,
             weights_sha256=weights_sha256,
         )
-        permitted = f"The package is under the {self.package.license} license, commercial use included. {self.training}"
-        return replace(self.spec, license=self.package.license, permitted_use=permitted, source=source, recipe=recipe)
+        license_ = self.weights_license or self.package.license
+        stated = f" and its weights under {license_}" if self.weights_license else ""
+        permitted = (
+            f"The package is under the {self.package.license} license{stated}, commercial use included. {self.training}"
+        )
+        return replace(self.spec, license=license_, permitted_use=permitted, source=source, recipe=recipe)
 
 
 RECOGNIZERS: tuple[CatalogEntry, ...] = (
@@ -154,5 +161,4 @@ FINDERS: tuple[CatalogEntry, ...] = (
 )
 
 CATALOG: tuple[CatalogEntry, ...] = (*FINDERS, *RECOGNIZERS)
-DEFAULT_RECOGNIZERS: tuple[str, ...] = tuple(entry.name for entry in RECOGNIZERS)
 LARGEST_PACKAGE = max((entry.package for entry in CATALOG), key=lambda package: package.archive_bytes)

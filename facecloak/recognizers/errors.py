@@ -66,7 +66,7 @@ class CallAbandoned(FaceCloakError):
 
 
 class PackageUnavailable(FaceCloakError):
-    """A model package could not be brought: no npm client, no registry, or the deadline passed."""
+    """A model package could not be brought: no client, no registry, or the deadline passed."""
 
     code = ErrorCode.UNAVAILABLE
     reason = "MODEL_PACKAGE_UNAVAILABLE"

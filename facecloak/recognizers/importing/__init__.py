@@ -1,4 +1,4 @@
-"""Bringing models in: npm packages, conversion to ONNX, preparation, verification.
+"""Bringing models in: packages of npm and PyPI, conversion to ONNX, preparation, verification.
 
 Of FaceCloak only this package and :mod:`facecloak.recognizers.gradient` import onnx; importing this module does not.
 """

