@@ -139,6 +139,12 @@ def test_weights_listed_as_inputs_are_no_inputs(make_network: NetworkMaker) -> N
     assert [entry.name for entry in convert_ready_model(network.SerializeToString()).graph.input] == ["image"]
 
 
+def test_an_input_that_nothing_reads_is_no_input(make_network: NetworkMaker) -> None:
+    network = make_network()
+    network.graph.input.append(helper.make_tensor_value_info("kernel_before_quantizing", 1, [4, 3, 8, 8]))
+    assert [entry.name for entry in convert_ready_model(network.SerializeToString()).graph.input] == ["image"]
+
+
 def test_only_the_wanted_outputs_are_kept(make_network: NetworkMaker) -> None:
     network = make_network()
     network.graph.output.append(helper.make_tensor_value_info("relu", 1, [1, 4, 14, 14]))
@@ -164,6 +170,8 @@ def custom(network: onnx.ModelProto) -> onnx.ModelProto:
 
 def two_inputs(network: onnx.ModelProto) -> onnx.ModelProto:
     network.graph.input.append(helper.make_tensor_value_info("second", 1, [1]))
+    network.graph.node[0].output[0] = "one"
+    network.graph.node.insert(1, helper.make_node("Add", ["one", "second"], ["conv"]))
     return network
 
 
@@ -173,7 +181,7 @@ def half(network: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def newer(network: onnx.ModelProto) -> onnx.ModelProto:
-    network.opset_import[0].version = 21
+    network.opset_import[0].version = 22
     return network
 
 

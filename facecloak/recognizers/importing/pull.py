@@ -106,7 +106,10 @@ def is_current(repository: ModelRepository, entry: CatalogEntry, *, recipe: str)
 def recipe_digest() -> str:
     """Digest of the code that converts: models made by other code are made again, without anyone bumping a number."""
     here = Path(__file__).parent
-    converters = ("build", "dlib", "prelu", "prepare", "ready", "sharing", "tfjs", "tfjs_rules", "tiny", "weights")
+    converters = (
+        *("build", "dequantize", "dlib", "opset", "prelu", "prepare", "ready", "sharing", "tfjs", "tfjs_rules", "tiny"),
+        "weights",
+    )
     paths = [here / f"{name}.py" for name in converters] + sorted((here.parent / "gradient").rglob("*.py"))
     digest = hashlib.sha256()
     for path in paths:

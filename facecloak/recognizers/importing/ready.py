@@ -1,4 +1,4 @@
-"""Models that are published as ONNX: checked, brought to opset 18, their batch size freed."""
+"""Models that are published as ONNX: checked, quantized weights undone, brought to opset 18, their batch size freed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, numpy_helper
 
 from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.build import BATCH, IR_VERSION, OPSET
+from facecloak.recognizers.importing.build import BATCH, IR_VERSION
+from facecloak.recognizers.importing.dequantize import fold_quantized_weights, used_names
+from facecloak.recognizers.importing.opset import to_opset
 from facecloak.recognizers.repository import MAX_MODEL_BYTES
 
 
@@ -46,11 +48,10 @@ def convert_ready_model(data: bytes, *, outputs: Sequence[str] | None = None) ->
         ModelUnsupported: see :func:`load_onnx`; not exactly one float32 image input; opset conversion fails.
     """
     model = load_onnx(data)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    for entry in [entry for entry in model.graph.input if entry.name in constants]:
-        model.graph.input.remove(entry)  # IR < 4 lists weights as inputs, which keeps them from being folded
+    _drop_inputs(model.graph)
     _lift_constants(model.graph)
-    model = _to_opset(model)
+    fold_quantized_weights(model)
+    model = to_opset(model)
     if len(model.graph.input) != 1:
         raise ModelUnsupported(f"the model has {len(model.graph.input)} inputs, expected one")
     image = model.graph.input[0].type.tensor_type
@@ -78,6 +79,18 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
                     yield from _tensors(branch)
 
 
+def _drop_inputs(graph: onnx.GraphProto) -> None:
+    """Leave only the inputs that a caller gives.
+
+    IR < 4 lists weights as inputs, which keeps them from being folded; quantizers leave such an entry where the weight
+    itself went, and nothing reads it.
+    """
+    constants, used = {tensor.name for tensor in graph.initializer}, set(used_names(graph))
+    given = [entry for entry in graph.input if entry.name in used - constants]
+    del graph.input[:]
+    graph.input.extend(given)
+
+
 def _lift_constants(graph: onnx.GraphProto) -> None:
     """Constant nodes become initializers, so that there is one place to look for a shape."""
     kept = []
@@ -90,19 +103,6 @@ def _lift_constants(graph: onnx.GraphProto) -> None:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
-
-
-def _to_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if version == OPSET:
-        return model
-    if version > OPSET:
-        raise ModelUnsupported(f"the model is opset {version}; export it as opset {OPSET} or lower", opset=version)
-    model.ir_version = max(model.ir_version, 4)
-    try:
-        return version_converter.convert_version(model, OPSET)
-    except Exception as error:  # onnx's C++ converter raises RuntimeError and others
-        raise ModelUnsupported(f"the model cannot be brought from opset {version} to {OPSET}", opset=version) from error
 
 
 def _keep_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
