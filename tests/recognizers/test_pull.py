@@ -130,6 +130,7 @@ def test_the_catalog_is_pinned_and_complete() -> None:
         "faceres",
         "mobileface",
         "mobilefacenet",
+        "sface",
     ]
     assert len({entry.name for entry in CATALOG}) == len(CATALOG)
     for entry in CATALOG:

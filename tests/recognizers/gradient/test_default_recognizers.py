@@ -13,7 +13,7 @@ from facecloak.recognizers.repository import ModelRepository
 
 from .graphs import assert_gradient_agrees
 
-NAMES = ("fr_feature", "dlib_resnet", "faceres", "mobileface", "mobilefacenet")
+NAMES = ("fr_feature", "dlib_resnet", "faceres", "mobileface", "mobilefacenet", "sface")
 
 
 @pytest.fixture(scope="module")
