@@ -7,7 +7,7 @@ learned so hold on more photos than from any other variation of one photo that w
 
 Morphs of two faces are made in the face's own frame, so that eyes lie on eyes in every pose. Hair and background stay
 the person's. The faces that come with this package are blends of two people each, nobody's own; they were made
-by `facecloak pool faces` from pictures that two npm packages ship under the MIT license (see NOTICE).
+by `facecloak pool faces` from pictures that other packages ship under the MIT license (see NOTICE).
 """
 
 from __future__ import annotations

@@ -230,11 +230,11 @@ class PerturbSettings(_Frozen):
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
 
-    leakage: float = Field(default=0.5, ge=0, le=2)
+    leakage: float = Field(default=0.8, ge=0, le=2)
     """How far budget is moved to where the surrogates' gradients have been large, and identity leaks: the exponent of
     their size. 0 leaves the budget to the photo's texture alone, and more of the similarity (measured)."""
 
-    onward: float = Field(default=0.5, ge=0, le=4)
+    onward: float = Field(default=1.0, ge=0, le=4)
     """Weight of the direction in which the mask already leads the embeddings, across the person's identity, against
     leaving that identity. With 0 masks hold on fewer photos (measured)."""
 
