@@ -1,6 +1,7 @@
 """What each way of making variations, and each frame of the mask, adds to protection at equal visibility.
 
-    python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice 21:60 --in-turn --json RESULT.json
+    python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice 21:60 --in-turn \
+        --surrogate dlib_resnet --surrogate fr_feature --judge sface --judge faceres --json RESULT.json
 
 Follows docs/results/README.md's protocol: enrolled by the service's own code, cloaked as JPEGs by the Cloaker, encoded
 again, found afresh by the evaluation's finder, judged by recognizers that no mask saw. On top of it, a person's masks
@@ -31,8 +32,8 @@ SCHEMA = "facecloak-stage-one/2"
 
 def _rounds(surrogates: Sequence[str], judges: Sequence[str], *, in_turn: bool) -> tuple[Round, ...]:
     if in_turn:
-        names = StageSettings().surrogates
-        return tuple(Round(tuple(name for name in names if name != judge), (judge,)) for judge in names)
+        names = tuple(dict.fromkeys((*surrogates, *judges)))
+        return tuple(Round(tuple(name for name in names if name != judge), (judge,)) for judge in judges)
     if set(surrogates) & set(judges):
         raise click.UsageError("a judge must not be a surrogate")
     return (Round(tuple(surrogates), tuple(judges)),)
@@ -57,7 +58,7 @@ def _known(path: Path, header: dict[str, Any]) -> dict[str, Any]:
 @click.option("--ssim", default=0.86, show_default=True)
 @click.option("--surrogate", "surrogates", multiple=True, default=("dlib_resnet", "mobileface"), show_default=True)
 @click.option("--judge", "judges", multiple=True, default=("fr_feature", "faceres"), show_default=True)
-@click.option("--in-turn", is_flag=True, help="Each default surrogate judges masks learned against the others.")
+@click.option("--in-turn", is_flag=True, help="Each judge judges masks learned against all other recognizers named.")
 @click.option("--repository", default=Path("model_repository"), type=click.Path(exists=True, path_type=Path))
 @click.option("--condition", "wanted", multiple=True, help="Only these conditions, by name.")
 @click.option("--levers", is_flag=True, help="Measure what is off by default, too.")
@@ -127,11 +128,10 @@ def _document(people: Iterable[Person], records: dict[str, Any], *, plan: Plan, 
 
 
 def _told(rounds: Sequence[Round], *, in_turn: bool) -> str:
-    if in_turn:
-        return " --in-turn"
-    only = rounds[0]
-    named = [*(f" --surrogate {name}" for name in only.surrogates), *(f" --judge {name}" for name in only.judges)]
-    return "".join(named)
+    judges = [name for each in rounds for name in each.judges]
+    surrogates = [name for name in rounds[0].surrogates if name not in judges]
+    named = [*(f" --surrogate {name}" for name in surrogates), *(f" --judge {name}" for name in judges)]
+    return (" --in-turn" if in_turn else "") + "".join(named)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,14 @@ def test_ways_of_stage_one_are_compared(
     assert "measured otherwise" in otherwise.output
 
 
+def test_in_turn_each_judge_judges_masks_learned_against_all_others() -> None:
+    rounds = stage_one._rounds(("a", "b"), ("c", "d"), in_turn=True)
+    assert [(each.surrogates, each.judges) for each in rounds] == [(("a", "b", "d"), ("c",)), (("a", "b", "c"), ("d",))]
+    assert stage_one._told(rounds, in_turn=True) == " --in-turn --surrogate a --surrogate b --judge c --judge d"
+    at_once = stage_one._rounds(("a", "b"), ("c", "d"), in_turn=False)
+    assert [(each.surrogates, each.judges) for each in at_once] == [(("a", "b"), ("c", "d"))]
+
+
 @pytest.mark.slow
 def test_people_are_measured_side_by_side(shared_dir: Path, model_repository: Path) -> None:
     people = read_people(shared_dir / "faces" / "people", selection="1:2")
