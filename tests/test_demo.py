@@ -34,7 +34,7 @@ def test_own_photos_are_enrolled_and_cloaked(tmp_path: Path, model_repository: P
     done = run_demo(tmp_path, "--photos", "mine", "--repository", str(model_repository))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Only one photo was given" in done.stdout
-    for recognizer in ("dlib_resnet", "faceres", "fr_feature", "mobileface"):
+    for recognizer in ("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet", "sface"):
         assert recognizer in done.stdout
     report = (tmp_path / "out/demo/report.html").read_text()
     assert report.count("data:image/jpeg;base64,") == 4  # the enrolled photo; original, cloaked and difference of it

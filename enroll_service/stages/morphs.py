@@ -49,7 +49,7 @@ _GREY = 128.0
 
 # Of a blend's two faces, each has this share at least.
 _LEAST_SHARE = 0.3
-# On the scale of `recognition.sameness`: of pairs of one person 1 in 200 lies below (IntakeSettings.same_person_score).
+# On the scale of `recognition.sameness`: of pairs of one person 1 in 700 lies below (IntakeSettings.same_person_score).
 _OTHER_PERSON = 0.4
 
 

@@ -40,7 +40,7 @@ def test_the_few_are_named_and_a_draw_is_not(people: str, odd: tuple[int, ...] |
 
 def test_a_photo_unlike_some_and_like_the_rest_belongs() -> None:
     scores = _scores("aaaaa")
-    scores[0, 1] = scores[1, 0] = 0.2  # an unlucky pair, as 1 in 200 is
+    scores[0, 1] = scores[1, 0] = 0.2  # an unlucky pair, as 1 in 700 is
     assert odd_ones_out(scores, floor=0.4) == ()
 
 
