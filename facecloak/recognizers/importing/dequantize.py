@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facecloak.recognizers.errors import ModelUnsupported
+from facecloak.recognizers.importing.unused import drop_unused_weights
 from facecloak.recognizers.repository import MAX_MODEL_BYTES
 
 _INTEGERS = frozenset(
@@ -55,19 +54,8 @@ def fold_quantized_weights(model: onnx.ModelProto) -> int:
         graph.initializer.extend(
             numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in folded.items()
         )
-        _drop_unused(graph)
+        drop_unused_weights(graph)
     return count
-
-
-def used_names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every tensor that a node reads, those in branches included, and the graph's outputs."""
-    yield from (entry.name for entry in graph.output)
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for branch in (attribute.g, *attribute.graphs):
-                if branch.node or branch.output:
-                    yield from used_names(branch)
 
 
 def _is_foldable(node: onnx.NodeProto, stored: dict[str, TensorProto]) -> bool:
@@ -130,10 +118,3 @@ def _reshaped(node: onnx.NodeProto, value: np.ndarray, stored: dict[str, TensorP
     target = numpy_helper.to_array(stored[node.input[1]]).tolist()
     copies = not any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
     return value.reshape([value.shape[i] if side == 0 and copies else side for i, side in enumerate(target)])
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = set(used_names(graph))
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from facecloak.recognizers.errors import ModelUnsupported
+from facecloak.recognizers.importing.unused import drop_unused
 
 
 def split_prelu(model: onnx.ModelProto) -> int:
@@ -72,7 +73,7 @@ def mend_prelu(model: onnx.ModelProto) -> int:
         mended += 1
     if not mended:
         raise ModelUnsupported("the model has no PRelu to mend")
-    _drop_unread(graph)
+    drop_unused(graph)
     return mended
 
 
@@ -95,16 +96,3 @@ def _split_sum(
             if same and sub.input[0] in (relu.input[0], relu.output[0]):
                 return relu.input[0], constant
     return None
-
-
-def _drop_unread(graph: onnx.GraphProto) -> None:
-    read = {entry.name for entry in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if read.intersection(node.output):
-            read.update(node.input)
-            kept.append(node)
-    weights = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(kept))
-    graph.initializer.extend(weights)

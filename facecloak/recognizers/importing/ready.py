@@ -10,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facecloak.recognizers.errors import ModelUnsupported
 from facecloak.recognizers.importing.build import BATCH, IR_VERSION
-from facecloak.recognizers.importing.dequantize import fold_quantized_weights, used_names
+from facecloak.recognizers.importing.dequantize import fold_quantized_weights
 from facecloak.recognizers.importing.opset import to_opset
+from facecloak.recognizers.importing.unused import drop_unused, used_names
 from facecloak.recognizers.repository import MAX_MODEL_BYTES
 
 
@@ -112,16 +113,7 @@ def _keep_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
         raise ModelUnsupported(f"the model has no output {missing[0]!r}; it has {', '.join(existing)}")
     del graph.output[:]
     graph.output.extend(existing[name] for name in names)
-    needed, kept = set(names), []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
+    drop_unused(graph)
 
 
 def _free_batch(graph: onnx.GraphProto) -> None:
