@@ -15,12 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import enroll_service
-import facecloak
 from enroll_service.photo import EnrollmentPhoto
 from enroll_service.stages import StageSettings, SynthesizerName
 from facecloak.bank import MaskBank, StoredMask, mask_from_bytes
 from facecloak.cloak import Cloaker, Subject
+from facecloak.code_digest import code_digest
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.evaluation.guard import RecognizerIdentity
 from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
@@ -34,17 +33,8 @@ if TYPE_CHECKING:
 THREADS_PER_ENROLLMENT = 1
 """Enrollments run side by side, one a core, each with one thread: the results then do not depend on how many run."""
 
-_SHAPING_SOURCES = (
-    "enroll_service/pipeline.py",
-    "enroll_service/stages/*.py",
-    "enroll_service/stages/arc2face/*.py",
-    "facecloak/anchors.py",
-    "facecloak/bank.py",
-    "facecloak/mask.py",
-    "facecloak/faces/*.py",
-    "facecloak/recognizers/onnx_runtime.py",
-)
-"""Code that decides what a mask looks like: when it changes, kept masks are not used again."""
+SHAPING_MODULES = ("enroll_service.pipeline", "enroll_service.photo", "facecloak.recognizers.onnx_runtime")
+"""Code that decides what a mask looks like, with all that it imports: when it changes, kept masks are made again."""
 
 
 class InProcessProtector:
@@ -196,16 +186,8 @@ class CodeChanged(FaceCloakError):
 
 @functools.cache  # so that all rounds of a measurement are held to the code that the first one found
 def _code_digest() -> str:
-    roots = {name: Path(str(package.__file__)).parent.parent for name, package in _PACKAGES.items()}
-    total = hashlib.sha256()
-    for pattern in _SHAPING_SOURCES:
-        root = roots[pattern.partition("/")[0]]
-        for path in sorted(root.glob(pattern)):
-            total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
+    return code_digest(*SHAPING_MODULES)
 
-
-_PACKAGES = {"enroll_service": enroll_service, "facecloak": facecloak}
 
 # One enroller a worker process; set by _start_worker, and left empty where the code is not the measurement's any more.
 _enroller: Enroller | None = None

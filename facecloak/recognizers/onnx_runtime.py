@@ -23,12 +23,37 @@ MAX_BATCH = 8
 recognizers), and on a CPU 16 at once take 15-30 % longer a crop: their activations no longer fit the caches."""
 
 
-def open_session(model: bytes, *, weights: bytes | None = None, threads: int = 0) -> ort.InferenceSession:
+def open_model(
+    repository: ModelRepository, name: str, *, gradient: bool = False, threads: int = 0, cpu_only: bool = False
+) -> ort.InferenceSession:
+    """An ONNX Runtime session of a model of the repository: the one way in which any of them is opened.
+
+    Args:
+        gradient: open the recognizer's gradient graph instead.
+        threads, cpu_only: see :func:`open_session`.
+
+    Raises:
+        RecognizerUnknown: there is none of this name.
+        ModelDamaged: a file is missing or not the one that the spec records.
+        RecognizerFailed: ONNX Runtime cannot open it.
+    """
+    data = repository.read_gradient(name) if gradient else repository.read_model(name)
+    weights = None if gradient else repository.read_weights(name)
+    try:
+        return open_session(data, weights=weights, threads=threads, cpu_only=cpu_only)
+    except Exception as error:  # onnxruntime raises its own classes, RuntimeError and more
+        raise RecognizerFailed(f"the model {name!r} failed to load", model=name) from error
+
+
+def open_session(
+    model: bytes, *, weights: bytes | None = None, threads: int = 0, cpu_only: bool = False
+) -> ort.InferenceSession:
     """An ONNX Runtime session from checked bytes, on CUDA when this onnxruntime offers it.
 
     Args:
         weights: the file that the model names for its weights.
         threads: threads within one operator; 0 lets the engine take one a core.
+        cpu_only: never use CUDA: for models so small that the way to the GPU takes longer.
     """
     import onnxruntime as ort
 
@@ -43,7 +68,7 @@ def open_session(model: bytes, *, weights: bytes | None = None, threads: int = 0
     if weights is not None:
         options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
     providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" in ort.get_available_providers():
+    if not cpu_only and "CUDAExecutionProvider" in ort.get_available_providers():
         # TF32 keeps 10 bits of a factor, which flips the sign of some gradients.
         providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
     return ort.InferenceSession(model, options, providers=providers)
@@ -143,12 +168,7 @@ class OnnxRuntime:
         with opening:  # a slow load holds up only those who want the same graph
             if key in self._sessions:
                 return self._sessions[key]
-            data = self._repository.read_gradient(spec.name) if gradient else self._repository.read_model(spec.name)
-            weights = None if gradient else self._repository.read_weights(spec.name)
-            try:
-                session = open_session(data, weights=weights, threads=self._threads)
-            except Exception as error:
-                raise RecognizerFailed(f"the recognizer {spec.name!r} failed to load", model=spec.name) from error
+            session = open_model(self._repository, spec.name, gradient=gradient, threads=self._threads)
             with self._lock:
                 self._sessions[key] = session
             return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from facecloak.faces import (
     inverse_transform,
 )
 from facecloak.faces.align import transform_points
+from facecloak.recognizers.errors import ModelDamaged
 
 Shift = Callable[[np.ndarray, np.ndarray], float]
 Guise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -293,13 +295,6 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
         assert str(tmp_path) not in caught.value.public_message
 
 
-def test_a_broken_model_is_named(tmp_path: Path) -> None:
-    (tmp_path / "fr_landmark" / "1").mkdir(parents=True)
-    (tmp_path / "fr_landmark" / "1" / "model.onnx").write_bytes(b"not a model")
-    with pytest.raises(FinderModelMissing, match="fr_landmark"):
-        FaceFinder.load(tmp_path)
-
-
 def test_a_repository_without_the_largest_package_still_finds(
     tmp_path: Path, model_repository: Path, astronaut_srgb_u8: np.ndarray
 ) -> None:
@@ -310,3 +305,24 @@ def test_a_repository_without_the_largest_package_still_finds(
     assert len(finder.find(astronaut_srgb_u8)) == 1
     with pytest.raises(FinderModelMissing):
         AlternateFaceFinder.load(tmp_path)
+
+
+def test_a_model_that_was_tampered_with_is_not_opened(model_repository: Path, tmp_path: Path) -> None:
+    import onnx
+
+    changed = shutil.copytree(model_repository, tmp_path / "models", ignore=shutil.ignore_patterns("*_grad"))
+    path = changed / "fr_landmark" / "1" / "model.onnx"
+    model = onnx.load(path)
+    model.doc_string = "changed"
+    onnx.save(model, path)
+    with pytest.raises(ModelDamaged) as caught:
+        FaceFinder.load(changed)
+    assert caught.value.metadata["model"] == "fr_landmark"
+
+
+def test_a_damaged_detector_is_not_passed_over_for_a_weaker_one(model_repository: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(model_repository, tmp_path / "models", ignore=shutil.ignore_patterns("*_grad"))
+    path = changed / "blazeface" / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ModelDamaged):
+        FaceFinder.load(changed)

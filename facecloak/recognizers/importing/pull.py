@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
+from facecloak.code_digest import code_digest
 from facecloak.recognizers.catalog import CATALOG, LARGEST_PACKAGE, CatalogEntry
 from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
 from facecloak.recognizers.importing.packages import DEADLINE_SECONDS, Package
 from facecloak.recognizers.repository import ModelRepository, sha256_hex
+
+CONVERTING_MODULES = ("facecloak.recognizers.importing.store", "facecloak.recognizers.importing.sources")
+"""Code that decides what a built model looks like, with all that it imports."""
 
 
 class PullStep(StrEnum):
@@ -103,19 +106,10 @@ def is_current(repository: ModelRepository, entry: CatalogEntry, *, recipe: str)
     return repository.is_intact(entry.name)
 
 
+@functools.cache
 def recipe_digest() -> str:
     """Digest of the code that converts: models made by other code are made again, without anyone bumping a number."""
-    here = Path(__file__).parent
-    converters = (
-        *("build", "dequantize", "dlib", "opset", "prelu", "prepare", "ready", "sharing", "tfjs", "tfjs_rules", "tiny"),
-        *("unused", "weights"),
-    )
-    paths = [here / f"{name}.py" for name in converters] + sorted((here.parent / "gradient").rglob("*.py"))
-    digest = hashlib.sha256()
-    for path in paths:
-        if path.exists():
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return code_digest(*CONVERTING_MODULES)
 
 
 def _import(repository: ModelRepository, entry: CatalogEntry, files: dict[str, bytes], *, recipe: str) -> None:
