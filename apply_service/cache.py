@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, Counter
 
-from facecloak.bank import StoredMask
+from facecloak.masks.bank import StoredMask
 from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable
 
 # The pixels' 37,632 bytes, the report, and what Python adds.
@@ -28,7 +28,7 @@ class _Entry:
 
 
 class MaskCache:
-    """A :class:`facecloak.cloak.MaskSource` in front of a store. Thread safe."""
+    """A :class:`facecloak.cloaking.cloaker.MaskSource` in front of a store. Thread safe."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from apply_service.settings import ApplySettings
 from facecloak.faces import FaceFinder
 from facecloak_rpc.checks import look_at_clock, look_at_store
 from facecloak_rpc.command import load_settings
-from facecloak_rpc.doctor import Check
+from facecloak_rpc.findings import Check
 
 
 def checks() -> Iterator[Check]:

@@ -14,7 +14,7 @@ from facecloak_rpc.box_option import BoxType
 from facecloak_rpc.command import serve_command
 
 if TYPE_CHECKING:
-    from facecloak.cloak import Subject
+    from facecloak.cloaking.cloaker import Subject
     from facecloak_rpc.settings import RpcSettings
 
 
@@ -42,7 +42,7 @@ def apply(
         raise click.UsageError("--data is for work done here: leave it out with --target")
     if output.exists() and output.samefile(photo):
         raise click.UsageError("the output must not be the input: a cloaked photo cannot be turned back")
-    from facecloak.cloak import Subject
+    from facecloak.cloaking.cloaker import Subject
     from facecloak.faces import Box
 
     subject = Subject(user_id=user_id, box=Box(*face) if face else None)

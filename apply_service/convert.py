@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from facecloak.cloak import CloakResult, Subject, SubjectResult
+from facecloak.cloaking.cloaker import CloakResult, Subject, SubjectResult
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
 from facecloak.v1 import apply_pb2, common_pb2

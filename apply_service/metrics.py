@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter
 
-from facecloak.cloak import CloakResult, Way
+from facecloak.cloaking.cloaker import CloakResult, Way
 
 
 class ApplyMetrics:

@@ -12,13 +12,12 @@ from apply_service.cache import MaskCache
 from apply_service.metrics import ApplyMetrics
 from apply_service.servicer import SERVICE_NAME, ApplyServicer
 from apply_service.settings import ApplySettings
-from facecloak.cloak import Cloaker
+from facecloak.cloaking.cloaker import Cloaker
 from facecloak.faces import FaceFinder
 from facecloak.v1 import apply_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
-from facecloak_rpc.telemetry import ObservedStore, Telemetry
-from facecloak_rpc.tracing import open_tracer
+from facecloak_rpc.telemetry import ObservedStore, Telemetry, open_tracer
 
 
 @dataclass(frozen=True)

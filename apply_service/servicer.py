@@ -13,7 +13,7 @@ from apply_service import convert
 from apply_service.admission import Admission
 from apply_service.metrics import ApplyMetrics
 from apply_service.stream import answer_each
-from facecloak.cloak import Cloaker
+from facecloak.cloaking.cloaker import Cloaker
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
 from facecloak_rpc.interceptor import current_request_id, log_defect

@@ -21,7 +21,7 @@ NAMES = ("apply", "enrollment", "gradients", "placement", "splice", "serving", "
 def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enrollments: int) -> None:
     """Measure NAMES (all if none is given)."""
     from benchmarks import apply, enrollment, gradients, placement, serving, splice, triton
-    from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
+    from facecloak_evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     for name in names or NAMES:
         click.echo(f"measuring {name}", err=True)

@@ -20,9 +20,9 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     default geometry, and with a hint one of the aligned square beside it."""
     import cv2
 
-    from facecloak.cloak import Cloaker, Subject
+    from facecloak.cloaking.cloaker import Cloaker, Subject
     from facecloak.faces import FaceFinder
-    from facecloak.mask import Mask, MaskGeometry
+    from facecloak.masks.mask import Mask, MaskGeometry
     from facecloak.photos import decode_photo, encode_photo
 
     cv2.setNumThreads(1)

@@ -11,9 +11,9 @@ from benchmarks.pictures import astronaut, jpeg
 
 def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     """Enroll one photo `runs` times; the first run also opens the recognizers' sessions."""
-    from enroll_service.photo import EnrollmentPhoto
-    from enroll_service.pipeline import Enroller
-    from enroll_service.stages import StageSettings
+    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline.enroller import Enroller
+    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import FaceFinder
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
 

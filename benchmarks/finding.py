@@ -28,8 +28,8 @@ ENLARGED_PX = 4000
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/bench/finding.json"))
 def main(*, photos: Path, people: Path, count: int, repository: Path, out: Path) -> None:
     """Compare looking at a part, and at the thumbnail, with decoding everything."""
-    from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
     from facecloak.faces import FaceFinder
+    from facecloak_evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     finder = FaceFinder.load(repository)
     cameras = sorted(photos.glob("*/*.jpg"))
@@ -66,7 +66,7 @@ def _enlarged(path: Path) -> bytes:
 
 def _boxes(finder: Any, files: list[bytes]) -> dict[str, Any]:
     """Every face that the whole photo shows, sought again by its box."""
-    from facecloak.cloak import Subject
+    from facecloak.cloaking.cloaker import Subject
     from facecloak.photos import PhotoRefused
 
     faces, missed, distances = 0, 0, []
@@ -91,7 +91,7 @@ def _boxes(finder: Any, files: list[bytes]) -> dict[str, Any]:
 def _searches(finder: Any, files: list[bytes], *, thumbnail: bool = False) -> dict[str, Any]:
     """The outcome of the service's search, or of one in the thumbnail first, beside that of a search in the whole
     photo."""
-    from facecloak.cloak import Subject
+    from facecloak.cloaking.cloaker import Subject
 
     agreements: Counter[str] = Counter()
     distances = []
@@ -107,10 +107,10 @@ def _searches(finder: Any, files: list[bytes], *, thumbnail: bool = False) -> di
 
 def _search(finder: Any, data: bytes, subject: Any, *, thumbnail: bool = False) -> tuple[Any, str, bool]:
     """(face, outcome, whether the photo could be looked at in part)."""
-    from facecloak.opened import OpenedPhoto
+    from facecloak.call_context import unwatched
+    from facecloak.cloaking.face_search import Search
+    from facecloak.cloaking.photo_session import OpenedPhoto
     from facecloak.photos import DEFAULT_LIMITS
-    from facecloak.search import Search
-    from facecloak.watch import unwatched
 
     photo = OpenedPhoto(data, limits=DEFAULT_LIMITS, watch=unwatched)
     search = Search(finder, photo)
@@ -122,9 +122,9 @@ def _search(finder: Any, data: bytes, subject: Any, *, thumbnail: bool = False) 
 
 def _in_thumbnail(finder: Any, data: bytes, search: Any) -> list[Any]:
     """The faces that the thumbnail shows, placed by a closer look each; none where one of them is not confirmed."""
+    from facecloak.cloaking.face_search import placed
     from facecloak.photos import DEFAULT_LIMITS
     from facecloak.photos.splice import JpegSplice
-    from facecloak.search import placed
 
     look = JpegSplice(data, limits=DEFAULT_LIMITS).thumbnail()
     faces = [search.face_near(placed(face, look).box) for face in finder.find(look.srgb_u8)]
@@ -133,7 +133,7 @@ def _in_thumbnail(finder: Any, data: bytes, search: Any) -> list[Any]:
 
 def _full_search(finder: Any, data: bytes) -> tuple[Any, str]:
     """As Search does on decoded pixels."""
-    from facecloak.search import DOMINANT_AREA_RATIO
+    from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO
 
     found = _whole(data, finder.find)
     if not found:
@@ -152,7 +152,7 @@ def _whole(data: bytes, look: Any) -> Any:
 
 def _distance(one: Any, other: Any) -> float:
     """Largest distance of a landmark, in px of the aligned 112 crop."""
-    from facecloak.placement import square_side_px
+    from facecloak.cloaking.placement import square_side_px
 
     apart = float(np.linalg.norm(one.landmarks - other.landmarks, axis=1).max())
     return apart * 112 / square_side_px(other)

@@ -28,7 +28,7 @@ class Wave:
         self._corner = rng.random(4)
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
-        """See facecloak.placement.Placement."""
+        """See facecloak.cloaking.placement.Placement."""
         xs, ys = np.sort(self._corner[:2] * width).astype(int), np.sort(self._corner[2:] * height).astype(int)
         return int(xs[0]), int(ys[0]), int(xs[1]) + 1, int(ys[1]) + 1
 
@@ -42,14 +42,14 @@ class Wave:
         step: tuple[int, int] = (1, 1),
         colors: np.ndarray | None = None,
     ) -> np.ndarray:
-        """See facecloak.placement.Placement."""
+        """See facecloak.cloaking.placement.Placement."""
         return self._rng.normal(0, 12, (height, width, 3 if colors is None else len(colors))).astype(np.float32)
 
 
 def fuzz_parser(*, runs: int, first: int = 0, verify_every: int = 50) -> dict[str, Any]:
     """Opens, looks at, and adds to mutated JPEGs. Every ``verify_every``-th spliced file is opened again."""
     from facecloak.photos import PhotoLimits, PhotoRefused
-    from facecloak.photos.native import CannotSplice
+    from facecloak.photos.native_splice import CannotSplice
     from facecloak.photos.splice import JpegSplice
 
     seeds = jpeg_seeds()
@@ -188,7 +188,7 @@ def _status(process: int, name: str) -> int:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/bench/fuzz.json"))
 def main(*, parser_runs: int, service_runs: int, first: int, repository: Path, out: Path) -> None:
     """Send mutated photos through the splice parser and the apply service."""
-    from facecloak.evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
+    from facecloak_evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     document: dict[str, Any] = {"schema": "facecloak-fuzz/1", **provenance(MEASURING_PACKAGES)}
     if parser_runs:

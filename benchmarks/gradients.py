@@ -24,10 +24,10 @@ _OPERATORS = Path(__file__).resolve().parents[1] / "tests" / "recognizers" / "gr
 
 def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     """Every surrogate at N = 1, 8, 16; one thread, processor time, the two taking turns."""
+    from facecloak.models.convert.external_weights import whole
+    from facecloak.models.repository import ModelRepository
+    from facecloak.models.verify import probe_crops
     from facecloak.recognizers import onnx_runtime
-    from facecloak.recognizers.importing.sharing import whole
-    from facecloak.recognizers.importing.verify import probe_crops
-    from facecloak.recognizers.repository import ModelRepository
 
     torch.set_num_threads(1)
     runtime = onnx_runtime.OnnxRuntime(model_repository, threads=1)

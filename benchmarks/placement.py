@@ -19,9 +19,9 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     """For faces of several sizes: placing a mask and computing its change in each geometry, and finding the mesh."""
     import cv2
 
+    from facecloak.cloaking.placement import place_mask, square_side_px
     from facecloak.faces import FaceFinder
-    from facecloak.mask import Mask, MaskGeometry
-    from facecloak.placement import place_mask, square_side_px
+    from facecloak.masks.mask import Mask, MaskGeometry
 
     cv2.setNumThreads(1)
     finder = FaceFinder.load(model_repository)

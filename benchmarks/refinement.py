@@ -40,16 +40,16 @@ def main(
     import cv2
     import torch
 
-    from enroll_service.photo import EnrollmentPhoto
-    from enroll_service.pipeline import Enroller
-    from enroll_service.stages import EnrollmentRefused, PerturbSettings, StageSettings
-    from facecloak.bank import StoredMask
-    from facecloak.evaluation.ledger import provenance, write_json
-    from facecloak.evaluation.people import read_others, read_people
-    from facecloak.evaluation.reading import Reader
+    from enroll_service.pipeline import EnrollmentRefused, PerturbSettings, StageSettings
+    from enroll_service.pipeline.enroller import Enroller
+    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import FaceFinder
+    from facecloak.masks.bank import StoredMask
     from facecloak.photos import decode_photo
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
+    from facecloak_evaluation.dataset import read_others, read_people
+    from facecloak_evaluation.face_extraction import Reader
+    from facecloak_evaluation.ledger import provenance, write_json
 
     if set(surrogates) & set(judges):
         raise click.UsageError("a surrogate cannot judge")
@@ -114,12 +114,12 @@ def _judged(
     to the person's other clean photos."""
     from skimage.metrics import structural_similarity
 
-    from facecloak.cloak import Cloaker
-    from facecloak.evaluation.platforms import PLATFORMS
-    from facecloak.evaluation.reading import embed
+    from facecloak.cloaking.cloaker import Cloaker
+    from facecloak.cloaking.subject import Subject
     from facecloak.faces import aligned_crop
     from facecloak.photos import decode_photo
-    from facecloak.subject import Subject
+    from facecloak_evaluation.face_extraction import embed
+    from facecloak_evaluation.platforms import PLATFORMS
 
     files = [path.read_bytes() for path in probes]
     clean = [(data, decode_photo(data).srgb_u8) for data in files]

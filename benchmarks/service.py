@@ -55,7 +55,7 @@ def running_service(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from facecloak.mask import MaskGeometry
+    from facecloak.masks.mask import MaskGeometry
     from facecloak_rpc.storage import StoreSettings, open_configured_store
 
     with socket.socket() as probe:
@@ -100,7 +100,7 @@ def some_mask(geometry: Any = None) -> Any:
     geometry that enrollment gives masks by default, the face's own frame, if no other is wanted."""
     import cv2
 
-    from facecloak.mask import Mask, MaskGeometry
+    from facecloak.masks.mask import Mask, MaskGeometry
 
     noise = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 1, (112, 112, 3)), (0, 0), 1.5)
     return Mask.new(

@@ -95,8 +95,8 @@ def _full_ways(data: bytes, finder: Any, face: Any) -> dict[str, Callable[[], ob
     import simplejpeg
 
     from benchmarks.splice import _add
-    from facecloak.mask import MaskGeometry
-    from facecloak.placement import place_mask
+    from facecloak.cloaking.placement import place_mask
+    from facecloak.masks.mask import MaskGeometry
 
     def full(geometry: MaskGeometry, hint: str) -> bytes:
         pixels = simplejpeg.decode_jpeg(data)
@@ -116,7 +116,7 @@ def _full_ways(data: bytes, finder: Any, face: Any) -> dict[str, Callable[[], ob
 
 def _request(data: bytes, user_id: str, **hint: Any) -> Any:
     from apply_service.convert import request_to
-    from facecloak.cloak import Subject
+    from facecloak.cloaking.cloaker import Subject
 
     return request_to(data, (Subject(user_id, **hint),))
 

@@ -69,10 +69,10 @@ def _encoded(pixels: np.ndarray, quality: int) -> bytes:
 def _compared(data: bytes, face: Any, quality: int, *, runs: int) -> dict[str, Any]:
     import simplejpeg
 
-    from facecloak.mask import MaskGeometry
+    from facecloak.cloaking.placement import place_mask
+    from facecloak.masks.mask import MaskGeometry
     from facecloak.photos import DEFAULT_LIMITS
     from facecloak.photos.splice import JpegSplice
-    from facecloak.placement import place_mask
 
     splice = JpegSplice(data, limits=DEFAULT_LIMITS)
     width, height = splice.width, splice.height

@@ -41,7 +41,7 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
 
 
 def _calls(model_repository: Path, url: str, *, runs: int) -> list[dict[str, Any]]:
-    from facecloak.recognizers.importing.verify import probe_crops
+    from facecloak.models.verify import probe_crops
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
     from facecloak.recognizers.triton.connection import TritonConnection
     from facecloak.recognizers.triton.runtime import TritonRuntime
@@ -79,9 +79,9 @@ def _calls(model_repository: Path, url: str, *, runs: int) -> list[dict[str, Any
 
 
 def _enrollments(model_repository: Path, url: str) -> list[dict[str, Any]]:
-    from enroll_service.photo import EnrollmentPhoto
-    from enroll_service.pipeline import Enroller
-    from enroll_service.stages import StageSettings
+    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline.enroller import Enroller
+    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import FaceFinder
     from facecloak.recognizers.triton.connection import TritonConnection
     from facecloak.recognizers.triton.runtime import TritonRuntime
@@ -130,11 +130,11 @@ def _executions(url: str, model: str) -> dict[int, int]:
 
 @contextmanager
 def _server(model_repository: Path) -> Iterator[str]:
-    from facecloak.recognizers.repository import ModelRepository
-    from facecloak.recognizers.triton.build import build_repository
-    from facecloak.recognizers.triton.install import install
-    from facecloak.recognizers.triton.process import running_server
+    from facecloak.models.repository import ModelRepository
+    from facecloak.recognizers.triton.dev_server.install import install
+    from facecloak.recognizers.triton.dev_server.process import running_server
     from facecloak.recognizers.triton.profiles import CPU
+    from facecloak.recognizers.triton.write_repository import build_repository
 
     with tempfile.TemporaryDirectory() as folder:
         built = build_repository(ModelRepository(model_repository), profile=CPU, output=Path(folder) / "served")

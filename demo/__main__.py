@@ -146,11 +146,11 @@ def _environment(repository: Path, surrogates: list[str]) -> dict[str, str]:
 def _triton(repository: Path, surrogates: list[str]) -> Iterator[str]:
     """A real Triton server that serves the surrogates; yields the address of its gRPC."""
     from facecloak.errors import FaceCloakError
-    from facecloak.recognizers.repository import ModelRepository
-    from facecloak.recognizers.triton.build import build_repository
-    from facecloak.recognizers.triton.install import install
-    from facecloak.recognizers.triton.process import running_server
+    from facecloak.models.repository import ModelRepository
+    from facecloak.recognizers.triton.dev_server.install import install
+    from facecloak.recognizers.triton.dev_server.process import running_server
     from facecloak.recognizers.triton.profiles import CPU
+    from facecloak.recognizers.triton.write_repository import build_repository
 
     try:
         built = build_repository(

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from demo.photos import DemoFailed, NamedPhoto
-from facecloak.evaluation.visibility import Visibility, crop_to_box, visibility
-from facecloak.faces import AlternateFaceFinder, Box, Face, aligned_crop
+from facecloak.faces import Box, Face, aligned_crop
 from facecloak.photos import decode_photo
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
+from facecloak_evaluation.independent_finder import AlternateFaceFinder
+from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility
 
 Embeddings = Mapping[str, np.ndarray]
 """Recognizer name -> unit vector (D,) float32."""

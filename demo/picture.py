@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from skimage import data
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.pipeline import Enroller
-from enroll_service.stages import StageSettings
-from facecloak.bank import StoredMask
-from facecloak.cloak import Cloaker, Subject
+from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.faces import FaceFinder
+from facecloak.masks.bank import StoredMask
 from facecloak.photos import decode_photo
 from facecloak.recognizers import OnnxRuntime
 
@@ -29,7 +29,7 @@ _GAIN = 8
 
 @dataclass(frozen=True)
 class _OneUser:
-    """A :class:`facecloak.cloak.MaskSource` that holds one user's mask."""
+    """A :class:`facecloak.cloaking.cloaker.MaskSource` that holds one user's mask."""
 
     mask: StoredMask
 

@@ -10,10 +10,10 @@ import numpy as np
 from enroll_service.server import open_runtime
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
-from facecloak.recognizers.repository import ModelRepository
+from facecloak.models.repository import ModelRepository
 from facecloak_rpc.checks import MachineUnfit, look_at_clock, look_at_store
 from facecloak_rpc.command import load_settings
-from facecloak_rpc.doctor import Check
+from facecloak_rpc.findings import Check
 
 _PULL = "facecloak models pull, or point FACECLOAK_MODEL_REPOSITORY at where they are"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from enroll_service.orders import Enrollment, Order, ProgressEvent, Stage
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.settings import Strength
+from enroll_service.jobs.request import Enrollment, Order, ProgressEvent, Stage
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.boxes import box_from, box_to

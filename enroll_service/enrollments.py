@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
-from enroll_service.following import Follower
-from enroll_service.jobs import EnrollmentJobs
-from enroll_service.orders import Enrollment, Order
+from enroll_service.jobs.job import Follower
+from enroll_service.jobs.request import Enrollment, Order
+from enroll_service.jobs.runner import EnrollmentJobs
 from facecloak.errors import InvalidInput
 from facecloak.stores import MaskStore
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from facecloak.bank import StoredMask
+from facecloak.masks.bank import StoredMask
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
 
 # The strengths aim at 0.80 to 0.90; what lies outside is worth seeing too.

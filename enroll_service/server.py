@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from enroll_service.enrollments import Enrollments
-from enroll_service.jobs import EnrollmentJobs, Work
-from enroll_service.learning import Learner
+from enroll_service.jobs.learner import Learner
+from enroll_service.jobs.runner import EnrollmentJobs, Work
 from enroll_service.metrics import EnrollMetrics, watch_queue
 from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
@@ -17,8 +17,7 @@ from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
-from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry
-from facecloak_rpc.tracing import open_tracer
+from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry, open_tracer
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from enroll_service.stages.settings import StageSettings
+from enroll_service.pipeline.settings import StageSettings
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 

@@ -19,11 +19,11 @@ import numpy as np
 from facecloak.stores.errors import SealBroken, WrongKey
 
 if TYPE_CHECKING:
-    from facecloak.evaluation.judging import Embedder
-    from facecloak.evaluation.reading import Finder
     from facecloak.faces import Face
-    from facecloak.recognizers.spec import RecognizerSpec
+    from facecloak.models.spec import RecognizerSpec
     from facecloak.stores import Sealer
+    from facecloak_evaluation.face_extraction import Finder
+    from facecloak_evaluation.judging import Embedder
 
 
 class SealedNotes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from enroll_service.commands.evaluate_plan import (
+from facecloak_evaluation.rounds import (
     RoundPlan,
     command_line,
     plan_rounds,
@@ -19,11 +19,11 @@ from enroll_service.commands.evaluate_plan import (
 )
 
 if TYPE_CHECKING:
-    from facecloak.evaluation.experiment import Example, Experiment, Round
-    from facecloak.evaluation.judging import Embedder
-    from facecloak.evaluation.protocol import Protector
-    from facecloak.evaluation.reading import Reader
-    from facecloak.evaluation.remembering import SealedNotes
+    from facecloak_evaluation.cache import SealedNotes
+    from facecloak_evaluation.experiment import Example, Experiment, Round
+    from facecloak_evaluation.face_extraction import Reader
+    from facecloak_evaluation.judging import Embedder
+    from facecloak_evaluation.protocol import Protector
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -106,14 +106,14 @@ def evaluate(
         raise click.UsageError("a running service has its own surrogates, settings, strength and store")
     if pictures and not html_path:
         raise click.UsageError("--pictures go into the report: name it with --html")
-    from facecloak.evaluation.experiment import Experiment
-    from facecloak.evaluation.ledger import write_json
-    from facecloak.evaluation.measurement import assemble, describe_data
-    from facecloak.evaluation.people import read_others, read_people
-    from facecloak.evaluation.protocol import EvaluationProtocol
-    from facecloak.evaluation.remembering import RememberingRuntime
-    from facecloak.evaluation.report import as_html, as_markdown
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
+    from facecloak_evaluation.cache import RememberingRuntime
+    from facecloak_evaluation.dataset import read_others, read_people
+    from facecloak_evaluation.experiment import Experiment
+    from facecloak_evaluation.ledger import write_json
+    from facecloak_evaluation.measurement import assemble, describe_data
+    from facecloak_evaluation.protocol import EvaluationProtocol
+    from facecloak_evaluation.report import as_html, as_markdown
 
     protocol = EvaluationProtocol(
         gallery_photos=_numbers(gallery_photos),
@@ -139,18 +139,18 @@ def evaluate(
 
     def protector_of(plan: RoundPlan) -> Protector:
         if enroll_target and apply_target:
-            from enroll_service.commands.evaluate_remote import RemoteProtector
+            from facecloak_evaluation.protectors.remote import RemoteProtector
 
             return RemoteProtector(enroll_target=enroll_target, apply_target=apply_target)
-        from enroll_service.commands.evaluate_here import InProcessProtector
+        from facecloak_evaluation.protectors.in_process import InProcessProtector
 
         assert settings is not None  # only a running service goes without
         learned = settings.model_copy(update={"surrogates": plan.surrogates})
         return InProcessProtector(model_repository=repository, settings=learned, work=work, jobs=jobs)
 
     def baseline_of(plan: RoundPlan, experiment: Experiment) -> Protector:
-        from enroll_service.commands.evaluate_reference import ReferenceProtector, surrogate_for
-        from enroll_service.stages import StageSettings
+        from enroll_service.pipeline import StageSettings
+        from facecloak_evaluation.protectors.published import ReferenceProtector, surrogate_for
 
         return ReferenceProtector(
             model_repository=repository,
@@ -217,8 +217,8 @@ def _worst(examples: Sequence[Example], count: int) -> list[Example]:
 def _open_notes(work: Path | None) -> SealedNotes | None:
     if work is None:
         return None
-    from facecloak.evaluation.remembering import SealedNotes
     from facecloak.stores import Sealer
+    from facecloak_evaluation.cache import SealedNotes
 
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SealedNotes(work / "readings", Sealer.from_key_file(work / "key"))
@@ -226,9 +226,10 @@ def _open_notes(work: Path | None) -> SealedNotes | None:
 
 def _open_finders(repository: Path, notes: SealedNotes | None) -> tuple[Reader, dict[str, Any]]:
     """The evaluation's reader, and what the ledger says about its finders."""
-    from facecloak.evaluation.reading import Finder, Reader
-    from facecloak.evaluation.remembering import RememberingFinder
-    from facecloak.faces import AlternateFaceFinder, FaceFinder
+    from facecloak.faces import FaceFinder
+    from facecloak_evaluation.cache import RememberingFinder
+    from facecloak_evaluation.face_extraction import Finder, Reader
+    from facecloak_evaluation.independent_finder import AlternateFaceFinder
 
     services: Finder = FaceFinder.load(repository, threads=1)
     finder: Finder = AlternateFaceFinder.load(repository, threads=1)
@@ -249,7 +250,7 @@ FULL_EXTRACTION = (5, 20, 50)
 
 def _platforms(names: Sequence[str]) -> tuple[str, ...]:
     """Names in order, each once; `all` stands for every platform."""
-    from facecloak.evaluation.platforms import PLATFORMS
+    from facecloak_evaluation.platforms import PLATFORMS
 
     return tuple(dict.fromkeys(known for name in names for known in (PLATFORMS if name == "all" else (name,))))
 

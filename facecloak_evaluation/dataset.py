@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facecloak.evaluation.errors import EvaluationInputInvalid
+from facecloak_evaluation.errors import EvaluationInputInvalid
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from facecloak.evaluation.reading import Seen
-from facecloak.evaluation.visibility import Visibility, crop_to_box, visibility
+from facecloak_evaluation.face_extraction import Seen
+from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility
 
 if TYPE_CHECKING:
     from facecloak.faces import Box

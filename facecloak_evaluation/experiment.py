@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from facecloak.errors import FaceCloakError
-from facecloak.evaluation.delivery import (
+from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.delivered_photo import (
     CleanPhoto,
     DeliveredPhoto,
     as_png,
@@ -22,18 +23,17 @@ from facecloak.evaluation.delivery import (
     decode,
     visibility_summary,
 )
-from facecloak.evaluation.errors import EvaluationInputInvalid
-from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
-from facecloak.evaluation.judging import OTHER, Evidence, Judge, Judgement, Photos
-from facecloak.evaluation.people import Person
-from facecloak.evaluation.platforms import PLATFORMS
-from facecloak.evaluation.protocol import EnrollmentReport, EvaluationProtocol, Protector
-from facecloak.evaluation.reading import Reader, Seen
-from facecloak.evaluation.trials import Trials
+from facecloak_evaluation.errors import EvaluationInputInvalid
+from facecloak_evaluation.face_extraction import Reader, Seen
+from facecloak_evaluation.judging import OTHER, Evidence, Judge, Judgement, Photos
+from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.protocol import EnrollmentReport, EvaluationProtocol, Protector
+from facecloak_evaluation.robustness_trials import Trials
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
 if TYPE_CHECKING:
-    from facecloak.evaluation.judging import Embedder
-    from facecloak.evaluation.visibility import Visibility
+    from facecloak_evaluation.judging import Embedder
+    from facecloak_evaluation.visibility import Visibility
 
 Advance = Callable[[str, str], None]
 """(kind of work, whom or what it was about): called after every finished piece, from any thread."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from facecloak.evaluation.platforms import Platform
+from facecloak_evaluation.platforms import Platform
 
 if TYPE_CHECKING:
-    from facecloak.evaluation.judging import Embedder
     from facecloak.faces import Face
+    from facecloak_evaluation.judging import Embedder
 
 MIDDLE_TOLERANCE = 0.25
 """A photo's person is the largest face whose center lies at most this share of the shorter side from the middle."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from facecloak.evaluation.metrics import Tally, figure, margins_of, protected_at
-from facecloak.evaluation.protocol import EvaluationProtocol, Pairing
-from facecloak.evaluation.reading import Seen, embed
+from facecloak_evaluation.face_extraction import Seen, embed
+from facecloak_evaluation.metrics import Tally, figure, margins_of, protected_at
+from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
 
 if TYPE_CHECKING:
-    from facecloak.recognizers.spec import RecognizerSpec
+    from facecloak.models.spec import RecognizerSpec
 
 
 class Embedder(Protocol):

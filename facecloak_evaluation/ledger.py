@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from facecloak.evaluation.errors import LedgerUnreadable
+from facecloak_evaluation.errors import LedgerUnreadable
 
 SCHEMA = "facecloak-evaluation/1"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from facecloak.evaluation.experiment import Experiment, Round
-from facecloak.evaluation.ledger import SCHEMA, provenance
-from facecloak.evaluation.people import Person, digest_of_photos
-from facecloak.evaluation.protocol import EvaluationProtocol, Pairing
-from facecloak.evaluation.trials import removed_share
-from facecloak.evaluation.visibility import SSIM_DESCRIPTION
+from facecloak_evaluation.dataset import Person, digest_of_photos
+from facecloak_evaluation.experiment import Experiment, Round
+from facecloak_evaluation.ledger import SCHEMA, provenance
+from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
+from facecloak_evaluation.robustness_trials import removed_share
+from facecloak_evaluation.visibility import SSIM_DESCRIPTION
 
 
 def describe_data(

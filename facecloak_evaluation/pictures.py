@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from facecloak.evaluation.delivery import mask_box
-from facecloak.evaluation.visibility import crop_to_box, visibility
+from facecloak_evaluation.delivered_photo import mask_box
+from facecloak_evaluation.visibility import crop_to_box, visibility
 
 if TYPE_CHECKING:
-    from facecloak.evaluation.experiment import Example
+    from facecloak_evaluation.experiment import Example
 
 AMPLIFICATION = 8
 """Factor on the difference between the two photos, around middle grey."""

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from facecloak.evaluation.errors import EvaluationInputInvalid
-from facecloak.evaluation.guard import RecognizerIdentity
-from facecloak.evaluation.platforms import PLATFORMS
+from facecloak_evaluation.errors import EvaluationInputInvalid
+from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 if TYPE_CHECKING:
     from facecloak.faces import Box
@@ -43,7 +43,8 @@ class EvaluationProtocol:
         platforms: names out of PLATFORMS, what happens to a photo before it is judged.
         ranks: k of PSR@k.
         strengths: factors on the mask for the curve of protection against visibility.
-        extraction_photos: how many cloaked photos an attacker averages, see :mod:`facecloak.evaluation.extraction`.
+        extraction_photos: how many cloaked photos an attacker averages
+            (:mod:`facecloak_evaluation.extraction_attack`).
         reapply: cloak each probe a second time, too.
         resamples: bootstrap resamples of people.
         seed: of the bootstrap.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from facecloak.mask import MASK_SIZE
+from facecloak.masks.mask import MASK_SIZE
 
 if TYPE_CHECKING:
     from facecloak.recognizers.runtime import GradientResult

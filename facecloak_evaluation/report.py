@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from facecloak.evaluation.pictures import examples_html, strength_curve_svg
-from facecloak.evaluation.protocol import Pairing
+from facecloak_evaluation.pictures import examples_html, strength_curve_svg
+from facecloak_evaluation.protocol import Pairing
 
 if TYPE_CHECKING:
-    from facecloak.evaluation.experiment import Example
+    from facecloak_evaluation.experiment import Example
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}

@@ -12,18 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from facecloak.evaluation.delivery import CleanPhoto, DeliveredPhoto, change_seen, decode, visibility_summary
-from facecloak.evaluation.extraction import (
+from facecloak_evaluation.delivered_photo import CleanPhoto, DeliveredPhoto, change_seen, decode, visibility_summary
+from facecloak_evaluation.extraction_attack import (
     Attacker,
     detail_of,
     estimated_residual,
     known_residual,
     remover,
 )
-from facecloak.evaluation.judging import Judge, Judgement, Photos
-from facecloak.evaluation.platforms import PLATFORMS
-from facecloak.evaluation.protocol import EvaluationProtocol, Pairing, Protector, ScalableProtector
-from facecloak.evaluation.reading import Seen
+from facecloak_evaluation.face_extraction import Seen
+from facecloak_evaluation.judging import Judge, Judgement, Photos
+from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.protocol import EvaluationProtocol, Pairing, Protector, ScalableProtector
 
 _PUBLIC_PHOTOS = 100
 """Photos of other people from which a blind attacker learns what faces have in common."""
@@ -86,7 +86,7 @@ class Trials:
 
     def _reapplied(self) -> dict[str, Any]:
         """The cloaked photo uploaded and cloaked a second time, after the marker that forbids it was stripped."""
-        from facecloak.photos.marker import without_marker
+        from facecloak.photos.file_tag import without_marker
 
         def cloak(photo: DeliveredPhoto) -> DeliveredPhoto:
             again = self.protector.cloak(photo.clean.owner, without_marker(photo.data), photo.clean.box)

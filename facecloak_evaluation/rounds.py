@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from enroll_service.stages import StageSettings
-    from facecloak.evaluation.protocol import EvaluationProtocol
+    from enroll_service.pipeline import StageSettings
+    from facecloak_evaluation.protocol import EvaluationProtocol
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def plan_rounds(
 
 def refuse_overlap(plans: Sequence[RoundPlan], repository: Path) -> None:
     """Every round's overlap, before hours are spent on the first."""
-    from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
-    from facecloak.recognizers import ModelRepository
+    from facecloak.models.repository import ModelRepository
+    from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
     models = ModelRepository(repository)
 
@@ -58,8 +58,8 @@ def stage_settings(overrides: Sequence[str]) -> StageSettings:
     """The service's own settings (environment included), with what `--set` changes."""
     from pydantic import ValidationError
 
+    from enroll_service.pipeline import StageSettings
     from enroll_service.settings import EnrollSettings
-    from enroll_service.stages import StageSettings
     from facecloak_rpc.command import load_settings
 
     values: dict[str, Any] = load_settings(EnrollSettings).stages.model_dump(mode="json")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from facecloak.evaluation.errors import EvaluatorWasSurrogate
-from facecloak.recognizers.spec import RecognizerSpec
+from facecloak.models.spec import RecognizerSpec
+from facecloak_evaluation.errors import EvaluatorWasSurrogate
 
 
 @dataclass(frozen=True)

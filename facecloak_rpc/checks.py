@@ -7,17 +7,14 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import numpy as np
 import urllib3
 from packaging.requirements import Requirement
 
 from facecloak.errors import FaceCloakError
+from facecloak_rpc.findings import Finding, Verdict
 from facecloak_rpc.storage import StoreSettings, open_configured_store
-
-if TYPE_CHECKING:
-    from facecloak_rpc.doctor import Finding
 
 _ASK_SECONDS = 5.0
 # S3 refuses requests signed more than 15 minutes off (AWS Signature Version 4); a minute is a clock that nobody sets.
@@ -58,8 +55,7 @@ def look_at_codecs() -> Finding | str:
     """Whether a photo survives encoding and decoding in each format, and JPEGs can be spliced."""
     import cv2
 
-    from facecloak.photos import decode_photo, encode_photo, native
-    from facecloak_rpc.doctor import Finding, Verdict
+    from facecloak.photos import decode_photo, encode_photo, native_splice
 
     ramp = np.indices((48, 64)).sum(axis=0)
     srgb_u8 = np.stack([ramp, 2 * ramp, 255 - ramp], axis=-1).astype(np.uint8)
@@ -69,7 +65,7 @@ def look_at_codecs() -> Finding | str:
         again = decode_photo(encode_photo(photo, photo.srgb_u8))
         if np.abs(again.srgb_u8.astype(int) - srgb_u8).mean() > 8:
             raise MachineUnfit(f"a photo does not survive {extension}")
-    if not native.is_available():
+    if not native_splice.is_available():
         advice = "install with a Rust compiler on the PATH, or from a wheel: JPEGs then take less time and lose less"
         return Finding(Verdict.WARNING, "JPEG, PNG and WebP work; the splice codec was not built", advice)
     return "JPEG, PNG and WebP work, JPEGs are spliced"

@@ -1,67 +1,23 @@
 """`facecloak doctor`: looks at everything that the services need on this machine, and says what to do.
 
 The services' own checks join through the entry-point group `facecloak.checks`: each entry is a callable that yields
-checks. A check is named, returns a :class:`Finding`, and may raise: that is a finding too.
+checks. A check is named, returns a :class:`~facecloak_rpc.findings.Finding`, and may raise: that is a finding too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import entry_points
 
 import click
 
-from facecloak.errors import FaceCloakError
 from facecloak_rpc import checks
+from facecloak_rpc.findings import Check, Verdict
 from facecloak_rpc.logging import configure_logging
 
 CHECKS_GROUP = "facecloak.checks"
-
-
-class Verdict(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """It works, and not as well as it could."""
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found, in one sentence, and what to do about it ("" where nothing is to be done)."""
-
-    verdict: Verdict
-    found: str
-    advice: str = ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing to look at.
-
-    Attributes:
-        name: what is looked at, such as "enroll store".
-        look: does it; takes bounded time. What it raises is a failure, and ``advice`` then what to do.
-        advice: for a person, in one sentence.
-    """
-
-    name: str
-    look: Callable[[], Finding | str]
-    advice: str
-
-    def run(self) -> Finding:
-        """The finding; never raises for what the check met."""
-        try:
-            found = self.look()
-        except FaceCloakError as error:
-            return Finding(Verdict.FAILED, f"{error.public_message} ({error.reason})", self.advice)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the machine, the other checks go on
-            return Finding(Verdict.FAILED, f"{type(error).__name__}: {error}", self.advice)
-        return found if isinstance(found, Finding) else Finding(Verdict.OK, found)
 
 
 def all_checks() -> Iterable[Check]:

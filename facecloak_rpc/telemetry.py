@@ -14,14 +14,15 @@ from typing import TypeVar
 import numpy as np
 from prometheus_client import CollectorRegistry, Histogram
 
-from facecloak.bank import StoredMask
+from facecloak.call_context import outgoing_headers
+from facecloak.masks.bank import StoredMask
+from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
-from facecloak.recognizers.spec import RecognizerSpec
 from facecloak.stores import MaskStore
-from facecloak.watch import outgoing_headers
 from facecloak_rpc.errors import reason_of
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
-from facecloak_rpc.tracing import Tracer
+from facecloak_rpc.settings import RpcSettings
+from facecloak_rpc.tracing import Tracer, TracingUnavailable
 
 # A mask from a store beside us takes a millisecond, a gradient of eight crops on a CPU a second.
 _PART_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -50,7 +51,7 @@ class Telemetry:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A :data:`facecloak.watch.Watch`: one step of the work on a photo or an enrollment."""
+        """A :data:`facecloak.call_context.Watch`: one step of the work on a photo or an enrollment."""
         started = time.perf_counter()
         try:
             with self.tracer.step(name):
@@ -139,3 +140,18 @@ class ObservedRuntime:
 
     def close(self) -> None:
         self._runtime.close()
+
+
+def open_tracer(settings: RpcSettings, *, service: str) -> Tracer:
+    """The tracer that the settings ask for.
+
+    Raises:
+        TracingUnavailable: says how to install what is missing.
+    """
+    if not settings.trace_endpoint:
+        return Tracer()
+    try:
+        from facecloak_rpc.otel import OtelTracer
+    except ModuleNotFoundError as error:
+        raise TracingUnavailable(f"trace_endpoint needs {error.name}: pip install 'facecloak[otel]'") from error
+    return OtelTracer.to_collector(settings.trace_endpoint, service=service, share=settings.trace_share)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from facecloak.errors import ErrorCode, FaceCloakError
-
-if TYPE_CHECKING:
-    from facecloak_rpc.settings import RpcSettings
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -46,18 +43,3 @@ class Tracer:
 
     def close(self) -> None:
         """Sends what is left; takes bounded time."""
-
-
-def open_tracer(settings: RpcSettings, *, service: str) -> Tracer:
-    """The tracer that the settings ask for.
-
-    Raises:
-        TracingUnavailable: says how to install what is missing.
-    """
-    if not settings.trace_endpoint:
-        return Tracer()
-    try:
-        from facecloak_rpc.otel import OtelTracer
-    except ModuleNotFoundError as error:
-        raise TracingUnavailable(f"trace_endpoint needs {error.name}: pip install 'facecloak[otel]'") from error
-    return OtelTracer.to_collector(settings.trace_endpoint, service=service, share=settings.trace_share)

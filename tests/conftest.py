@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from facecloak.recognizers.triton.build import BuiltRepository
-    from facecloak.recognizers.triton.install import TritonInstallation
-    from facecloak.recognizers.triton.process import TritonProcess
+    from facecloak.recognizers.triton.dev_server.install import TritonInstallation
+    from facecloak.recognizers.triton.dev_server.process import TritonProcess
+    from facecloak.recognizers.triton.write_repository import BuiltRepository
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,7 +65,7 @@ def triton_installation() -> TritonInstallation:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("PyPI has a Triton server for x86-64 Linux only")
     from facecloak.errors import FaceCloakError
-    from facecloak.recognizers.triton.install import install
+    from facecloak.recognizers.triton.dev_server.install import install
 
     try:
         return install()
@@ -76,9 +76,9 @@ def triton_installation() -> TritonInstallation:
 @pytest.fixture(scope="session")
 def served_models(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> BuiltRepository:
     """The quickest two recognizers as Triton serves them; not to be changed."""
-    from facecloak.recognizers.repository import ModelRepository
-    from facecloak.recognizers.triton.build import build_repository
+    from facecloak.models.repository import ModelRepository
     from facecloak.recognizers.triton.profiles import CPU
+    from facecloak.recognizers.triton.write_repository import build_repository
 
     folder = tmp_path_factory.mktemp("served")
     names = ["dlib_resnet", "mobileface"]
@@ -90,7 +90,7 @@ def triton_server(
     triton_installation: TritonInstallation, served_models: BuiltRepository, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonProcess]:
     """One server for all tests that leave it as it is."""
-    from facecloak.recognizers.triton.process import running_server
+    from facecloak.recognizers.triton.dev_server.process import running_server
 
     log = tmp_path_factory.mktemp("triton") / "triton.log"
     with running_server(triton_installation, served_models, log=log) as server:
@@ -100,7 +100,7 @@ def triton_server(
 @pytest.fixture
 def start_triton(triton_installation: TritonInstallation, tmp_path: Path) -> Iterator[Callable[..., TritonProcess]]:
     """Starts servers that a test may stop, kill and start again on the same port."""
-    from facecloak.recognizers.triton.process import start_server
+    from facecloak.recognizers.triton.dev_server.process import start_server
 
     started: list[TritonProcess] = []
 

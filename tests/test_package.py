@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "onnx", "diffusers", "transformers", "accelerate", "tritonclient", "skimage", "kornia")
 # What a machine that only applies masks imports; facecloak.recognizers' enroll-only modules and the evaluation are not.
 BASE = [
-    "facecloak", "facecloak.cli", "facecloak.cloak", "facecloak.commands.models", "facecloak.errors", "facecloak.faces",
-    "facecloak.mask", "facecloak.photos", "facecloak.recognizers", "facecloak.recognizers.onnx_runtime",
+    "facecloak", "facecloak.cli", "facecloak.cloaking.cloaker", "facecloak.commands.models", "facecloak.errors",
+    "facecloak.faces",
+    "facecloak.masks.mask", "facecloak.photos", "facecloak.recognizers", "facecloak.recognizers.onnx_runtime",
     "facecloak.stores", "facecloak_rpc", "enroll_service.commands",
 ]  # fmt: skip
 
@@ -64,7 +65,7 @@ def test_the_engine_reports_nothing_to_its_makers(tmp_path: Path) -> None:
 
 def test_domain_does_not_load_grpc() -> None:
     done = python(
-        "import sys, facecloak.cli, facecloak.cloak, facecloak.faces, facecloak.photos, facecloak.stores\n"
+        "import sys, facecloak.cli, facecloak.cloaking.cloaker, facecloak.faces, facecloak.photos, facecloak.stores\n"
         "assert 'grpc' not in sys.modules and 'facecloak.v1' not in sys.modules"
     )
     assert done.returncode == 0, done.stderr
@@ -81,10 +82,10 @@ def test_generated_code_serves_both_services() -> None:
 
 @pytest.mark.parametrize("name", ["Outcome"])
 def test_every_outcome_of_the_domain_is_in_the_protos(name: str) -> None:
-    import facecloak.cloak
+    import facecloak.cloaking.cloaker
     from facecloak.v1 import apply_pb2
 
-    domain = {outcome.name for outcome in getattr(facecloak.cloak, name)}
+    domain = {outcome.name for outcome in getattr(facecloak.cloaking.cloaker, name)}
     wire = {value.removeprefix("CLOAK_OUTCOME_") for value in apply_pb2.CloakOutcome.keys()}  # noqa: SIM118 - no dict
     assert domain == wire - {"UNSPECIFIED"}
 
@@ -161,7 +162,7 @@ def test_usage_errors_exit_2_and_defects_are_not_hidden() -> None:
 
 
 def test_notice_names_every_package_that_models_come_from() -> None:
-    from facecloak.recognizers import catalog
+    from facecloak.models import catalog
 
     notice = (ROOT / "NOTICE").read_text()
     for entry in (*catalog.RECOGNIZERS, *catalog.FINDERS):
@@ -184,7 +185,12 @@ def _errors(base: type[FaceCloakError] = FaceCloakError) -> set[type[FaceCloakEr
 
 
 def test_documented_reasons_are_those_of_the_code() -> None:
-    for name in ("enroll_service.errors", "enroll_service.stages.errors", "facecloak.cloak", "facecloak_rpc.errors"):
+    for name in (
+        "enroll_service.errors",
+        "enroll_service.pipeline.errors",
+        "facecloak.cloaking.cloaker",
+        "facecloak_rpc.errors",
+    ):
         importlib.import_module(name)
     defined = {error.reason: error.code.value for error in _errors()}
     documented = _documented_reasons()
@@ -193,7 +199,7 @@ def test_documented_reasons_are_those_of_the_code() -> None:
 
 
 def test_refusals_of_photos_and_of_enrollment_are_documented() -> None:
-    from enroll_service.stages.errors import EnrollmentRefused
+    from enroll_service.pipeline.errors import EnrollmentRefused
     from facecloak.photos.errors import PhotoRefused
 
     # The bases are never raised; pixels come from our own code.

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from enroll_service.commands import evaluate_here
 from facecloak.code_digest import import_closure
-from facecloak.recognizers.importing import pull
+from facecloak.models import pull
+from facecloak_evaluation.protectors import in_process
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize(
-    "path", ["facecloak/recognizers/importing/store.py", "facecloak/recognizers/importing/sources.py"]
-)
+@pytest.mark.parametrize("path", ["facecloak/models/install.py", "facecloak/models/convert/sources.py"])
 def test_built_models_depend_on(path: str) -> None:
     assert ROOT / path in import_closure(*pull.CONVERTING_MODULES).values()
 
@@ -23,12 +21,12 @@ def test_built_models_depend_on(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "enroll_service/stages/faces.jpg",
-        "facecloak/adding.py",
+        "enroll_service/pipeline/synthesize/faces.jpg",
+        "facecloak/cloaking/blend.py",
         "facecloak/faces/face_shape.safetensors",
         "facecloak/photos/codec.py",
-        "facecloak/placement.py",
+        "facecloak/cloaking/placement.py",
     ],
 )
 def test_kept_masks_depend_on(path: str) -> None:
-    assert ROOT / path in import_closure(*evaluate_here.SHAPING_MODULES).values()
+    assert ROOT / path in import_closure(*in_process.SHAPING_MODULES).values()

@@ -1,6 +1,6 @@
 """Measures `face_shape.safetensors`: the mean face mesh, how it is triangulated, and how one person's face deforms.
 
-    python -m facecloak.faces.measure_shape --others OTHERS --people PEOPLE --repository model_repository
+    python -m tools.measure_face_shape --others OTHERS --people PEOPLE --repository model_repository
 
 OTHERS holds photos of many people; PEOPLE holds a folder a person with several photos each. What comes out is means and
 principal components over hundreds of photos. Needs scipy (comes with the extra `enroll`).

@@ -22,10 +22,10 @@ from benchmarks.stage_one.conditions import BORROWED, CONDITIONS, LEVERS
 from benchmarks.stage_one.measuring import Bench, Gallery, Plan, Round
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize, table
-from enroll_service.stages import StageSettings
-from facecloak.evaluation.ledger import provenance, write_json
-from facecloak.evaluation.people import Person, digest_of_photos, read_others, read_people
-from facecloak.evaluation.platforms import PLATFORMS
+from enroll_service.pipeline import StageSettings
+from facecloak_evaluation.dataset import Person, digest_of_photos, read_others, read_people
+from facecloak_evaluation.ledger import provenance, write_json
+from facecloak_evaluation.platforms import PLATFORMS
 
 SCHEMA = "facecloak-stage-one/2"
 

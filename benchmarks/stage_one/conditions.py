@@ -8,11 +8,11 @@ from enum import StrEnum
 
 import torch
 
-from enroll_service.stages import SynthesizerName
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.synthesize import as_shown
-from enroll_service.stages.variations import Variations
-from facecloak.mask import MaskGeometry
+from enroll_service.pipeline import SynthesizerName
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.synthesize.elastic import as_shown
+from facecloak.masks.mask import MaskGeometry
 
 
 class Unvaried:
@@ -23,7 +23,7 @@ class Unvaried:
     def synthesize(
         self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
     ) -> Variations:
-        """See :class:`enroll_service.stages.synthesize.Synthesizer`."""
+        """See :class:`enroll_service.pipeline.synthesize.elastic.Synthesizer`."""
         return as_shown(portraits, in_face_frame=False).chosen(torch.arange(count) % len(portraits))
 
 

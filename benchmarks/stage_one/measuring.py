@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.stage_one.conditions import Condition, Photos, Unvaried
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.pipeline import Enroller
-from enroll_service.stages import StageSettings
-from enroll_service.stages.errors import EnrollmentRefused
-from facecloak.adding import add_in_place
-from facecloak.cloak import Cloaker, Subject
-from facecloak.evaluation.metrics import margins_of, protected_at
-from facecloak.evaluation.people import Person
-from facecloak.evaluation.platforms import PLATFORMS
-from facecloak.evaluation.reading import Reader, Seen, embed
-from facecloak.evaluation.visibility import visibility
-from facecloak.faces import AlternateFaceFinder, Face, FaceFinder, aligned_crop
+from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.errors import EnrollmentRefused
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.cloaker import Cloaker, Subject
+from facecloak.cloaking.placement import place_mask
+from facecloak.faces import Face, FaceFinder, aligned_crop
 from facecloak.faces.pose import angles_of, fit_pose
 from facecloak.faces.shape import face_shape
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.photos import decode_photo
-from facecloak.placement import place_mask
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
+from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.face_extraction import Reader, Seen, embed
+from facecloak_evaluation.independent_finder import AlternateFaceFinder
+from facecloak_evaluation.metrics import margins_of, protected_at
+from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.visibility import visibility
 
 GALLERY = (1, 2, 3)
 PROBES = (4, 5, 6, 7, 8)

@@ -8,8 +8,8 @@ from multiprocessing import get_context
 from typing import Any
 
 from benchmarks.stage_one.measuring import Bench, Gallery, Plan
-from enroll_service.stages.errors import EnrollmentRefused
-from facecloak.evaluation.people import Person
+from enroll_service.pipeline.errors import EnrollmentRefused
+from facecloak_evaluation.dataset import Person
 
 _opened: dict[str, Any] = {}
 

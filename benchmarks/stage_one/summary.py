@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.stage_one.conditions import CEILING, FLOOR, UNSEEN_CEILING
 from benchmarks.stage_one.measuring import NO_MASK
-from facecloak.evaluation.metrics import CONFIDENCE, Tally, figure
+from facecloak_evaluation.metrics import CONFIDENCE, Tally, figure
 
 YAW_BUCKETS = ((0.0, 8.0), (8.0, 16.0), (16.0, 90.0))
 """Degrees as the face mesh tells them, which falls short of the true angle by about a third on turned pictures."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from enroll_service.commands import evaluate
 from enroll_service.commands.anchors import anchors
 from enroll_service.commands.delete import delete
 from enroll_service.commands.enroll import enroll
@@ -13,10 +12,9 @@ from enroll_service.commands.serve import serve_enroll
 
 
 def register(root: click.Group) -> None:
-    """Adds enroll, delete, anchors, pool, evaluate and `serve enroll`."""
+    """Adds enroll, delete, anchors, pool and `serve enroll`."""
     for command in (enroll, delete, anchors, pool):
         root.add_command(command)
-    evaluate.register(root)
     serve = root.commands.get("serve")
     if isinstance(serve, click.Group):
         serve.add_command(serve_enroll)

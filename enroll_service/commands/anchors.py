@@ -31,8 +31,8 @@ def build(portraits: Path, *, output: Path, as_json: bool) -> None:
     The pool holds averages only, nobody's own embedding. Photos without exactly one face are skipped and counted. Use
     the pool by FACECLOAK_ENROLL_STAGES__ANCHORS.
     """
+    from enroll_service.pipeline.perturb.anchors import AnchorPool
     from enroll_service.settings import EnrollSettings
-    from facecloak.anchors import AnchorPool
     from facecloak.faces import FaceFinder
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
     from facecloak_rpc.command import load_settings

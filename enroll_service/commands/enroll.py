@@ -14,7 +14,7 @@ import click
 from facecloak_rpc.box_option import BoxType
 
 if TYPE_CHECKING:
-    from enroll_service.orders import Enrollment, Order, ProgressEvent
+    from enroll_service.jobs.request import Enrollment, Order, ProgressEvent
 
 Show = Callable[["ProgressEvent"], None]
 
@@ -54,9 +54,9 @@ def enroll(
         raise click.UsageError("--data is for work done here: leave it out with --target")
     if face and len(photos) > 1:
         raise click.UsageError("--face is for one photo")
-    from enroll_service.orders import Order
-    from enroll_service.photo import EnrollmentPhoto
-    from enroll_service.stages.settings import Strength
+    from enroll_service.jobs.request import Order
+    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+    from enroll_service.pipeline.settings import Strength
     from facecloak.faces import Box
 
     box = Box(*face) if face else None

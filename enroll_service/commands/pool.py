@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from enroll_service.pipeline.intake.portrait import Portrait
     from enroll_service.settings import EnrollSettings
-    from enroll_service.stages.intake import Portrait
 
 
 @click.group()
@@ -34,9 +34,9 @@ def faces(pictures: Path, *, output: Path, count: int, seed: int, as_json: bool)
     """
     import numpy as np
 
+    from enroll_service.pipeline.perturb.ensemble import sameness
+    from enroll_service.pipeline.synthesize.face_morphing import FacePool
     from enroll_service.settings import EnrollSettings
-    from enroll_service.stages.morphs import FacePool
-    from enroll_service.stages.recognition import sameness
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
     from facecloak_rpc.command import load_settings
 
@@ -70,8 +70,8 @@ def build(portraits: Path, *, output: Path, as_json: bool) -> None:
     picture and no embedding. Photos that enrollment would refuse, or whose face has no mesh, are skipped and counted.
     Use the pool by FACECLOAK_ENROLL_STAGES__SYNTHESIS__LIGHT_POOL.
     """
+    from enroll_service.pipeline.synthesize.light_transfer import LightPool
     from enroll_service.settings import EnrollSettings
-    from enroll_service.stages.borrowed import LightPool
     from facecloak_rpc.command import load_settings
 
     settings = load_settings(EnrollSettings)
@@ -96,8 +96,8 @@ def _write(output: Path, data: bytes) -> None:
 def _faces(pictures: Path, *, settings: EnrollSettings, skipped: list[int]) -> Iterator[Portrait]:
     """Every usable face of every picture; ``skipped`` is added to for each file that is no photo and each face that is
     not usable."""
-    from enroll_service.stages.errors import EnrollmentRefused
-    from enroll_service.stages.intake import portrait_of
+    from enroll_service.pipeline.errors import EnrollmentRefused
+    from enroll_service.pipeline.intake.portrait import portrait_of
     from facecloak.faces import FaceFinder
     from facecloak.photos import decode_photo
     from facecloak.photos.errors import PhotoRefused
@@ -123,9 +123,9 @@ def _faces(pictures: Path, *, settings: EnrollSettings, skipped: list[int]) -> I
 
 def _people(folders: list[Path], *, settings: EnrollSettings, count: list[int]) -> Iterator[list[Portrait]]:
     """The usable portraits of each folder; ``count`` is added to: photos used, files skipped."""
-    from enroll_service.photo import EnrollmentPhoto
-    from enroll_service.stages.errors import EnrollmentRefused
-    from enroll_service.stages.intake import admit
+    from enroll_service.pipeline.errors import EnrollmentRefused
+    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+    from enroll_service.pipeline.intake.portrait import admit
     from facecloak.faces import FaceFinder
     from facecloak.photos.errors import PhotoRefused
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator
 
-from enroll_service.following import Job
+from enroll_service.jobs.job import Job
 from facecloak_rpc.errors import Overloaded
 
 

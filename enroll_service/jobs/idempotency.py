@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 
 from enroll_service.errors import RequestIdReused
-from enroll_service.orders import RECEIPT, Order
-from facecloak.bank import StoredMask
-from facecloak.mask import Mask
+from enroll_service.jobs.request import RECEIPT, Order
+from facecloak.masks.bank import StoredMask
+from facecloak.masks.mask import Mask
 
 _SALT_BYTES = 16
 

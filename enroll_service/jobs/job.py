@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextvars import copy_context
 
-from enroll_service.orders import Enrollment, Order, ProgressEvent, Stage
+from enroll_service.jobs.request import Enrollment, Order, ProgressEvent, Stage
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.errors import CallCancelled
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
-from enroll_service.orders import Order, ProgressEvent, Stage
-from enroll_service.pipeline import Enroller, Progress
-from enroll_service.stages.settings import StageSettings
-from facecloak.bank import StoredMask
+from enroll_service.jobs.request import Order, ProgressEvent, Stage
+from enroll_service.pipeline.enroller import Enroller, Progress
+from enroll_service.pipeline.settings import StageSettings
+from facecloak.call_context import Watch, unwatched
 from facecloak.faces import FaceFinder
+from facecloak.masks.bank import StoredMask
 from facecloak.recognizers.runtime import RecognizerRuntime
-from facecloak.watch import Watch, unwatched
 
 
 class Learner:

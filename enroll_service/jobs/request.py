@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.settings import Strength
-from facecloak.bank import StoredMask
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.settings import Strength
+from facecloak.masks.bank import StoredMask
 
 RECEIPT = "receipt"
-"""Entry of a stored mask's report that tells by which request it was made (:mod:`enroll_service.receipts`)."""
+"""Entry of a stored mask's report that tells by which request it was made (:mod:`enroll_service.jobs.idempotency`)."""
 
 
 class Stage(StrEnum):

@@ -1,7 +1,7 @@
 """Enrollments as jobs: a bounded queue, worker threads, and followers who see a job's progress and its result.
 
 A job ends early when nobody follows it any more. A request id names a job, so that a repeated call joins the first one,
-and stays with the mask that the job made (:mod:`enroll_service.receipts`).
+and stays with the mask that the job made (:mod:`enroll_service.jobs.idempotency`).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import structlog
 from cachetools import TTLCache
 
 from enroll_service.errors import EnrollmentOvertaken, EnrollmentSuperseded, RequestIdReused
-from enroll_service.following import Follower, Job
+from enroll_service.jobs.fair_queue import Turns
+from enroll_service.jobs.idempotency import is_of, with_receipt
+from enroll_service.jobs.job import Follower, Job
+from enroll_service.jobs.request import Enrollment, Order, ProgressEvent
 from enroll_service.metrics import EnrollMetrics
-from enroll_service.orders import Enrollment, Order, ProgressEvent
-from enroll_service.receipts import is_of, with_receipt
-from enroll_service.turns import Turns
-from facecloak.bank import StoredMask
-from facecloak.mask import MaskCorrupt
+from facecloak.cancellation import abandoned
+from facecloak.masks.bank import StoredMask
+from facecloak.masks.mask import MaskCorrupt
 from facecloak.stores import MaskNotFound, SealBroken, WrongKey
-from facecloak.wanted import abandoned
 from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 
-_log = structlog.get_logger("enroll_service.jobs")
+_log = structlog.get_logger("enroll_service.jobs.runner")
 _CONTENT_KEY = secrets.token_bytes(32)
 
 Work = Callable[[Order, Callable[[ProgressEvent], None], Callable[[], bool]], StoredMask]

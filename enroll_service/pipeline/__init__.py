@@ -1,6 +1,6 @@
 """The three stages of enrolment: synthesize, perturb, personalize. The only room that needs torch."""
 
-from enroll_service.stages.errors import (
+from enroll_service.pipeline.errors import (
     EnrollmentCancelled,
     EnrollmentRefused,
     FaceBlurred,
@@ -13,7 +13,7 @@ from enroll_service.stages.errors import (
     SynthesisFailed,
     SynthesizerUnavailable,
 )
-from enroll_service.stages.settings import (
+from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
     BankSettings,
     IntakeSettings,

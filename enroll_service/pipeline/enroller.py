@@ -12,24 +12,24 @@ import numpy as np
 from pydantic.main import IncEx
 
 import facecloak
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.admission import Admission, admit_all
-from enroll_service.stages.banking import learn_bank, measure_bank
-from enroll_service.stages.errors import EnrollmentCancelled, MaskNotRefinable
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.morphs import FacePool, Morphing
-from enroll_service.stages.personalize import measure, quantize, summary_of, unquantize, warnings_for
-from enroll_service.stages.plateau import HeldOut
-from enroll_service.stages.quality import shared_doubts
-from enroll_service.stages.recognition import Target, as_crops, own_identity
-from enroll_service.stages.settings import StageSettings, Strength
-from enroll_service.stages.synthesize import Synthesizer, as_shown
-from enroll_service.stages.synthesizers import build_synthesizer
-from enroll_service.stages.viewing import shrink_to_view, similarity_seen
-from facecloak.anchors import AnchorPool, mirrored, opposite
-from facecloak.bank import MaskBank, StoredMask
+from enroll_service.pipeline.errors import EnrollmentCancelled, MaskNotRefinable
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.intake.quality import shared_doubts
+from enroll_service.pipeline.intake.selection import Admission, admit_all
+from enroll_service.pipeline.intake.view import shrink_to_view, similarity_seen
+from enroll_service.pipeline.personalize.measure import measure, quantize, summary_of, unquantize, warnings_for
+from enroll_service.pipeline.perturb.anchors import AnchorPool, mirrored, opposite
+from enroll_service.pipeline.perturb.bank import learn_bank, measure_bank
+from enroll_service.pipeline.perturb.early_stopping import HeldOut
+from enroll_service.pipeline.perturb.ensemble import Target, as_crops, own_identity
+from enroll_service.pipeline.settings import StageSettings, Strength
+from enroll_service.pipeline.synthesize.elastic import Synthesizer, as_shown
+from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
+from enroll_service.pipeline.synthesize.factory import build_synthesizer
 from facecloak.faces import FaceFinder
-from facecloak.mask import Mask, MaskGeometry
+from facecloak.masks.bank import MaskBank, StoredMask
+from facecloak.masks.mask import Mask, MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
 
 # Where each stage begins on the scale of Progress.fraction: shares of the time that an enrolment takes on two cores.

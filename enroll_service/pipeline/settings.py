@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from facecloak.mask import MaskGeometry
+from facecloak.masks.mask import MaskGeometry
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -41,7 +41,7 @@ class IntakeSettings(_Frozen):
 
 
 class SynthesizerName(StrEnum):
-    """Who makes the variations (`enroll_service.stages.synthesizers` builds them)."""
+    """Who makes the variations (`enroll_service.pipeline.synthesize.factory` builds them)."""
 
     ELASTIC = "elastic"
     MESH = "mesh"
@@ -186,7 +186,7 @@ less (docs/method.md)."""
 
 class EarlyStopSettings(_Frozen):
     """When stage two ends before its last step: once the perturbation leaves no less of the person on variations that
-    it never learns on (`enroll_service.stages.plateau`)."""
+    it never learns on (`enroll_service.pipeline.perturb.early_stopping`)."""
 
     patience: int = Field(default=0, ge=0, le=1000)
     """Looks without an improvement after which a mask is done; the best one seen is kept. 0 never stops early. 1 took
@@ -272,7 +272,7 @@ class BankSettings(_Frozen):
 
     masks: int = Field(default=1, ge=1, le=16)
     """Masks of a user; ApplyCloak picks one a photo. More make cloaked photos harder to link and the masks harder to
-    extract, and take their time at enrollment. At most facecloak.bank.MAX_MASKS."""
+    extract, and take their time at enrollment. At most facecloak.masks.bank.MAX_MASKS."""
 
     iterations: int = Field(default=30, ge=1, le=5000)
     """Steps of each mask after the first."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from facecloak.cloaking.placement import Placement, place_mask
 from facecloak.faces import Face
-from facecloak.mask import Mask
-from facecloak.placement import Placement, place_mask
+from facecloak.masks.mask import Mask
 
 _STRIP_ROWS = 128
 
@@ -19,7 +19,7 @@ def add_mask(srgb_u8: np.ndarray, mask: Mask, face: Face, *, strength: float = 1
 
     Args:
         srgb_u8: (H, W, 3) uint8 RGB, upright.
-        mask, face, strength: see :func:`facecloak.placement.place_mask`; the face in px of ``srgb_u8``.
+        mask, face, strength: see :func:`facecloak.cloaking.placement.place_mask`; the face in px of ``srgb_u8``.
     """
     cloaked = srgb_u8.copy()
     add_in_place(cloaked, place_mask(mask, face, strength=strength))

@@ -1,7 +1,8 @@
 """Cloaking: a user's mask, warped to the user's face, added to a photo at the photo's own size.
 
-This is the whole of apply's domain, from a photo's bytes to bytes. Where faces are is :mod:`facecloak.search`'s, how a
-photo is looked at and changed :mod:`facecloak.opened`'s.
+This is the whole of apply's domain, from a photo's bytes to bytes. Where faces are is
+:mod:`facecloak.cloaking.face_search`'s, how a photo is looked at and changed
+:mod:`facecloak.cloaking.photo_session`'s.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.adding import add_mask
-from facecloak.bank import StoredMask
+from facecloak.call_context import Watch, unwatched
+from facecloak.cloaking.blend import add_mask
+from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO, Finder, Search
+from facecloak.cloaking.outcome import Outcome
+from facecloak.cloaking.photo_session import OpenedPhoto, Way
+from facecloak.cloaking.placement import Laid, Placement, laid_by, place_mask, square_side_px, wants_mesh
+from facecloak.cloaking.subject import InvalidFaceHint, Subject, check_hint
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
-from facecloak.marking import bears, payload_for
-from facecloak.mask import Mask
-from facecloak.opened import OpenedPhoto, Way
-from facecloak.outcome import Outcome
+from facecloak.masks.bank import StoredMask
+from facecloak.masks.cloak_tag import bears, payload_for
+from facecloak.masks.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
-from facecloak.photos.marker import Buffers, marked, payload_of, picture_of, without_marker
+from facecloak.photos.file_tag import Buffers, marked, payload_of, picture_of, without_marker
 from facecloak.photos.pieces import Pieces
-from facecloak.placement import Laid, Placement, laid_by, place_mask, square_side_px, wants_mesh
-from facecloak.search import DOMINANT_AREA_RATIO, Finder, Search
 from facecloak.stores.errors import MaskNotFound
-from facecloak.subject import InvalidFaceHint, Subject, check_hint
-from facecloak.watch import Watch, unwatched
 
 __all__ = [
     "DOMINANT_AREA_RATIO",

@@ -7,12 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
+from facecloak.cloaking.outcome import Outcome
+from facecloak.cloaking.photo_session import OpenedPhoto
+from facecloak.cloaking.placement import square_side_px
+from facecloak.cloaking.subject import Subject, face_of_landmarks
 from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy
-from facecloak.opened import OpenedPhoto
-from facecloak.outcome import Outcome
 from facecloak.photos.splice import Look
-from facecloak.placement import square_side_px
-from facecloak.subject import Subject, face_of_landmarks
 
 DOMINANT_AREA_RATIO = 4.0
 """Without a hint, the largest of several faces is the subject's only where it has this many times every other's

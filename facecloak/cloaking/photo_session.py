@@ -7,14 +7,14 @@ from enum import StrEnum
 
 import numpy as np
 
-from facecloak.adding import add_in_place
+from facecloak.call_context import Watch
+from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.placement import Placement
 from facecloak.photos import PhotoLimits, decode_photo, encode_photo
-from facecloak.photos.native import CannotSplice
+from facecloak.photos.native_splice import CannotSplice
 from facecloak.photos.photo import Photo
 from facecloak.photos.pieces import Pieces
 from facecloak.photos.splice import JpegSplice, Look, Rectangle
-from facecloak.placement import Placement
-from facecloak.watch import Watch
 
 
 class Way(StrEnum):

@@ -15,7 +15,7 @@ import numpy as np
 
 from facecloak.faces import Face, aligning_transform
 from facecloak.faces.frame import FIELD_STEP_PX, field_at, mesh_in_crop, quick_field
-from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
+from facecloak.masks.mask import MASK_SIZE, Mask, MaskGeometry
 
 # Where a px of the crop is many of the photo, laying a mask pixel by pixel costs more than all the rest. Its levels are
 # then looked at this often for each px of the crop, which at 12 megapixels (every other px) parts from each pixel's own

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facecloak.recognizers.errors import ModelDamaged, ModelUnsupported, RecognizerUnknown, SpecInvalid
-from facecloak.recognizers.repository import MAX_MODEL_BYTES, ModelRepository
-from facecloak.recognizers.spec import MAX_SPEC_BYTES, RecognizerSpec
+from facecloak.models.errors import (
+    ModelDamaged,
+    ModelUnsupported,
+    RecognizerUnknown,
+    SpecInvalid,
+)
+from facecloak.models.repository import MAX_MODEL_BYTES, ModelRepository
+from facecloak.models.spec import MAX_SPEC_BYTES, RecognizerSpec
 from facecloak.recognizers.triton.profiles import CPU, PROFILES
 
 if TYPE_CHECKING:
-    from facecloak.recognizers.importing.pull import PullReport
+    from facecloak.models.pull import PullReport
 
 _repository_option = click.option(
     "--repository",
@@ -49,8 +54,8 @@ def pull(repository: Path, *, without_largest: bool, timeout_seconds: float, as_
     """Bring the default models, convert and verify them. Does nothing where all is in place."""
     from rich.console import Console
 
-    from facecloak.recognizers.importing.pull import PullEvent, PullStep
-    from facecloak.recognizers.importing.pull import pull as pull_models
+    from facecloak.models.pull import PullEvent, PullStep
+    from facecloak.models.pull import pull as pull_models
 
     console = Console(stderr=True, highlight=False)
     with console.status("Checking the models") as status:
@@ -83,7 +88,7 @@ def add(
     spec_path: Path, onnx_path: Path, repository: Path, *, evaluator_only: bool, replace: bool, as_json: bool
 ) -> None:
     """Add your own recognizer: an ONNX file and its spec (docs/recognizers.md)."""
-    from facecloak.recognizers.importing.add import add_recognizer
+    from facecloak.models.add import add_recognizer
 
     spec = add_recognizer(
         ModelRepository(repository),
@@ -130,7 +135,7 @@ def list_models(repository: Path, *, as_json: bool) -> None:
 @click.pass_context
 def verify(context: click.Context, repository: Path, *, as_json: bool) -> None:
     """Check every model's digest, run it, and compare its gradient with finite differences."""
-    from facecloak.recognizers.importing.verify import verify_stored
+    from facecloak.models.verify import verify_stored
 
     store = ModelRepository(repository)
     faults = {name: verify_stored(store, name) for name in store.folders()}
@@ -167,7 +172,7 @@ def build(
     """
     from dataclasses import replace
 
-    from facecloak.recognizers.triton.build import build_repository
+    from facecloak.recognizers.triton.write_repository import build_repository
 
     chosen = PROFILES[profile]
     if instances is not None:

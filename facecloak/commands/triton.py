@@ -40,10 +40,10 @@ def serve_triton(
     """
     from dataclasses import replace
 
-    from facecloak.recognizers.repository import ModelRepository
-    from facecloak.recognizers.triton.build import build_repository
-    from facecloak.recognizers.triton.install import install, installed
-    from facecloak.recognizers.triton.serving import ServingOptions, server_command, server_environment
+    from facecloak.models.repository import ModelRepository
+    from facecloak.recognizers.triton.dev_server.install import install, installed
+    from facecloak.recognizers.triton.dev_server.serving import ServingOptions, server_command, server_environment
+    from facecloak.recognizers.triton.write_repository import build_repository
 
     built = build_repository(ModelRepository(repository), profile=replace(CPU, threads=threads), names=names)
     if installed() is None:

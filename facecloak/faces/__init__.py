@@ -1,7 +1,6 @@
 """Finding faces, their five landmarks, and the aligned crop that recognizers see."""
 
 from facecloak.faces.align import ALIGNED_SIZE, ARCFACE_TEMPLATE, aligned_crop, aligning_transform, inverse_transform
-from facecloak.faces.alternate import AlternateFaceFinder
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks, InvalidPixels
 from facecloak.faces.face import Box, Face
 from facecloak.faces.finder import FaceFinder
@@ -11,7 +10,6 @@ __all__ = [
     "ALIGNED_SIZE",
     "ARCFACE_TEMPLATE",
     "WORKING_SIDE_PX",
-    "AlternateFaceFinder",
     "Box",
     "Face",
     "FaceFinder",

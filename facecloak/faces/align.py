@@ -12,15 +12,12 @@ import numpy as np
 from facecloak.faces.errors import InvalidLandmarks
 from facecloak.faces.face import checked_landmarks
 from facecloak.faces.pixels import checked_photo
+from facecloak.models.crop import ARCFACE_TEMPLATE_112, CROP_SIZE
 
-ALIGNED_SIZE = 112
+ALIGNED_SIZE = CROP_SIZE
 """Side of the aligned crop in px."""
 
-# insightface `arcface_dst` (Deng et al., "ArcFace", CVPR 2019): what ArcFace-type recognizers are trained on.
-ARCFACE_TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
-    dtype=np.float32,
-)
+ARCFACE_TEMPLATE = np.array(ARCFACE_TEMPLATE_112, dtype=np.float32)
 ARCFACE_TEMPLATE.setflags(write=False)
 
 # Averaging 16x16 samples a crop pixel serves faces of up to 1800 px; above that the samples merely lie apart.

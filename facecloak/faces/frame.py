@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from facecloak.faces.align import ALIGNED_SIZE, scale_of, transform_points
-from facecloak.faces.painted import painted
+from facecloak.faces.native_raster import painted
 from facecloak.faces.pose import fit_pose
 from facecloak.faces.raster import rasterize
 from facecloak.faces.shape import BORDER, FaceShape, face_shape, with_border

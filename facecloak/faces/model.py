@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from facecloak.faces.errors import FinderModelMissing
-from facecloak.recognizers.errors import RecognizerUnknown
-from facecloak.recognizers.onnx_runtime import open_model
-from facecloak.recognizers.repository import ModelRepository
+from facecloak.models.errors import RecognizerUnknown
+from facecloak.models.repository import ModelRepository
+from facecloak.models.session import open_model
 
 
 class FaceModel:

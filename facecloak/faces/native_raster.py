@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from facecloak.compiled import compiled_library
+from facecloak.native_library import compiled_library
 
 
 def painted(vertices: np.ndarray, values: np.ndarray, triangles: np.ndarray, ground: np.ndarray) -> np.ndarray | None:

@@ -1,7 +1,7 @@
 """The mean face mesh, its triangles, and how a face deforms from photo to photo of one person.
 
 The figures are this project's own, measured over 399 people (the mean) and over 180 photos of 20 people
-(deformations) by :mod:`facecloak.faces.measure_shape`; the order of the vertices is that of the face mesh network.
+(deformations) by :mod:`tools.measure_face_shape`; the order of the vertices is that of the face mesh network.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ masks that push to different places; the photo's own bytes choose, through a key
 same photo always gets the same mask, and nobody without the secret can tell which, nor make a photo that gets a
 certain one.
 
-A single mask is stored as its own file (format version 1, :mod:`facecloak.mask`); a bank (format version 2) is a
+A single mask is stored as its own file (format version 1, :mod:`facecloak.masks.mask`); a bank (format version 2) is a
 safetensors container of the masks' own files and one JSON document, with a digest over all of it, just as a mask's.
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from facecloak.mask import FORMAT_VERSION as MASK_FORMAT_VERSION
-from facecloak.mask import (
+from facecloak.masks.mask import FORMAT_VERSION as MASK_FORMAT_VERSION
+from facecloak.masks.mask import (
     MAX_MASK_BYTES,
     Mask,
     MaskCorrupt,

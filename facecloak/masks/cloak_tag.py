@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 
 _VERSION = b"\x01"
 _TAG_BYTES = 16

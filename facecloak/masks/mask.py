@@ -145,7 +145,7 @@ class Mask:
 
     @property
     def masks(self) -> tuple[Mask, ...]:
-        """Itself: a user with one mask is a bank of one (see :mod:`facecloak.bank`)."""
+        """Itself: a user with one mask is a bank of one (see :mod:`facecloak.masks.bank`)."""
         return (self,)
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""Bringing models in: packages of npm and PyPI, conversion to ONNX, preparation, verification.
+"""Models: what they are, where they are kept, how they are brought, converted, checked and opened.
 
-Of FaceCloak only this package and :mod:`facecloak.recognizers.gradient` import onnx; importing this module does not.
+Only :mod:`facecloak.models.convert` and :mod:`facecloak.onnx_gradient` import onnx, and what calls them when it runs.
 """

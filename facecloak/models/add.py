@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from facecloak.recognizers.errors import ModelUnsupported, SpecInvalid
-from facecloak.recognizers.importing.ready import convert_ready_model
-from facecloak.recognizers.importing.store import store_recognizer
-from facecloak.recognizers.repository import ModelRepository, sha256_hex
-from facecloak.recognizers.spec import ModelKind, RecognizerSpec, parse_spec
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.errors import ModelUnsupported, SpecInvalid
+from facecloak.models.install import store_recognizer
+from facecloak.models.repository import ModelRepository, sha256_hex
+from facecloak.models.spec import ModelKind, RecognizerSpec, parse_spec
 
 
 def add_recognizer(

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facecloak.recognizers.importing.npm import NpmPackage
-from facecloak.recognizers.importing.packages import Package
-from facecloak.recognizers.importing.pypi import PypiWheel
-from facecloak.recognizers.importing.sources import FaceApiResnet, NetworkSource, ReadyOnnx, TfjsGraph
-from facecloak.recognizers.spec import ColorOrder, CropTransform, ModelKind, Preprocessing, RecognizerSpec, Source
+from facecloak.models.convert.sources import FaceApiResnet, NetworkSource, ReadyOnnx, TfjsGraph
+from facecloak.models.crop import CropTransform
+from facecloak.models.fetch.npm import NpmPackage
+from facecloak.models.fetch.packages import Package
+from facecloak.models.fetch.pypi import PypiWheel
+from facecloak.models.spec import (
+    ColorOrder,
+    ModelKind,
+    Preprocessing,
+    RecognizerSpec,
+    Source,
+)
 
 FACEPLUGIN = NpmPackage(
     name="faceplugin-face-recognition-js",

@@ -1,14 +1,17 @@
-"""Recognizers that were trained on another five-point template than ArcFace's."""
+"""The aligned crop that every recognizer is fed, and the way from it to a recognizer's own input."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from facecloak.recognizers.errors import SpecInvalid
-from facecloak.recognizers.spec import CropTransform
+from facecloak.models.errors import SpecInvalid
+
+CROP_SIZE = 112
+"""Side in px of the one aligned crop that every recognizer is fed (ArcFace, arXiv 1801.07698)."""
 
 ARCFACE_TEMPLATE_112 = (
     (38.2946, 51.6963),
@@ -21,6 +24,24 @@ ARCFACE_TEMPLATE_112 = (
 
 MAX_ROTATION_DEGREES = 3.0
 """Above this the served graph, which only scales and shifts, would misplace the eyes by more than 2 px of 112."""
+
+
+@dataclass(frozen=True)
+class CropTransform:
+    """From the aligned 112 crop to the recognizer's own input: ``u = scale * x + offset_x`` (likewise y), in px.
+
+    Pixel centers are whole numbers (the convention of cv2.warpAffine). Beyond the crop its border is repeated.
+    """
+
+    width: int = CROP_SIZE
+    height: int = CROP_SIZE
+    scale: float = 1.0
+    offset_x: float = 0.0
+    offset_y: float = 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        return self == CropTransform()
 
 
 def crop_from_template(points: Sequence[Sequence[float]], *, width: int, height: int) -> CropTransform:

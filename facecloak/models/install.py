@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facecloak.recognizers.importing.verify import verify_network, verify_recognizer
-from facecloak.recognizers.repository import ModelRepository
-from facecloak.recognizers.spec import RecognizerSpec
+from facecloak.models.repository import ModelRepository
+from facecloak.models.spec import RecognizerSpec
+from facecloak.models.verify import verify_network, verify_recognizer
 
 if TYPE_CHECKING:
     import onnx
@@ -22,16 +22,16 @@ def store_recognizer(
 
     Raises:
         ModelUnsupported, VerificationFailed: it does not fit its spec, or does not behave.
-        GradientError: it cannot be differentiated, or its gradient is wrong (see facecloak.recognizers.gradient).
+        GradientError: it cannot be differentiated, or its gradient is wrong (see facecloak.onnx_gradient).
     """
-    from facecloak.recognizers.importing.prepare import prepare
-    from facecloak.recognizers.importing.sharing import pointing_into
-    from facecloak.recognizers.importing.tiny import drop_tiny_weights
+    from facecloak.models.convert.denormals import drop_tiny_weights
+    from facecloak.models.convert.external_weights import pointing_into
+    from facecloak.models.convert.wrap import prepare
 
     drop_tiny_weights(network)
     prepared = prepare(network, spec)
     if with_gradient:
-        from facecloak.recognizers.gradient import simplify_recognizer
+        from facecloak.onnx_gradient import simplify_recognizer
 
         prepared = simplify_recognizer(prepared)
     if not with_gradient:
@@ -46,8 +46,8 @@ def store_recognizer(
 
 def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: RecognizerSpec) -> RecognizerSpec:
     """Bring a detector or landmark network into the repository."""
-    from facecloak.recognizers.importing.prelu import split_prelu
-    from facecloak.recognizers.importing.tiny import drop_tiny_weights
+    from facecloak.models.convert.denormals import drop_tiny_weights
+    from facecloak.models.convert.prelu import split_prelu
 
     drop_tiny_weights(network)
     split_prelu(network)
@@ -57,7 +57,7 @@ def store_finder(repository: ModelRepository, network: onnx.ModelProto, spec: Re
 
 
 def _gradient(prepared: onnx.ModelProto) -> bytes:
-    from facecloak.recognizers.gradient import check_gradient, compile_gradient
+    from facecloak.onnx_gradient import check_gradient, compile_gradient
 
     compiled = compile_gradient(prepared)
     check_gradient(prepared, compiled)

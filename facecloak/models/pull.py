@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from facecloak.code_digest import code_digest
-from facecloak.recognizers.catalog import CATALOG, LARGEST_PACKAGE, CatalogEntry
-from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
-from facecloak.recognizers.importing.packages import DEADLINE_SECONDS, Package
-from facecloak.recognizers.repository import ModelRepository, sha256_hex
+from facecloak.models.catalog import CATALOG, LARGEST_PACKAGE, CatalogEntry
+from facecloak.models.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
+from facecloak.models.fetch.packages import DEADLINE_SECONDS, Package
+from facecloak.models.repository import ModelRepository, sha256_hex
 
-CONVERTING_MODULES = ("facecloak.recognizers.importing.store", "facecloak.recognizers.importing.sources")
+CONVERTING_MODULES = ("facecloak.models.install", "facecloak.models.convert.sources")
 """Code that decides what a built model looks like, with all that it imports."""
 
 
@@ -113,7 +113,7 @@ def recipe_digest() -> str:
 
 
 def _import(repository: ModelRepository, entry: CatalogEntry, files: dict[str, bytes], *, recipe: str) -> None:
-    from facecloak.recognizers.importing.store import store_finder, store_recognizer  # onnx: not for a no-op
+    from facecloak.models.install import store_finder, store_recognizer  # onnx: not for a no-op
 
     network = entry.network.convert(files)
     spec = entry.spec_for(weights_sha256=sha256_hex(files[entry.network.weights_file]), recipe=recipe)

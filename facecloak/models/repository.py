@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
-from facecloak.recognizers.spec import MAX_SPEC_BYTES, ModelKind, RecognizerSpec, parse_spec
+from facecloak.models.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
+from facecloak.models.spec import MAX_SPEC_BYTES, ModelKind, RecognizerSpec, parse_spec
 
 GRADIENT_SUFFIX = "_grad"
 WEIGHTS_FILE = "weights.bin"

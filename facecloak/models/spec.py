@@ -15,10 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from facecloak.recognizers.errors import SpecInvalid
-
-CROP_SIZE = 112
-"""Side in px of the one aligned crop that every recognizer is fed (ArcFace, arXiv 1801.07698)."""
+from facecloak.models.crop import CROP_SIZE, CropTransform
+from facecloak.models.errors import SpecInvalid
 
 MAX_SPEC_BYTES = 64 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,62}\Z")
@@ -53,24 +51,6 @@ class Source:
     integrity: str = ""
     file: str = ""
     weights_sha256: str = ""
-
-
-@dataclass(frozen=True)
-class CropTransform:
-    """From the aligned 112 crop to the recognizer's own input: ``u = scale * x + offset_x`` (likewise y), in px.
-
-    Pixel centers are whole numbers (the convention of cv2.warpAffine). Beyond the crop its border is repeated.
-    """
-
-    width: int = CROP_SIZE
-    height: int = CROP_SIZE
-    scale: float = 1.0
-    offset_x: float = 0.0
-    offset_y: float = 0.0
-
-    @property
-    def is_identity(self) -> bool:
-        return self == CropTransform()
 
 
 @dataclass(frozen=True)
@@ -301,7 +281,7 @@ def _crop(table: Mapping[str, Any]) -> CropTransform:
     width, height = (int(side) for side in sides)
     if "template" in table:
         _require("scale" not in table and "offset" not in table, "crop", "either template or scale and offset")
-        from facecloak.recognizers.template import crop_from_template  # numpy only where a template is given
+        from facecloak.models.crop import crop_from_template  # numpy only where a template is given
 
         points = table["template"]
         _require(isinstance(points, list) and len(points) == 5, "crop.template", "five points")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from facecloak.errors import FaceCloakError
-from facecloak.recognizers.errors import ModelUnsupported, VerificationFailed
-from facecloak.recognizers.onnx_runtime import open_session
-from facecloak.recognizers.repository import ModelRepository
-from facecloak.recognizers.spec import CROP_SIZE, RecognizerSpec
+from facecloak.models.crop import CROP_SIZE
+from facecloak.models.errors import ModelUnsupported, VerificationFailed
+from facecloak.models.repository import ModelRepository
+from facecloak.models.session import open_session
+from facecloak.models.spec import RecognizerSpec
 
 BATCH_TOLERANCE = 1e-3
 """Largest difference of a unit embedding between batch sizes; engines pick other kernels for other batches (1e-6)."""
@@ -71,8 +72,8 @@ def verify_gradient(model: bytes, gradient: bytes, *, weights: bytes | None = No
     """Compare a gradient graph with central differences of its recognizer. Raises GradientError."""
     import onnx
 
-    from facecloak.recognizers.gradient import check_gradient
-    from facecloak.recognizers.importing.sharing import whole
+    from facecloak.models.convert.external_weights import whole
+    from facecloak.onnx_gradient import check_gradient
 
     check_gradient(whole(model, weights), onnx.load_model_from_string(gradient))
 

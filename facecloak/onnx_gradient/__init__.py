@@ -6,8 +6,8 @@ itself, in operators of the standard set, so that any server that runs the recog
 
 from __future__ import annotations
 
-from facecloak.recognizers.gradient.compile import compile_gradient
-from facecloak.recognizers.gradient.errors import (
+from facecloak.onnx_gradient.compile import compile_gradient
+from facecloak.onnx_gradient.errors import (
     BatchNotDynamic,
     GradientError,
     GradientMismatch,
@@ -15,8 +15,8 @@ from facecloak.recognizers.gradient.errors import (
     UnknownShape,
     UnsupportedOperator,
 )
-from facecloak.recognizers.gradient.forward import simplify_recognizer
-from facecloak.recognizers.gradient.verify import GradientReport, check_gradient
+from facecloak.onnx_gradient.forward import simplify_recognizer
+from facecloak.onnx_gradient.verify import GradientReport, check_gradient
 
 __all__ = [
     "BatchNotDynamic",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecloak.recognizers.gradient.graph import Graph, Node
+from facecloak.onnx_gradient.graph import Graph, Node
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from onnx import TensorProto
 
-from facecloak.recognizers.gradient.graph import Graph, Node
-from facecloak.recognizers.gradient.shapes import Shape, TensorTypes
+from facecloak.onnx_gradient.graph import Graph, Node
+from facecloak.onnx_gradient.shapes import Shape, TensorTypes
 
 TINY = 1e-12
 """Norms below this count as zero: a zero vector then gives a zero result instead of NaN."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, helper
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.errors import InvalidRecognizerGraph, UnsupportedOperator
-from facecloak.recognizers.gradient.graph import BATCH, Graph, Node, write_model
-from facecloak.recognizers.gradient.rules import RULES
-from facecloak.recognizers.gradient.shapes import TensorTypes, infer_types
-from facecloak.recognizers.gradient.simplify import simplify
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.errors import InvalidRecognizerGraph, UnsupportedOperator
+from facecloak.onnx_gradient.graph import BATCH, Graph, Node, write_model
+from facecloak.onnx_gradient.rules import RULES
+from facecloak.onnx_gradient.shapes import TensorTypes, infer_types
+from facecloak.onnx_gradient.simplify import simplify
 
 CROPS, FAR, NEAR = "crops", "far", "near"
 LOSS, EMBEDDING, GRADIENT = "loss", "embedding", "gradient"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from facecloak.recognizers.gradient.graph import BATCH, Graph, write_model
-from facecloak.recognizers.gradient.shapes import infer_types
-from facecloak.recognizers.gradient.simplify import simplify
+from facecloak.onnx_gradient.graph import BATCH, Graph, write_model
+from facecloak.onnx_gradient.shapes import infer_types
+from facecloak.onnx_gradient.simplify import simplify
 
 
 def simplify_recognizer(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ import onnx.inliner
 import onnx.version_converter
 from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from facecloak.recognizers.gradient.errors import InvalidRecognizerGraph, UnsupportedOperator
+from facecloak.onnx_gradient.errors import InvalidRecognizerGraph, UnsupportedOperator
 
 MINIMAL_OPSET = 18
 """First opset whose reductions take their axes as an input, the form that the rules write."""

@@ -12,8 +12,8 @@ import onnx
 import onnx.shape_inference
 from onnx import TensorProto, helper
 
-from facecloak.recognizers.gradient.errors import BatchNotDynamic, UnknownShape
-from facecloak.recognizers.gradient.graph import Graph, tensor_protos
+from facecloak.onnx_gradient.errors import BatchNotDynamic, UnknownShape
+from facecloak.onnx_gradient.graph import Graph, tensor_protos
 
 Shape = tuple[int | None, ...]
 """Sizes along each axis; None is a size that follows the batch."""

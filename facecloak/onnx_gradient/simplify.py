@@ -7,8 +7,8 @@ import onnx
 import onnx.reference
 from onnx import TensorProto, helper
 
-from facecloak.recognizers.gradient.affine import fold_affine
-from facecloak.recognizers.gradient.graph import Graph, Node, tensor_protos
+from facecloak.onnx_gradient.affine import fold_affine
+from facecloak.onnx_gradient.graph import Graph, Node, tensor_protos
 
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 

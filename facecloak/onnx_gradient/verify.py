@@ -17,8 +17,8 @@ import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from facecloak.recognizers.gradient.compile import CROPS, EMBEDDING, FAR, GRADIENT, LOSS, NEAR
-from facecloak.recognizers.gradient.errors import GradientMismatch
+from facecloak.onnx_gradient.compile import CROPS, EMBEDDING, FAR, GRADIENT, LOSS, NEAR
+from facecloak.onnx_gradient.errors import GradientMismatch
 
 _STEPS_LEVELS = (0.01, 0.003)
 """Half-widths of the central differences. Large ones cross kinks of the activations, small ones drown in float32

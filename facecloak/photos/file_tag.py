@@ -3,8 +3,8 @@
 JPEG: an APP15 segment. PNG: a private ancillary chunk that editors must drop when they change the picture. WebP: an
 unknown chunk at the end (RFC 9649, 2.7.1.5), for which a simple file becomes an extended one.
 
-What the bytes say is :mod:`facecloak.marking`'s. They are bound there to the picture's own data, so this module also
-says which bytes of a file those are: everything that makes the picture, and no metadata.
+What the bytes say is :mod:`facecloak.masks.cloak_tag`'s. They are bound there to the picture's own data, so this
+module also says which bytes of a file those are: everything that makes the picture, and no metadata.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from facecloak.photos import jpeg, png, webp
 from facecloak.photos.errors import PhotoRefused
-from facecloak.photos.jpeg_markers import metadata_end, read_structure
+from facecloak.photos.jpeg_structure import metadata_end, read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS
 from facecloak.photos.pieces import Pieces
 

@@ -20,8 +20,8 @@ import simplejpeg
 from PIL import Image
 
 from facecloak.photos.errors import PhotoDamaged, PhotoTruncated
-from facecloak.photos.grey import grey_to_rgb, rgb_to_grey
-from facecloak.photos.jpeg_markers import APP1, APP2, JpegStructure, Segment, metadata_end, read_structure
+from facecloak.photos.grayscale import grey_to_rgb, rgb_to_grey
+from facecloak.photos.jpeg_structure import APP1, APP2, JpegStructure, Segment, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.orientation import orientation_of
 from facecloak.photos.photo import Decoded, PhotoFormat

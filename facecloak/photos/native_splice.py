@@ -12,8 +12,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from facecloak.compiled import compiled_library
 from facecloak.errors import FaceCloakError
+from facecloak.native_library import compiled_library
 
 
 class Fault(IntEnum):

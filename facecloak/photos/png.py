@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
-from facecloak.photos.grey import grey_to_rgb, rgb_to_grey
+from facecloak.photos.grayscale import grey_to_rgb, rgb_to_grey
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.orientation import orientation_of
 from facecloak.photos.photo import Decoded, PhotoFormat

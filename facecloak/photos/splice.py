@@ -1,7 +1,8 @@
 """The splice way through a JPEG: look at parts of it, add to parts of it, and copy everything else byte for byte.
 
-Taken: what :mod:`facecloak.photos.native` takes, which is one baseline or extended Huffman scan of 8 bits, grey, YCbCr
-or RGB, of any sampling. Other JPEGs, and those found damaged on the way, raise CannotSplice and go the full way.
+Taken: what :mod:`facecloak.photos.native_splice` takes, which is one baseline or extended Huffman scan of 8 bits,
+grey, YCbCr or RGB, of any sampling. Other JPEGs, and those found damaged on the way, raise CannotSplice and go the
+full way.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg import SIGNATURE, is_index, jpeg_orientation
-from facecloak.photos.jpeg_markers import JpegStructure, metadata_end, read_structure
+from facecloak.photos.jpeg_structure import JpegStructure, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
-from facecloak.photos.native import CannotSplice, Change, Fault, NativeScan, Replacement
+from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeScan, Replacement
 from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turned_rectangle
 from facecloak.photos.pieces import Pieces
 
@@ -34,7 +35,7 @@ _BLOCK = 8
 
 
 class Addend(Protocol):
-    """What is added to a photo: :class:`facecloak.placement.Placement`."""
+    """What is added to a photo: :class:`facecloak.cloaking.placement.Placement`."""
 
     def bounds(self, *, width: int, height: int) -> Rectangle: ...
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from facecloak.models.crop import CROP_SIZE
+from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.errors import BatchInvalid
-from facecloak.recognizers.spec import CROP_SIZE, RecognizerSpec
 
 
 def checked_crops(crops: np.ndarray) -> np.ndarray:

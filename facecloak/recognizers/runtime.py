@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.recognizers.spec import RecognizerSpec
+from facecloak.models.spec import RecognizerSpec
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from facecloak.bank import MAX_BANK_BYTES, StoredMask, mask_from_bytes
+from facecloak.masks.bank import MAX_BANK_BYTES, StoredMask, mask_from_bytes
 from facecloak.stores.sealing import OVERHEAD_BYTES, Sealer
 
 MAX_OBJECT_BYTES = MAX_BANK_BYTES + OVERHEAD_BYTES

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from facecloak.stores.atomic import write_new
+from facecloak.atomic_files import write_new
 from facecloak.stores.errors import InvalidUserId, KeyUnusable
 
 KEY_BYTES = 32

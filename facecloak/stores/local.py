@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from facecloak.bank import StoredMask
-from facecloak.stores.atomic import TEMPORARY_PREFIX, sync_folder, write_atomic
+from facecloak.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomic
+from facecloak.masks.bank import StoredMask
 from facecloak.stores.base import MAX_OBJECT_BYTES, open_mask, seal_mask
 from facecloak.stores.errors import MaskNotFound, StoreUnavailable
 from facecloak.stores.sealing import Sealer

@@ -21,7 +21,7 @@ from minio.credentials import ChainedProvider, EnvAWSProvider, IamAwsProvider
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
-from facecloak.bank import StoredMask
+from facecloak.masks.bank import StoredMask
 from facecloak.stores.base import MAX_OBJECT_BYTES, open_mask, seal_mask
 from facecloak.stores.errors import MaskNotFound, StoreUnavailable
 from facecloak.stores.sealing import Sealer

@@ -15,25 +15,25 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages import StageSettings, SynthesizerName
-from facecloak.bank import MaskBank, StoredMask, mask_from_bytes
-from facecloak.cloak import Cloaker, Subject
+from enroll_service.pipeline import StageSettings, SynthesizerName
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.code_digest import code_digest
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.evaluation.guard import RecognizerIdentity
-from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
 from facecloak.faces import Box, FaceFinder
-from facecloak.recognizers import ModelRepository
+from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
+from facecloak.models.repository import ModelRepository
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 if TYPE_CHECKING:
-    from enroll_service.pipeline import Enroller
+    from enroll_service.pipeline.enroller import Enroller
 
 THREADS_PER_ENROLLMENT = 1
 """Enrollments run side by side, one a core, each with one thread: the results then do not depend on how many run."""
 
-SHAPING_MODULES = ("enroll_service.pipeline", "enroll_service.photo", "facecloak.recognizers.onnx_runtime")
+SHAPING_MODULES = ("enroll_service.pipeline.enroller", "facecloak.recognizers.onnx_runtime")
 """Code that decides what a mask looks like, with all that it imports: when it changes, kept masks are made again."""
 
 
@@ -84,7 +84,7 @@ class InProcessProtector:
         if settings.get("anchors"):
             settings["anchors"] = "sha256:" + hashlib.sha256(Path(settings["anchors"]).read_bytes()).hexdigest()
         if self._settings.synthesis.synthesizer is SynthesizerName.ARC2FACE:
-            from enroll_service.stages.arc2face.weights import Weights
+            from enroll_service.pipeline.synthesize.arc2face.weights import Weights
 
             settings["arc2face"] |= {"weights": f"sha256:{Weights.of(self._settings.arc2face).digest()}", "base": ""}
         return {
@@ -202,7 +202,7 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     import cv2
     import torch
 
-    from enroll_service.pipeline import Enroller
+    from enroll_service.pipeline.enroller import Enroller
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
     torch.set_num_threads(THREADS_PER_ENROLLMENT)

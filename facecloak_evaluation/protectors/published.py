@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages import StageSettings
-from facecloak.cloak import Cloaker, Subject
-from facecloak.evaluation import reference
-from facecloak.evaluation.guard import RecognizerIdentity
-from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
+from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.faces import Box, FaceFinder
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.stores import MaskNotFound
+from facecloak_evaluation import published_algorithm
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 
 class ReferenceProtector:
-    """Learns by :mod:`facecloak.evaluation.reference` against one surrogate and cloaks as ApplyCloak does.
+    """Learns by :mod:`facecloak_evaluation.published_algorithm` against one surrogate and cloaks as ApplyCloak does.
 
     Args:
         model_repository: where recognizers and finders are.
@@ -49,14 +49,14 @@ class ReferenceProtector:
     def describe(self) -> Mapping[str, Any]:
         """The published settings."""
         return {
-            "path": "facecloak.evaluation.reference: the published algorithm restated, delivered by our Cloaker",
+            "path": "the published algorithm restated, delivered by our Cloaker",
             "settings": {
-                "passes": reference.PASSES,
-                "images": 1 + reference.VARIATIONS,
-                "step_levels": reference.STEP_LEVELS,
-                "learned_levels": reference.LEARNED_LEVELS,
-                "applied_levels": reference.APPLIED_LEVELS,
-                "patch_levels": reference.PATCH_LEVELS,
+                "passes": published_algorithm.PASSES,
+                "images": 1 + published_algorithm.VARIATIONS,
+                "step_levels": published_algorithm.STEP_LEVELS,
+                "learned_levels": published_algorithm.LEARNED_LEVELS,
+                "applied_levels": published_algorithm.APPLIED_LEVELS,
+                "patch_levels": published_algorithm.PATCH_LEVELS,
                 "identities": len(self._others),
             },
             "finder": self._finder.identity,
@@ -64,18 +64,20 @@ class ReferenceProtector:
 
     def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         """Raises EnrollmentRefused."""
-        from enroll_service.stages.intake import admit
-        from enroll_service.stages.recognition import as_crops, own_identity
-        from enroll_service.stages.synthesize import ElasticSynthesizer
+        from enroll_service.pipeline.intake.portrait import admit
+        from enroll_service.pipeline.perturb.ensemble import as_crops, own_identity
+        from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 
         began, cpu_began = time.perf_counter(), time.thread_time()
         portrait = admit(EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake)
         synthesizer = ElasticSynthesizer(self._settings.synthesis)
         variations = synthesizer.synthesize(
-            [portrait], count=reference.VARIATIONS, seed=self._settings.seed, checkpoint=lambda done: None
+            [portrait], count=published_algorithm.VARIATIONS, seed=self._settings.seed, checkpoint=lambda done: None
         )
-        far, near = reference.far_and_near(own_identity(self._runtime, self._surrogate, portrait.crop), self._others)
-        pixels = reference.reference_pixels(
+        far, near = published_algorithm.far_and_near(
+            own_identity(self._runtime, self._surrogate, portrait.crop), self._others
+        )
+        pixels = published_algorithm.reference_pixels(
             np.concatenate([portrait.crop, as_crops(variations.crops)]),
             runtime=self._runtime,
             surrogate=self._surrogate,

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from enroll_service.convert import order_to
-from enroll_service.orders import Order
-from enroll_service.photo import EnrollmentPhoto
-from facecloak.evaluation.guard import RecognizerIdentity
-from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport
+from enroll_service.jobs.request import Order
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import Box
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2, enroll_pb2, enroll_pb2_grpc
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 from facecloak_rpc.boxes import box_to
 from facecloak_rpc.client import open_channel, remote_errors
 

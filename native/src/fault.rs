@@ -1,4 +1,4 @@
-//! Why a photo cannot be spliced. Numbers are known to facecloak/photos/native.py.
+//! Why a photo cannot be spliced. Numbers are known to facecloak/photos/native_splice.py.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]

@@ -1,4 +1,4 @@
-//! The C interface, called by facecloak/photos/native.py (the splice codec) and facecloak/faces/painted.py through ctypes.
+//! The C interface, called by facecloak/photos/native_splice.py (the splice codec) and facecloak/faces/native_raster.py through ctypes.
 //!
 //! Everything that looks at a photo's bytes is safe Rust: reads are bounds-checked by the language, and a check that fails
 //! panics, is caught here and becomes an error code. `unsafe` stands in this file only, where pointers of the caller become
@@ -72,7 +72,7 @@ pub struct Patch {
     bytes_owned: Vec<u8>,
 }
 
-/// Goes up whenever a function or structure here changes; facecloak/compiled.py asks for the one it was written for.
+/// Goes up whenever a function or structure here changes; facecloak/native_library.py asks for the one it was written for.
 const INTERFACE: u32 = 2;
 
 /// The number of this interface.

@@ -11,7 +11,7 @@ import pytest
 
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.v1 import apply_pb2_grpc
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.logging import configure_logging

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from apply_service.cache import MaskCache
-from facecloak.bank import MaskBank, StoredMask
-from facecloak.mask import Mask
+from facecloak.masks.bank import MaskBank, StoredMask
+from facecloak.masks.mask import Mask
 from facecloak.stores import MaskNotFound, StoreUnavailable
 
 

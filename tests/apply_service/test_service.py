@@ -19,11 +19,11 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 from apply_service.servicer import call_checker
-from facecloak.cloak import Laid
+from facecloak.cloaking.cloaker import Laid
 from facecloak.errors import ErrorCode
 from facecloak.faces import ARCFACE_TEMPLATE
-from facecloak.mask import Mask, MaskGeometry
-from facecloak.photos import native
+from facecloak.masks.mask import Mask, MaskGeometry
+from facecloak.photos import native_splice
 from facecloak.v1 import apply_pb2, common_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded
@@ -387,7 +387,7 @@ def test_what_was_done_is_measured(make_service: Callable[..., Any], astronaut_p
 
 def test_a_jpeg_is_spliced_and_its_answer_is_not_cloaked_again(service: Any, astronaut_photo: bytes) -> None:
     once = apply(service, astronaut_photo, "alice")
-    assert once.way == (apply_pb2.CLOAK_WAY_SPLICE if native.is_available() else apply_pb2.CLOAK_WAY_FULL)
+    assert once.way == (apply_pb2.CLOAK_WAY_SPLICE if native_splice.is_available() else apply_pb2.CLOAK_WAY_FULL)
     again = apply(service, once.photo, "alice")
     assert outcomes(again) == ["ALREADY_CLOAKED"]
     assert again.way == apply_pb2.CLOAK_WAY_UNCHANGED

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecloak.adding import add_in_place
-from facecloak.cloak import Cloaker, Outcome, Subject, Way
+from facecloak.call_context import unwatched
+from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject, Way
+from facecloak.cloaking.face_search import Search
+from facecloak.cloaking.photo_session import OpenedPhoto
+from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Box, Face, FaceFinder, WorkingCopy
-from facecloak.mask import Mask
-from facecloak.opened import OpenedPhoto
+from facecloak.masks.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, decode_photo, encode_photo
-from facecloak.photos.marker import payload_of, without_marker
-from facecloak.photos.native import is_available
+from facecloak.photos.file_tag import payload_of, without_marker
+from facecloak.photos.native_splice import is_available
 from facecloak.photos.splice import Look, Rectangle
-from facecloak.placement import place_mask
-from facecloak.search import Search
 from facecloak.stores import MaskNotFound
-from facecloak.watch import unwatched
 from tests.photos.test_splice import soft
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="the splice codec was not built: no Rust compiler here")
@@ -229,7 +229,7 @@ def test_another_user_is_cloaked_in_a_marked_photo_and_both_stay_named(finder: F
 def test_a_marker_from_another_photo_protects_nobody_from_being_cloaked(
     finder: FaceFinder, astronaut_photo: bytes, astronaut_srgb_u8: np.ndarray
 ) -> None:
-    from facecloak.photos.marker import marked
+    from facecloak.photos.file_tag import marked
 
     cloaker = Cloaker(finder, Masks())
     stolen = payload_of(cloaker.cloak(astronaut_photo, [Subject("alice")]).photo)

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from facecloak.bank import MaskBank, StoredMask
-from facecloak.cloak import (
+from facecloak.cloaking.cloaker import (
     MAX_SUBJECTS,
     Cloaker,
     InvalidFaceHint,
@@ -23,7 +22,8 @@ from facecloak.cloak import (
     square_side_px,
 )
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder, aligned_crop, aligning_transform
-from facecloak.mask import MASK_SIZE, Mask
+from facecloak.masks.bank import MaskBank, StoredMask
+from facecloak.masks.mask import MASK_SIZE, Mask
 from facecloak.photos import PhotoDamaged, PhotoLimits, PhotoTooLarge, PhotoTruncated, decode_photo
 from facecloak.stores import MaskNotFound, StoreUnavailable
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from facecloak.adding import add_in_place
-from facecloak.cloak import Cloaker, Outcome, Subject
+from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject
+from facecloak.cloaking.placement import FacePlacement, SquarePlacement, place_mask
 from facecloak.faces import Box, Face, FaceFinder, aligning_transform
 from facecloak.faces.align import inverse_transform, scale_of, transform_points
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
 from facecloak.faces.frame import field_at
 from facecloak.faces.pose import rotation_of
 from facecloak.faces.shape import face_shape
-from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
-from facecloak.placement import FacePlacement, SquarePlacement, place_mask
+from facecloak.masks.mask import MASK_SIZE, Mask, MaskGeometry
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facecloak.cli import RootGroup
 from facecloak.commands.models import register
-from facecloak.recognizers.importing import npm
+from facecloak.models.fetch import npm
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from deploy.tools import binaries
-from facecloak.recognizers.triton.process import TritonProcess
+from facecloak.recognizers.triton.dev_server.process import TritonProcess
 from facecloak_rpc.health import health_of
 from tests.stores.conftest import _free_ports as free_ports
 from tests.stores.conftest import weed_binary

@@ -20,7 +20,7 @@ from deploy.tools.chart import CHART
 from deploy.tools.metrics import described, exported, families
 from enroll_service.server import build_enroll_server
 from enroll_service.settings import EnrollSettings
-from facecloak.cloak import Outcome
+from facecloak.cloaking.cloaker import Outcome
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.storage import StoreSettings
 
@@ -99,7 +99,12 @@ def test_every_expression_asks_for_what_there_is(metrics: dict[str, set[str]]) -
 
 
 def test_values_of_labels_are_the_codes_own(metrics: dict[str, set[str]]) -> None:
-    for module in ("enroll_service.errors", "enroll_service.stages.errors", "facecloak.stores", "facecloak_rpc.errors"):
+    for module in (
+        "enroll_service.errors",
+        "enroll_service.pipeline.errors",
+        "facecloak.stores",
+        "facecloak_rpc.errors",
+    ):
         importlib.import_module(module)
     reasons = {error.reason for error in subclasses(FaceCloakError)}
     known = {

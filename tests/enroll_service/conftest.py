@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.orders import Order, ProgressEvent, Stage
+from enroll_service.jobs.request import Order, ProgressEvent, Stage
+from enroll_service.pipeline.errors import EnrollmentCancelled
 from enroll_service.server import Domain, build_domain, build_enroll_server, build_enrollments, build_jobs
 from enroll_service.settings import EnrollSettings
-from enroll_service.stages.errors import EnrollmentCancelled
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import open_channel

@@ -18,12 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.pipeline import Enroller
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.settings import PerturbSettings, StageSettings, SynthesisSettings
-from enroll_service.stages.synthesizers import build_synthesizer
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.settings import PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline.synthesize.factory import build_synthesizer
 from facecloak.faces import FaceFinder
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 

@@ -13,8 +13,8 @@ import simplejpeg
 from click.testing import CliRunner, Result
 
 from enroll_service.commands import register
-from enroll_service.stages.morphs import FACES_FILE, FacePool
-from facecloak.anchors import AnchorPool
+from enroll_service.pipeline.perturb.anchors import AnchorPool
+from enroll_service.pipeline.synthesize.face_morphing import FACES_FILE, FacePool
 from facecloak.cli import RootGroup
 from facecloak_rpc.storage import StoreSettings, open_configured_store
 

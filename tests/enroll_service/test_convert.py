@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from enroll_service.convert import enrollment_from, enrollment_to, order_from, order_to
-from enroll_service.orders import Enrollment, Order
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.settings import Strength
-from facecloak.bank import MaskBank
+from enroll_service.jobs.request import Enrollment, Order
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
-from facecloak.mask import Mask
+from facecloak.masks.bank import MaskBank
+from facecloak.masks.mask import Mask
 from facecloak.v1 import common_pb2, enroll_pb2
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.orders import Order
-from enroll_service.photo import EnrollmentPhoto
+from enroll_service.jobs.request import Order
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.server import Domain, build_domain
 from enroll_service.settings import EnrollSettings, TritonSettings
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.recognizers.triton.build import BuiltRepository
-from facecloak.recognizers.triton.process import TritonProcess
+from facecloak.recognizers.triton.dev_server.process import TritonProcess
+from facecloak.recognizers.triton.write_repository import BuiltRepository
 from facecloak_rpc.storage import StoreSettings, open_configured_store
 
 Open = Callable[..., Domain]

@@ -15,7 +15,7 @@ import pytest
 
 from enroll_service.convert import enrollment_from
 from facecloak.errors import ErrorCode
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.stores import MaskNotFound, StoreUnavailable
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.client import RemoteError, remote_errors

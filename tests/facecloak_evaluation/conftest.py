@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from facecloak.evaluation.people import Person
-
-from .small_world import COLORS, STRANGERS, photo_of
+from facecloak_evaluation.dataset import Person
+from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, photo_of
 
 
 @pytest.fixture

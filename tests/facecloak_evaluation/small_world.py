@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.evaluation.experiment import Experiment
-from facecloak.evaluation.guard import RecognizerIdentity
-from facecloak.evaluation.people import Person
-from facecloak.evaluation.protocol import CloakedPhoto, EnrollmentReport, EvaluationProtocol
-from facecloak.evaluation.reading import Reader
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face
+from facecloak.models.spec import RecognizerSpec, Source
 from facecloak.photos import decode_photo, encode_photo
-from facecloak.recognizers.spec import RecognizerSpec, Source
+from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.experiment import Experiment
+from facecloak_evaluation.face_extraction import Reader
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport, EvaluationProtocol
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 SIDE = 160
 COLORS = {"ann": (200, 40, 40), "bob": (40, 200, 40), "cem": (40, 40, 200)}

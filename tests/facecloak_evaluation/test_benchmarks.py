@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from benchmarks.__main__ import main
 from benchmarks.pictures import jpeg, photo
 from benchmarks.timing import take_turns
-from facecloak.evaluation.readme import results_block
 from facecloak.photos import decode_photo
+from tools.docs.results_pages import results_block
 
 
 def test_candidates_take_turns() -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facecloak.evaluation.remembering import RememberingFinder, RememberingRuntime, SealedNotes
 from facecloak.faces import Face
 from facecloak.stores import Sealer
-
-from .small_world import ColorRuntime, MiddleFinder
+from facecloak_evaluation.cache import RememberingFinder, RememberingRuntime, SealedNotes
+from tests.facecloak_evaluation.small_world import ColorRuntime, MiddleFinder
 
 PHOTO = np.full((160, 200, 3), 99, np.uint8)
 

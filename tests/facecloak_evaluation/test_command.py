@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from enroll_service.commands import evaluate as command
-from enroll_service.commands.evaluate_plan import plan_rounds, stage_settings
-from facecloak.bank import MaskBank
 from facecloak.cli import RootGroup
-from facecloak.evaluation.platforms import PLATFORMS
-from facecloak.evaluation.protocol import Pairing
-from facecloak.mask import Mask
+from facecloak.masks.bank import MaskBank
+from facecloak.masks.mask import Mask
+from facecloak_evaluation import command
+from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.protocol import Pairing
+from facecloak_evaluation.rounds import plan_rounds, stage_settings
 
 OTHERS = 40
 QUICK = ["--set", "perturb.iterations=3", "--set", "synthesis.variations=8"]
@@ -195,11 +195,11 @@ def test_one_worker_gives_what_two_give(shared_dir: Path, model_repository: Path
 def test_masks_of_other_code_or_settings_are_not_used_again(
     model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from enroll_service.commands import evaluate_here
-    from enroll_service.stages import StageSettings
+    from enroll_service.pipeline import StageSettings
+    from facecloak_evaluation.protectors import in_process
 
     def key_of(settings: StageSettings) -> str:
-        protector = evaluate_here.InProcessProtector(
+        protector = in_process.InProcessProtector(
             model_repository=model_repository, settings=settings, work=tmp_path / "work"
         )
         try:
@@ -212,17 +212,17 @@ def test_masks_of_other_code_or_settings_are_not_used_again(
     assert key_of(settings) == first
     assert key_of(settings.model_copy(update={"seed": 5})) != first
     assert key_of(settings.model_copy(update={"surrogates": settings.surrogates[:2]})) != first
-    monkeypatch.setattr(evaluate_here, "_code_digest", lambda: "other code")
+    monkeypatch.setattr(in_process, "_code_digest", lambda: "other code")
     assert key_of(settings) != first
 
 
 def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tmp_path: Path) -> None:
-    from enroll_service.commands import evaluate_here
-    from enroll_service.stages import BankSettings, StageSettings
+    from enroll_service.pipeline import BankSettings, StageSettings
+    from facecloak_evaluation.protectors import in_process
 
     def key_of(masks: int, repulsion: float = 1.0) -> str:
         settings = StageSettings(bank=BankSettings(masks=masks, repulsion=repulsion))
-        protector = evaluate_here.InProcessProtector(model_repository=model_repository, settings=settings)
+        protector = in_process.InProcessProtector(model_repository=model_repository, settings=settings)
         try:
             return protector._key(b"photo", None)
         finally:
@@ -236,22 +236,22 @@ def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tm
     bank = MaskBank.of(masks)
     assert isinstance(bank, MaskBank)
     secret = b"s" * 32
-    assert evaluate_here.first_masks(bank, 1, secret=secret) is masks[0]
-    assert evaluate_here.first_masks(bank, 2, secret=secret) == MaskBank(tuple(masks[:2]), secret)
-    assert evaluate_here.first_masks(bank, 4, secret=secret) == MaskBank(tuple(masks), secret)
-    assert evaluate_here.seconds_of_first(bank, 2) == {"synthesize": 1.0, "perturb": 9.0, "personalize": 2.0}
-    assert evaluate_here.seconds_of_first(bank, 4) == seconds
-    assert evaluate_here.first_masks(masks[0], 1, secret=secret) is masks[0]
+    assert in_process.first_masks(bank, 1, secret=secret) is masks[0]
+    assert in_process.first_masks(bank, 2, secret=secret) == MaskBank(tuple(masks[:2]), secret)
+    assert in_process.first_masks(bank, 4, secret=secret) == MaskBank(tuple(masks), secret)
+    assert in_process.seconds_of_first(bank, 2) == {"synthesize": 1.0, "perturb": 9.0, "personalize": 2.0}
+    assert in_process.seconds_of_first(bank, 4) == seconds
+    assert in_process.first_masks(masks[0], 1, secret=secret) is masks[0]
 
 
 def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path, astronaut_photo: bytes) -> None:
-    from enroll_service.commands import evaluate_here
-    from enroll_service.stages import StageSettings
+    from enroll_service.pipeline import StageSettings
+    from facecloak_evaluation.protectors import in_process
 
-    protector = evaluate_here.InProcessProtector(model_repository=model_repository, settings=StageSettings())
+    protector = in_process.InProcessProtector(model_repository=model_repository, settings=StageSettings())
     protector._pool._initargs = (*protector._pool._initargs[:2], "the digest of what the code was")
     try:
-        with pytest.raises(evaluate_here.CodeChanged):
+        with pytest.raises(in_process.CodeChanged):
             protector.enroll("ann", astronaut_photo, None)
     finally:
         protector.close()

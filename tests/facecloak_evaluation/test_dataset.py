@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from facecloak.evaluation.errors import EvaluationInputInvalid
-from facecloak.evaluation.people import digest_of_photos, parse_slice, read_others, read_people
+from facecloak_evaluation.dataset import digest_of_photos, parse_slice, read_others, read_people
+from facecloak_evaluation.errors import EvaluationInputInvalid
 
 
 @pytest.fixture

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.evaluation.delivery import mask_box
-from facecloak.evaluation.errors import EvaluationInputInvalid, EvaluatorWasSurrogate
-from facecloak.evaluation.guard import RecognizerIdentity
-from facecloak.evaluation.people import Person
-from facecloak.evaluation.platforms import PLATFORMS
-from facecloak.evaluation.protocol import EvaluationProtocol, Pairing
-from facecloak.evaluation.reading import Reader
 from facecloak.faces import ARCFACE_TEMPLATE
-
-from .small_world import COLORS, STRANGERS, MiddleFinder, Painter, experiment_of, photo_of
+from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.delivered_photo import mask_box
+from facecloak_evaluation.errors import EvaluationInputInvalid, EvaluatorWasSurrogate
+from facecloak_evaluation.face_extraction import Reader
+from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity
+from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, MiddleFinder, Painter, experiment_of, photo_of
 
 People = tuple[Person, ...]
 Others = tuple[Path, ...]

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecloak.evaluation.extraction import Attacker, detail_of, estimated_residual, groups_of, known_residual, remover
+from facecloak_evaluation.extraction_attack import (
+    Attacker,
+    detail_of,
+    estimated_residual,
+    groups_of,
+    known_residual,
+    remover,
+)
 
 LEVELS = 10
 COUNT = 12

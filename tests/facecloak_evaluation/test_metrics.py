@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facecloak.evaluation.metrics import Tally, figure, protected_at
+from facecloak_evaluation.metrics import Tally, figure, protected_at
 
 
 def at_degrees(*degrees: float) -> np.ndarray:

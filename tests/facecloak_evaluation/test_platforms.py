@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecloak.evaluation.platforms import PLATFORMS, Platform, reencode_jpeg
+from facecloak_evaluation.platforms import PLATFORMS, Platform, reencode_jpeg
 
 
 def picture(width: int, height: int) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facecloak.evaluation import reference
 from facecloak.recognizers.runtime import GradientResult
+from facecloak_evaluation import published_algorithm
 
 
 class Linear:
@@ -28,22 +28,22 @@ FAR, NEAR = np.eye(4, dtype=np.float32)[:1], np.eye(4, dtype=np.float32)[1:2]
 
 def learned() -> tuple[np.ndarray, Linear]:
     linear = Linear()
-    pixels = reference.reference_pixels(CROPS, runtime=linear, surrogate="linear", far=FAR, near=NEAR, seed=0)
+    pixels = published_algorithm.reference_pixels(CROPS, runtime=linear, surrogate="linear", far=FAR, near=NEAR, seed=0)
     return pixels, linear
 
 
 def test_levels_stay_within_the_published_limits() -> None:
     pixels, _ = learned()
     assert pixels.dtype == np.int8
-    inside = reference.region_mask()[0, 0]
-    assert np.abs(pixels[~inside]).max() == reference.APPLIED_LEVELS
-    assert np.abs(pixels[inside]).max() == reference.PATCH_LEVELS
+    inside = published_algorithm.region_mask()[0, 0]
+    assert np.abs(pixels[~inside]).max() == published_algorithm.APPLIED_LEVELS
+    assert np.abs(pixels[inside]).max() == published_algorithm.PATCH_LEVELS
 
 
 def test_the_recognizer_never_sees_the_patches() -> None:
     _, linear = learned()
-    assert len(linear.seen) == reference.PASSES * len(CROPS)
-    assert max(np.abs(seen - 127).max() for seen in linear.seen) <= reference.LEARNED_LEVELS + 1e-3
+    assert len(linear.seen) == published_algorithm.PASSES * len(CROPS)
+    assert max(np.abs(seen - 127).max() for seen in linear.seen) <= published_algorithm.LEARNED_LEVELS + 1e-3
 
 
 def test_the_mask_moves_from_near_to_far() -> None:
@@ -58,6 +58,6 @@ def test_a_seed_repeats_it() -> None:
 
 def test_far_is_the_least_similar_and_near_the_most() -> None:
     others = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
-    far, near = reference.far_and_near(np.array([[0.9, 0.1]], np.float32), others)
+    far, near = published_algorithm.far_and_near(np.array([[0.9, 0.1]], np.float32), others)
     assert far.tolist() == [[-1, 0]]
     assert near.tolist() == [[1, 0]]

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
-from enroll_service.commands import evaluate as command
+from enroll_service.pipeline import PerturbSettings, StageSettings, SynthesisSettings
 from enroll_service.server import build_enroll_server
 from enroll_service.settings import EnrollSettings
-from enroll_service.stages import PerturbSettings, StageSettings, SynthesisSettings
 from facecloak.cli import RootGroup
+from facecloak_evaluation import command
 from facecloak_rpc.logging import configure_logging
 from facecloak_rpc.storage import StoreSettings
 

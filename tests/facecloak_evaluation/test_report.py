@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecloak.evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
-from facecloak.evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
-from facecloak.evaluation.measurement import assemble, describe_data
-from facecloak.evaluation.people import Person
-from facecloak.evaluation.readme import BEGIN, END, headline_block, results_block, with_results
-from facecloak.evaluation.report import as_html, as_markdown
-
-from .small_world import COLORS, PROTOCOL, STRANGERS, Painter, experiment_of
+from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
+from facecloak_evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
+from facecloak_evaluation.measurement import assemble, describe_data
+from facecloak_evaluation.report import as_html, as_markdown
+from tests.facecloak_evaluation.small_world import COLORS, PROTOCOL, STRANGERS, Painter, experiment_of
+from tools.docs.results_pages import BEGIN, END, headline_block, results_block, with_results
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = '"><script>alert(1)</script>&'
@@ -254,6 +253,6 @@ def test_benchmarks_are_told_too(tmp_path: Path) -> None:
 
 
 def test_the_readme_shows_the_committed_results() -> None:
-    command = [sys.executable, "-m", "facecloak.evaluation.readme", "--check"]
+    command = [sys.executable, "-m", "tools.docs.results_pages", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facecloak.evaluation.errors import EvaluationInputInvalid
-from facecloak.evaluation.measurement import mean_of_trials, worst_platform
-from facecloak.evaluation.people import Person
-from facecloak.evaluation.protocol import CloakedPhoto, EvaluationProtocol, Pairing
-from facecloak.evaluation.trials import removed_share
 from facecloak.faces import Box
 from facecloak.photos import decode_photo, encode_photo
-
-from .small_world import COLORS, STRANGERS, Painter, experiment_of, photo_of
+from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.errors import EvaluationInputInvalid
+from facecloak_evaluation.measurement import mean_of_trials, worst_platform
+from facecloak_evaluation.protocol import CloakedPhoto, EvaluationProtocol, Pairing
+from facecloak_evaluation.robustness_trials import removed_share
+from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, Painter, experiment_of, photo_of
 
 People = tuple[Person, ...]
 Others = tuple[Path, ...]

@@ -15,9 +15,9 @@ from benchmarks.stage_one import measuring
 from benchmarks.stage_one.conditions import CEILING, CONDITIONS, DEFAULT, FLOOR, UNSEEN_CEILING, Photos
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize
-from enroll_service.stages import PerturbSettings, StageSettings, SynthesisSettings
-from facecloak.evaluation.people import Person, read_people
-from facecloak.evaluation.readme import results_block
+from enroll_service.pipeline import PerturbSettings, StageSettings, SynthesisSettings
+from facecloak_evaluation.dataset import Person, read_people
+from tools.docs.results_pages import results_block
 
 JUDGES = ("one", "other")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from facecloak.errors import ErrorCode
-from facecloak.evaluation.errors import EvaluatorWasSurrogate
-from facecloak.evaluation.guard import RecognizerIdentity, refuse_surrogates
-from facecloak.recognizers.spec import RecognizerSpec, Source
+from facecloak.models.spec import RecognizerSpec, Source
+from facecloak_evaluation.errors import EvaluatorWasSurrogate
+from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
 SURROGATE = RecognizerIdentity(name="teacher", weights_sha256="a" * 64, model_sha256="b" * 64)
 

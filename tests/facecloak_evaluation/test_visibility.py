@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from facecloak.evaluation.visibility import crop_to_box, visibility
 from facecloak.faces import Box
+from facecloak_evaluation.visibility import crop_to_box, visibility
 
 
 def ramp() -> np.ndarray:

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from facecloak.photos import native
+from facecloak.photos import native_splice
 from facecloak_rpc import checks
-from facecloak_rpc.doctor import Verdict, doctor
+from facecloak_rpc.doctor import doctor
+from facecloak_rpc.findings import Verdict
 from facecloak_rpc.storage import StoreSettings
 from tests.stores.conftest import s3_server, weed_binary
 
@@ -151,7 +152,7 @@ def test_wrong_versions_are_named(requirement: str, told: str, monkeypatch: pyte
 
 
 def test_a_missing_splice_codec_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "is_available", lambda: False)
+    monkeypatch.setattr(native_splice, "is_available", lambda: False)
     finding: Any = checks.look_at_codecs()
     assert finding.verdict is Verdict.WARNING
     assert "Rust" in finding.advice

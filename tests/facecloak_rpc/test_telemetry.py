@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from facecloak.errors import InvalidInput
-from facecloak.mask import Mask
-from facecloak.recognizers.errors import RecognizerUnknown
+from facecloak.masks.mask import Mask
+from facecloak.models.errors import RecognizerUnknown
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
 from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry

@@ -18,11 +18,11 @@ from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
 from enroll_service.server import build_enroll_server
 from enroll_service.settings import EnrollSettings
-from facecloak.recognizers.triton.build import BuiltRepository
 from facecloak.recognizers.triton.connection import TritonConnection
-from facecloak.recognizers.triton.install import TritonInstallation
+from facecloak.recognizers.triton.dev_server.install import TritonInstallation
+from facecloak.recognizers.triton.dev_server.serving import ServingOptions, server_command, server_environment
 from facecloak.recognizers.triton.runtime import TritonRuntime
-from facecloak.recognizers.triton.serving import ServingOptions, server_command, server_environment
+from facecloak.recognizers.triton.write_repository import BuiltRepository
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.otel import OtelTracer

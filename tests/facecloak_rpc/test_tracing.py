@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from facecloak.errors import InvalidInput
 from facecloak_rpc.logging import configure_logging
 from facecloak_rpc.settings import RpcSettings
-from facecloak_rpc.tracing import Tracer, TracingUnavailable, open_tracer
+from facecloak_rpc.telemetry import open_tracer
+from facecloak_rpc.tracing import Tracer, TracingUnavailable
 from tests.facecloak_rpc.collector import Collector, running_collector
 
 SERVICE = "facecloak.test.Echo"

@@ -9,9 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from facecloak.faces import AlternateFaceFinder, Face, FaceFinder, aligning_transform, inverse_transform
+from facecloak.faces import (
+    Face,
+    FaceFinder,
+    aligning_transform,
+    inverse_transform,
+)
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
+from facecloak_evaluation.independent_finder import AlternateFaceFinder
 
 
 @pytest.fixture(scope="session")

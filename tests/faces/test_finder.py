@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from facecloak.faces import (
-    AlternateFaceFinder,
     Box,
     Face,
     FaceFinder,
@@ -24,7 +23,8 @@ from facecloak.faces import (
     inverse_transform,
 )
 from facecloak.faces.align import transform_points
-from facecloak.recognizers.errors import ModelDamaged
+from facecloak.models.errors import ModelDamaged
+from facecloak_evaluation.independent_finder import AlternateFaceFinder
 
 Shift = Callable[[np.ndarray, np.ndarray], float]
 Guise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from facecloak.faces import AlternateFaceFinder, Face, FaceFinder, aligned_crop
+from facecloak.faces import Face, FaceFinder, aligned_crop
 from facecloak.recognizers import OnnxRuntime
+from facecloak_evaluation.independent_finder import AlternateFaceFinder
 
 Read = Callable[[Path], np.ndarray]
 Shift = Callable[[np.ndarray, np.ndarray], float]

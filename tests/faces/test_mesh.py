@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecloak.compiled import compiled_library
 from facecloak.faces import FaceFinder, aligned_crop
 from facecloak.faces.facemesh import FaceMesh
 from facecloak.faces.frame import frame_field, quick_field
-from facecloak.faces.painted import painted
+from facecloak.faces.native_raster import painted
 from facecloak.faces.pose import Pose, angles_of, fit_pose, rotation_of
 from facecloak.faces.raster import facing, rasterize
 from facecloak.faces.shape import MESH_POINTS, face_shape, with_border
+from facecloak.native_library import compiled_library
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecloak.bank import MAX_BANK_BYTES, MAX_MASKS, MaskBank, mask_from_bytes
-from facecloak.mask import MAX_MASK_BYTES, Mask, MaskCorrupt, MaskFormatUnsupported, MaskInvalid, write_container
+from facecloak.masks.bank import MAX_BANK_BYTES, MAX_MASKS, MaskBank, mask_from_bytes
+from facecloak.masks.mask import MAX_MASK_BYTES, Mask, MaskCorrupt, MaskFormatUnsupported, MaskInvalid, write_container
 
 
 def a_mask(seed: int, report: dict[str, str] | None = None) -> Mask:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecloak.marking import bears, payload_for
-from facecloak.mask import Mask
+from facecloak.masks.cloak_tag import bears, payload_for
+from facecloak.masks.mask import Mask
 
 PICTURE = (b"a picture's data", b"in pieces")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from facecloak.mask import (
+from facecloak.masks.mask import (
     FORMAT_NAME,
     MASK_SIZE,
     MAX_MASK_BYTES,

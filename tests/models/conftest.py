@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.repository import ModelRepository
+from facecloak.models.repository import ModelRepository
 
 NetworkMaker = Callable[..., onnx.ModelProto]
 

@@ -9,14 +9,14 @@ import pytest
 from onnx import helper
 
 from facecloak.errors import FaceCloakError
-from facecloak.recognizers.errors import ModelUnsupported, SpecInvalid, VerificationFailed
-from facecloak.recognizers.gradient import UnsupportedOperator
-from facecloak.recognizers.importing.add import add_recognizer
-from facecloak.recognizers.importing.sharing import whole
-from facecloak.recognizers.importing.tiny import SMALLEST_WEIGHT
-from facecloak.recognizers.importing.verify import verify_stored
+from facecloak.models.add import add_recognizer
+from facecloak.models.convert.denormals import SMALLEST_WEIGHT
+from facecloak.models.convert.external_weights import whole
+from facecloak.models.errors import ModelUnsupported, SpecInvalid, VerificationFailed
+from facecloak.models.repository import ModelRepository, sha256_hex
+from facecloak.models.verify import verify_stored
+from facecloak.onnx_gradient import UnsupportedOperator
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
-from facecloak.recognizers.repository import ModelRepository, sha256_hex
 
 NetworkMaker = Callable[..., onnx.ModelProto]
 SPEC = b'name = "mine"\n[preprocessing]\nmean = 127.5\nscale = 0.0078125'

@@ -9,13 +9,13 @@ from unittest import mock
 import onnx
 import pytest
 
-from facecloak.recognizers.catalog import CATALOG, FACE_API, HUMAN_MODELS, RECOGNIZERS, CatalogEntry
-from facecloak.recognizers.errors import PackageUnavailable
-from facecloak.recognizers.importing.packages import Package
-from facecloak.recognizers.importing.pull import PullEvent, PullStep, is_current, pull, recipe_digest
-from facecloak.recognizers.importing.sources import ReadyOnnx
-from facecloak.recognizers.repository import ModelRepository, sha256_hex
-from facecloak.recognizers.spec import ModelKind, RecognizerSpec
+from facecloak.models.catalog import CATALOG, FACE_API, HUMAN_MODELS, RECOGNIZERS, CatalogEntry
+from facecloak.models.convert.sources import ReadyOnnx
+from facecloak.models.errors import PackageUnavailable
+from facecloak.models.fetch.packages import Package
+from facecloak.models.pull import PullEvent, PullStep, is_current, pull, recipe_digest
+from facecloak.models.repository import ModelRepository, sha256_hex
+from facecloak.models.spec import ModelKind, RecognizerSpec
 
 
 @dataclass
@@ -67,7 +67,7 @@ def test_a_second_run_does_nothing_quickly(repository: ModelRepository, registry
     pull(repository, entries=ENTRIES)
     registry.fetched.clear()
     start = time.monotonic()
-    with mock.patch("facecloak.recognizers.importing.pull._import", side_effect=AssertionError):
+    with mock.patch("facecloak.models.pull._import", side_effect=AssertionError):
         report = pull(repository, entries=ENTRIES)
     assert time.monotonic() - start < 1
     assert report.current == ["boxes", "one", "two"]

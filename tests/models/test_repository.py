@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown
-from facecloak.recognizers.repository import ModelRepository, sha256_hex
-from facecloak.recognizers.spec import ModelKind, RecognizerSpec
+from facecloak.models.errors import ModelDamaged, RecognizerUnknown
+from facecloak.models.repository import ModelRepository, sha256_hex
+from facecloak.models.spec import ModelKind, RecognizerSpec
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_an_interrupted_write_leaves_the_old_model_or_a_refusal(
         replaced.append(str(target))
         os.rename(source, target)
 
-    monkeypatch.setattr("facecloak.recognizers.repository.os.replace", fail_second)
+    monkeypatch.setattr("facecloak.models.repository.os.replace", fail_second)
     with pytest.raises(OSError, match="disk full"):
         repository.write(RecognizerSpec(name="net"), model=b"new", gradient=b"new gradient")
     with pytest.raises(ModelDamaged):
@@ -108,8 +108,8 @@ def test_reading_needs_neither_onnx_nor_torch() -> None:
     import sys
 
     code = (
-        "import sys, facecloak.recognizers, facecloak.recognizers.onnx_runtime, facecloak.recognizers.catalog,"
-        " facecloak.recognizers.importing.pull, facecloak.commands.models;"
+        "import sys, facecloak.recognizers, facecloak.recognizers.onnx_runtime, facecloak.models.catalog,"
+        " facecloak.models.pull, facecloak.commands.models;"
         "print([m for m in ('onnx', 'torch', 'grpc', 'rich') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

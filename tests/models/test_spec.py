@@ -4,17 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facecloak.recognizers.errors import SpecInvalid
-from facecloak.recognizers.spec import (
+from facecloak.models.crop import ARCFACE_TEMPLATE_112, CropTransform
+from facecloak.models.errors import SpecInvalid
+from facecloak.models.spec import (
     ColorOrder,
-    CropTransform,
     ModelKind,
     Preprocessing,
     RecognizerSpec,
     Source,
     parse_spec,
 )
-from facecloak.recognizers.template import ARCFACE_TEMPLATE_112
 
 numbers = st.floats(-1000, 1000, allow_nan=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.gradient import compile_gradient
+from facecloak.onnx_gradient import compile_gradient
 
 from .torch_graph import reference_gradient
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from facecloak.recognizers.gradient import (
+from facecloak.onnx_gradient import (
     BatchNotDynamic,
     InvalidRecognizerGraph,
     UnknownShape,

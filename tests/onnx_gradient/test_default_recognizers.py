@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from facecloak.recognizers.importing.sharing import whole
-from facecloak.recognizers.repository import ModelRepository
+from facecloak.models.convert.external_weights import whole
+from facecloak.models.repository import ModelRepository
 
 from .graphs import assert_gradient_agrees
 

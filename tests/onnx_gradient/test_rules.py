@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from facecloak.recognizers.gradient.rules import RULES
+from facecloak.onnx_gradient.rules import RULES
 
 from .graphs import GraphMaker, assert_gradient_agrees
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from facecloak.recognizers.gradient import simplify_recognizer
+from facecloak.onnx_gradient import simplify_recognizer
 
 from .graphs import GraphMaker, session
 from .test_networks import NETWORKS

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from facecloak.recognizers.gradient import GradientMismatch, check_gradient, compile_gradient
+from facecloak.onnx_gradient import GradientMismatch, check_gradient, compile_gradient
 
 from .graphs import GraphMaker
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facecloak.photos import decode_photo
-from facecloak.photos.marker import marked, payload_of, picture_of, without_marker
+from facecloak.photos.file_tag import marked, payload_of, picture_of, without_marker
 
 Save = Callable[..., bytes]
 PAYLOAD = bytes(range(256)) + b"\xff\xd9 odd length"

@@ -18,7 +18,7 @@ from facecloak.photos import (
     decode_photo,
     encode_photo,
 )
-from facecloak.photos.jpeg_markers import JpegStructure, read_structure
+from facecloak.photos.jpeg_structure import JpegStructure, read_structure
 
 
 def structure(data: bytes) -> JpegStructure:

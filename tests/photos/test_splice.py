@@ -16,8 +16,8 @@ from PIL import Image
 
 from benchmarks.fuzz import fuzz_parser
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits, PhotoTooLarge, decode_photo
-from facecloak.photos.jpeg_markers import read_structure
-from facecloak.photos.native import CannotSplice, Change, Fault, NativeScan, Replacement, is_available
+from facecloak.photos.jpeg_structure import read_structure
+from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeScan, Replacement, is_available
 from facecloak.photos.splice import JpegSplice
 from tests.photos.coefficients import coefficients, expected, transformed
 

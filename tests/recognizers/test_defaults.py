@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecloak.recognizers.importing.verify import verify_stored
+from facecloak.models.repository import ModelRepository
+from facecloak.models.verify import verify_stored
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
-from facecloak.recognizers.repository import ModelRepository
 
 # The six largest entries of the unit embedding of `picture`, from TensorFlow.js (cpu backend, as bundled in face-api
 # 1.7.15) with the original files:

@@ -10,19 +10,14 @@ import numpy as np
 import onnx
 import pytest
 
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.errors import ModelDamaged, RecognizerFailed, RecognizerUnknown
+from facecloak.models.install import store_recognizer
+from facecloak.models.repository import ModelRepository
+from facecloak.models.spec import ModelKind, RecognizerSpec
 from facecloak.recognizers import onnx_runtime
-from facecloak.recognizers.errors import (
-    BatchInvalid,
-    GradientUnavailable,
-    ModelDamaged,
-    RecognizerFailed,
-    RecognizerUnknown,
-)
-from facecloak.recognizers.importing.ready import convert_ready_model
-from facecloak.recognizers.importing.store import store_recognizer
+from facecloak.recognizers.errors import BatchInvalid, GradientUnavailable
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
-from facecloak.recognizers.repository import ModelRepository
-from facecloak.recognizers.spec import ModelKind, RecognizerSpec
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from minio import Minio
 
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.stores import S3Connection, Sealer
 
 _START_S = 30.0

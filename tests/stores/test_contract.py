@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from facecloak.bank import MaskBank
-from facecloak.mask import Mask, MaskCorrupt
+from facecloak.masks.bank import MaskBank
+from facecloak.masks.mask import Mask, MaskCorrupt
 from facecloak.stores import (
     InvalidUserId,
     LocalMaskStore,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from facecloak.mask import Mask
+from facecloak import atomic_files
+from facecloak.masks.mask import Mask
 from facecloak.stores import LocalMaskStore, Sealer, StoreUnavailable
-from facecloak.stores import atomic as atomic_files
 
 MakeMask = Callable[[int], Mask]
 
@@ -52,7 +52,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.stores import LocalMaskStore, Sealer
 store = LocalMaskStore(Path(sys.argv[1]), Sealer(bytes(range(32))))
 seed = 0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from facecloak.mask import Mask
+from facecloak.masks.mask import Mask
 from facecloak.stores import MaskNotFound, S3Connection, S3MaskStore, Sealer, StoreUnavailable
 
 MakeMask = Callable[[int], Mask]

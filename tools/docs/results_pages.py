@@ -1,5 +1,5 @@
 """The measured figures of README and docs/measurements.md, written from the committed results:
-`python -m facecloak.evaluation.readme`.
+`python -m tools.docs.results_pages`.
 
 The README shows what leaves each recognizer out in turn; the page shows everything. The figures lie between two HTML
 comments; what is between them is replaced. Nothing in it is typed by hand, so a figure always has a result file with
@@ -15,15 +15,15 @@ from typing import Any
 
 import click
 
-from facecloak.evaluation.bench_tables import bench_table
-from facecloak.evaluation.errors import EvaluationInputInvalid
-from facecloak.evaluation.ledger import read_ledger
-from facecloak.evaluation.protocol import Pairing
-from facecloak.evaluation.report import share_with_range, trial_sentences
+from facecloak_evaluation.errors import EvaluationInputInvalid
+from facecloak_evaluation.ledger import read_ledger
+from facecloak_evaluation.protocol import Pairing
+from facecloak_evaluation.report import share_with_range, trial_sentences
+from tools.docs.bench_tables import bench_table
 
 BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"
-GENERATED = "<!-- written by python -m facecloak.evaluation.readme from docs/results; edits here are lost -->"
+GENERATED = "<!-- written by python -m tools.docs.results_pages from docs/results; edits here are lost -->"
 BENCH_PREFIX = "facecloak-bench-"
 BANK_PREFIX = "bank-"
 """Results of this name differ in how many masks a user has: one table holds them all."""

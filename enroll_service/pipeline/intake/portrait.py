@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.errors import (
+from enroll_service.pipeline.errors import (
     FaceBlurred,
     FaceCutOff,
     FaceTooSmall,
     NoFace,
     SeveralFaces,
 )
-from enroll_service.stages.quality import doubts_about, sharpness, usual_tones
-from enroll_service.stages.settings import IntakeSettings
-from enroll_service.stages.unseen import fill_beyond_photo
-from enroll_service.stages.viewing import View, view_of
-from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.quality import doubts_about, sharpness, usual_tones
+from enroll_service.pipeline.intake.view import View, view_of
+from enroll_service.pipeline.ops.inpainting import fill_beyond_photo
+from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE
+from enroll_service.pipeline.settings import IntakeSettings
 from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
 from facecloak.faces.frame import mesh_in_crop
 from facecloak.photos import decode_photo

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.errors import EnrollmentRefused, NotSamePerson
-from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.recognition import TYPICAL_SIMILARITY, sameness
-from enroll_service.stages.settings import IntakeSettings
+from enroll_service.pipeline.errors import EnrollmentRefused, NotSamePerson
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.perturb.ensemble import TYPICAL_SIMILARITY, sameness
+from enroll_service.pipeline.settings import IntakeSettings
 from facecloak.errors import FaceCloakError
 from facecloak.faces import FaceFinder
 from facecloak.photos import PhotoRefused

@@ -15,11 +15,11 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from enroll_service.stages.personalize import quantize
-from facecloak.adding import add_in_place
+from enroll_service.pipeline.personalize.measure import quantize
+from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Box, Face
-from facecloak.mask import MASK_SIZE, Mask, MaskGeometry
-from facecloak.placement import place_mask
+from facecloak.masks.mask import MASK_SIZE, Mask, MaskGeometry
 
 # Nobody sees more pixels of a face at once on a screen; and a face of 48 megapixels would take seconds to compare.
 _LARGEST_PX = 768

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from enroll_service.stages.visibility import smooth
-from enroll_service.stages.warping import uniform
+from enroll_service.pipeline.ops.ssim import smooth
+from enroll_service.pipeline.ops.warping import uniform
 
 
 def vary_photometry(crops: Tensor, *, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.ops.variations import Variations
 
 # Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
 # TIP 2004.

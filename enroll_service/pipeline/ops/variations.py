@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecloak.mask import MASK_SIZE
+from facecloak.masks.mask import MASK_SIZE
 
 
 @dataclass(frozen=True, eq=False, repr=False)

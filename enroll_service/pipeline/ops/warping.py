@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.stages.settings import SynthesisSettings
+from enroll_service.pipeline.settings import SynthesisSettings
 from facecloak.faces import ALIGNED_SIZE
 
 WIDE_MARGIN = 24

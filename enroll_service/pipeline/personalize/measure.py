@@ -11,10 +11,10 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from enroll_service.stages.compression import compressed
-from enroll_service.stages.recognition import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops, share_left
-from enroll_service.stages.variations import Variations
-from enroll_service.stages.visibility import structural_similarity
+from enroll_service.pipeline.ops.jpeg import compressed
+from enroll_service.pipeline.ops.ssim import structural_similarity
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.ensemble import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops, share_left
 from facecloak.recognizers import RecognizerRuntime
 
 # What most platforms re-encode uploads to, or worse (method's condition "q85").

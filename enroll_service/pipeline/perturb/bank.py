@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enroll_service.stages.elsewhere import Elsewhere
-from enroll_service.stages.morphs import Morphing
-from enroll_service.stages.perturb import Learned, perturb
-from enroll_service.stages.plateau import HeldOut, Plateau
-from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops
-from enroll_service.stages.settings import PerturbSettings, StageSettings
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.early_stopping import HeldOut, Plateau
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, as_crops
+from enroll_service.pipeline.perturb.pgd import Learned, perturb
+from enroll_service.pipeline.perturb.repulsion import Elsewhere
+from enroll_service.pipeline.settings import PerturbSettings, StageSettings
+from enroll_service.pipeline.synthesize.face_morphing import Morphing
 from facecloak.recognizers import RecognizerRuntime
 
 # Variations by which it is told where a mask leads: its mean over these is steady to some hundredths of a cosine.

@@ -12,9 +12,9 @@ from statistics import fmean
 import numpy as np
 from torch import Tensor
 
-from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, share_left
-from enroll_service.stages.settings import EarlyStopSettings
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, as_crops, share_left
+from enroll_service.pipeline.settings import EarlyStopSettings
 from facecloak.recognizers import RecognizerRuntime
 
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from enroll_service.stages.compression import expect_compression
-from enroll_service.stages.morphs import Morphing
-from enroll_service.stages.photometry import vary_tones
-from enroll_service.stages.plateau import Plateau
-from enroll_service.stages.recognition import SurrogateEnsemble
-from enroll_service.stages.settings import PerturbSettings
-from enroll_service.stages.variations import Variations
-from enroll_service.stages.visibility import smooth, structural_similarity, tolerance
-from enroll_service.stages.warping import misalign
+from enroll_service.pipeline.ops.jpeg import expect_compression
+from enroll_service.pipeline.ops.photometry import vary_tones
+from enroll_service.pipeline.ops.ssim import smooth, structural_similarity, tolerance
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.ops.warping import misalign
+from enroll_service.pipeline.perturb.early_stopping import Plateau
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble
+from enroll_service.pipeline.settings import PerturbSettings
+from enroll_service.pipeline.synthesize.face_morphing import Morphing
 
 # A bound, not a need: usual masks take one or two.
 _PROJECTION_ROUNDS = 60

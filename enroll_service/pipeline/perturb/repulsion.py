@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from enroll_service.stages.recognition import Target, unit
+from enroll_service.pipeline.perturb.ensemble import Target, unit
 
 # Share of the running mean that each batch renews: steady over some three batches.
 _RENEWED = 0.3

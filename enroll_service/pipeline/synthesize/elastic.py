@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enroll_service.stages.compression import vary_compression
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.photometry import vary_photometry
-from enroll_service.stages.settings import SynthesisSettings
-from enroll_service.stages.skin import skin_of, vary_skin_tone
-from enroll_service.stages.variations import Variations, mirrored_grids
-from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.jpeg import vary_compression
+from enroll_service.pipeline.ops.photometry import vary_photometry
+from enroll_service.pipeline.ops.variations import Variations, mirrored_grids
+from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends
+from enroll_service.pipeline.settings import SynthesisSettings
+from enroll_service.pipeline.synthesize.skin_tone import skin_of, vary_skin_tone
 from facecloak.faces import ALIGNED_SIZE
 from facecloak.faces.frame import field_at, frame_field
 

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.stages.head import in_frame
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.photometry import vary_photometry
-from enroll_service.stages.region import face_region
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.face_region import face_region
+from enroll_service.pipeline.ops.photometry import vary_photometry
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.synthesize.head import in_frame
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
 from facecloak.photos import decode_photo

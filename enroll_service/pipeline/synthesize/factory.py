@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enroll_service.stages.borrowed import LightPool
-from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer
-from enroll_service.stages.settings import StageSettings, SynthesizerName
-from enroll_service.stages.synthesize import ElasticSynthesizer, Synthesizer
+from enroll_service.pipeline.settings import StageSettings, SynthesizerName
+from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer, Synthesizer
+from enroll_service.pipeline.synthesize.light_transfer import LightPool
+from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer, MixedSynthesizer
 from facecloak.faces import FaceFinder
-from facecloak.mask import MaskGeometry
+from facecloak.masks.mask import MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
 
 
@@ -33,8 +33,8 @@ def build_synthesizer(settings: StageSettings, *, runtime: RecognizerRuntime, fi
     if settings.synthesis.synthesizer is not SynthesizerName.ARC2FACE:
         return on_cpu[settings.synthesis.synthesizer]
     # Diffusion models load slowly: only where they are used.
-    from enroll_service.stages.arc2face.painter import Painter
-    from enroll_service.stages.arc2face.synthesizer import Arc2FaceSynthesizer
+    from enroll_service.pipeline.synthesize.arc2face.painter import Painter
+    from enroll_service.pipeline.synthesize.arc2face.synthesizer import Arc2FaceSynthesizer
 
     variety = on_cpu[settings.arc2face.variety]
     return Arc2FaceSynthesizer(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from enroll_service.stages.unseen import filled_texture
-from enroll_service.stages.warping import WIDE_MARGIN
+from enroll_service.pipeline.ops.inpainting import filled_texture
+from enroll_service.pipeline.ops.warping import WIDE_MARGIN
 from facecloak.faces import ALIGNED_SIZE
 from facecloak.faces.pose import Pose, fit_pose
 from facecloak.faces.raster import facing, rasterize
@@ -57,7 +57,7 @@ def render(wide_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.nd
     """The photo's texture on new ``vertices`` (N, 528, 3).
 
     Surfaces that the photo hides are taken from the face's other side, and where that is hidden too they are filled
-    (see :mod:`enroll_service.stages.unseen`).
+    (see :mod:`enroll_service.pipeline.ops.inpainting`).
 
     Args:
         wide_u8: (160, 160, C) the wide crop, three channels of color and, if need be, one more.

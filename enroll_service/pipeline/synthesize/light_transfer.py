@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.stages.head import in_frame
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.region import face_region
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.face_region import face_region
+from enroll_service.pipeline.synthesize.head import in_frame
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ALIGNED_SIZE
 
@@ -132,7 +132,7 @@ def relight_as(crops: Tensor, changes: Tensor, grids: Tensor) -> Tensor:
 
     Args:
         grids: (N, 112, 112, 2) where in the face's frame each pixel is, as in
-            :class:`~enroll_service.stages.variations.Variations`.
+            :class:`~enroll_service.pipeline.ops.variations.Variations`.
     """
     # Grids measure between the centers of the outermost pixels; cells are sampled by their outer edges.
     at_cells = grids * ((ALIGNED_SIZE - 1) / ALIGNED_SIZE)

@@ -1,12 +1,12 @@
 """Stage one by a face mesh: the photo as a texture on the head's shape, seen in new poses, with other expressions, from
 another distance and in other light.
 
-The whole crop is one mesh: the face itself, a ring about the head that turns with it (hair, ears, throat) and a border
-that stays, so that the picture has no seams and no holes (after Zhu et al., "Face alignment across large poses: a 3D
-solution", CVPR 2016, who turn photos so to train landmark networks). What the photo does not show because the head is
-turned is taken from the head's other side, or filled where neither shows it (:mod:`enroll_service.stages.head`). How
-expression changes a face is drawn from how it was seen to change between photos of one person
-(:mod:`facecloak.faces.shape`).
+The whole crop is one mesh: the face itself, a ring about the head that turns with it (hair, ears, throat) and a
+border that stays, so that the picture has no seams and no holes (after Zhu et al., "Face alignment across large
+poses: a 3D solution", CVPR 2016, who turn photos so to train landmark networks). What the photo does not show because
+the head is turned is taken from the head's other side, or filled where neither shows it
+(:mod:`enroll_service.pipeline.synthesize.head`). How expression changes a face is drawn from how it was seen to
+change between photos of one person (:mod:`facecloak.faces.shape`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enroll_service.stages.borrowed import LightPool, relight_as
-from enroll_service.stages.compression import vary_compression
-from enroll_service.stages.head import Head, head_of, render
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.photometry import relight, vary_photometry
-from enroll_service.stages.settings import SynthesisSettings
-from enroll_service.stages.skin import skin_of, vary_skin_tone
-from enroll_service.stages.synthesize import Synthesizer
-from enroll_service.stages.variations import Variations, joined_variations, mirrored_grids
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.jpeg import vary_compression
+from enroll_service.pipeline.ops.photometry import relight, vary_photometry
+from enroll_service.pipeline.ops.variations import Variations, joined_variations, mirrored_grids
+from enroll_service.pipeline.settings import SynthesisSettings
+from enroll_service.pipeline.synthesize.elastic import Synthesizer
+from enroll_service.pipeline.synthesize.head import Head, head_of, render
+from enroll_service.pipeline.synthesize.light_transfer import LightPool, relight_as
+from enroll_service.pipeline.synthesize.skin_tone import skin_of, vary_skin_tone
 from facecloak.faces import ALIGNED_SIZE, aligning_transform
 from facecloak.faces.align import transform_points
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE
 from facecloak.faces.facemesh import LEFT_EYE, RIGHT_EYE
 from facecloak.faces.shape import OUTLINE
 

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.unused import drop_unused_weights
-from facecloak.recognizers.repository import MAX_MODEL_BYTES
+from facecloak.models.convert.dead_code import drop_unused_weights
+from facecloak.models.errors import ModelUnsupported
+from facecloak.models.repository import MAX_MODEL_BYTES
 
 _INTEGERS = frozenset(
     getattr(TensorProto, name) for name in ("INT4", "UINT4", "INT8", "UINT8", "INT16", "UINT16", "INT32")

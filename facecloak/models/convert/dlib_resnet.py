@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.build import BATCH, GraphBuilder
-from facecloak.recognizers.importing.weights import decode_weights
+from facecloak.models.convert.graph_builder import BATCH, GraphBuilder
+from facecloak.models.convert.tfjs_weights import decode_weights
+from facecloak.models.errors import ModelUnsupported
 
 INPUT_SIZE = 150
 EMBEDDING_SIZE = 128

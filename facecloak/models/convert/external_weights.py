@@ -13,7 +13,7 @@ import hashlib
 import onnx
 from onnx import TensorProto
 
-from facecloak.recognizers.repository import WEIGHTS_FILE
+from facecloak.models.repository import WEIGHTS_FILE
 
 SMALLEST_SHARED_BYTES = 1024
 """Smaller tensors stay inside: shapes and axes must be known before any file is read."""

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.build import BATCH, IR_VERSION
-from facecloak.recognizers.importing.dequantize import fold_quantized_weights
-from facecloak.recognizers.importing.opset import to_opset
-from facecloak.recognizers.importing.unused import drop_unused, used_names
-from facecloak.recognizers.repository import MAX_MODEL_BYTES
+from facecloak.models.convert.dead_code import drop_unused, used_names
+from facecloak.models.convert.dequantize import fold_quantized_weights
+from facecloak.models.convert.graph_builder import BATCH, IR_VERSION
+from facecloak.models.convert.opset import to_opset
+from facecloak.models.errors import ModelUnsupported
+from facecloak.models.repository import MAX_MODEL_BYTES
 
 
 def load_onnx(data: bytes) -> onnx.ModelProto:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import defs, version_converter
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.build import OPSET
+from facecloak.models.convert.graph_builder import OPSET
+from facecloak.models.errors import ModelUnsupported
 
 NEWEST_OPSET = 21
 """The last one whose changes since 18 are known here."""

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.unused import drop_unused
+from facecloak.models.convert.dead_code import drop_unused
+from facecloak.models.errors import ModelUnsupported
 
 
 def split_prelu(model: onnx.ModelProto) -> int:

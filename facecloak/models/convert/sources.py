@@ -45,7 +45,7 @@ class ReadyOnnx:
         return {self.file: MAX_WEIGHTS_BYTES}
 
     def convert(self, files: Mapping[str, bytes]) -> onnx.ModelProto:
-        from facecloak.recognizers.importing.ready import convert_ready_model
+        from facecloak.models.convert.onnx_file import convert_ready_model
 
         return convert_ready_model(files[self.file], outputs=self.outputs or None)
 
@@ -70,12 +70,12 @@ class TfjsGraph:
         return {f"{self.stem}.json": MAX_JSON_BYTES, self.weights_file: MAX_WEIGHTS_BYTES}
 
     def convert(self, files: Mapping[str, bytes]) -> onnx.ModelProto:
-        from facecloak.recognizers.importing.tfjs import convert_graph_model
+        from facecloak.models.convert.tfjs import convert_graph_model
 
         weights = {self.weights_file.rpartition("/")[2]: files[self.weights_file]}
         network = convert_graph_model(files[f"{self.stem}.json"], weights, outputs=dict(self.outputs) or None)
         if self.mends_prelu:
-            from facecloak.recognizers.importing.prelu import mend_prelu
+            from facecloak.models.convert.prelu import mend_prelu
 
             mend_prelu(network)
         return network
@@ -95,7 +95,7 @@ class FaceApiResnet:
         return {f"{self.stem}-weights_manifest.json": MAX_JSON_BYTES, self.weights_file: MAX_WEIGHTS_BYTES}
 
     def convert(self, files: Mapping[str, bytes]) -> onnx.ModelProto:
-        from facecloak.recognizers.importing.dlib import convert_dlib_resnet
+        from facecloak.models.convert.dlib_resnet import convert_dlib_resnet
 
         weights = {self.weights_file.rpartition("/")[2]: files[self.weights_file]}
         return convert_dlib_resnet(files[f"{self.stem}-weights_manifest.json"], weights)

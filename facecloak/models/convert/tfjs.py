@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.build import BATCH, GraphBuilder
-from facecloak.recognizers.importing.weights import decode_weights
+from facecloak.models.convert.graph_builder import BATCH, GraphBuilder
+from facecloak.models.convert.tfjs_weights import decode_weights
+from facecloak.models.errors import ModelUnsupported
 
 Shape = tuple[int | None, ...]
 
@@ -105,7 +105,7 @@ def convert_graph_model(
     Raises:
         ModelUnsupported: not a graph model, an operation without a rule (named), or weights that do not fit.
     """
-    from facecloak.recognizers.importing.tfjs_rules import RULES
+    from facecloak.models.convert.tfjs_ops import RULES
 
     try:
         document = json.loads(model_json)

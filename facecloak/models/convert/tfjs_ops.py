@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.tfjs import Conversion, Node, Shape, Value
+from facecloak.models.convert.tfjs import Conversion, Node, Shape, Value
+from facecloak.models.errors import ModelUnsupported
 
 Rule = Callable[[Conversion, Node], None]
 RULES: dict[str, Rule] = {}

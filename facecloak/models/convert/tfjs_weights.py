@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from facecloak.recognizers.errors import ModelUnsupported
+from facecloak.models.errors import ModelUnsupported
 
 _PLAIN = {"float32": "<f4", "int32": "<i4", "bool": "u1"}
 _QUANTIZED = {"float16": "<f2", "uint8": "u1", "uint16": "<u2"}

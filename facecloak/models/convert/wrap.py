@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.build import BATCH, IR_VERSION, OPSET
-from facecloak.recognizers.spec import CROP_SIZE, ColorOrder, RecognizerSpec
+from facecloak.models.convert.graph_builder import BATCH, IR_VERSION, OPSET
+from facecloak.models.crop import CROP_SIZE
+from facecloak.models.errors import ModelUnsupported
+from facecloak.models.spec import ColorOrder, RecognizerSpec
 
 _MIN_NORM = 1e-6
 """Keeps a blank embedding finite; trained networks give norms of 1 to 100."""

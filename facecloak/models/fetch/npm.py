@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar, cast
 
-from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
-from facecloak.recognizers.importing.packages import (
+from facecloak.models.errors import PackageRefused, PackageUnavailable
+from facecloak.models.fetch.packages import (
     MAX_MEMBER_BYTES,
     MAX_MEMBERS,
     MAX_UNPACKED_BYTES,

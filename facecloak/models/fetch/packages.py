@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
 
-from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
+from facecloak.models.errors import PackageRefused, PackageUnavailable
 
 DEADLINE_SECONDS = 600.0
 """For one package; the largest default one is 145 MB, so this is 2 Mbit/s."""

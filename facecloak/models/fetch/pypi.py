@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
 
-from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
-from facecloak.recognizers.importing.packages import (
+from facecloak.models.errors import PackageRefused, PackageUnavailable
+from facecloak.models.fetch.packages import (
     MAX_MEMBER_BYTES,
     MAX_MEMBERS,
     Package,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facecloak.recognizers.gradient.rules import (
+from facecloak.onnx_gradient.rules import (
     activation,
     convolution,
     elementwise,
@@ -12,7 +12,7 @@ from facecloak.recognizers.gradient.rules import (
     reduction,
     shape,
 )
-from facecloak.recognizers.gradient.rules.registry import RULES
+from facecloak.onnx_gradient.rules.registry import RULES
 
 __all__ = [
     "RULES",

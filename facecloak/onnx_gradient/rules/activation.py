@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import unary_rule
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.registry import unary_rule
 
 
 @unary_rule("Relu")

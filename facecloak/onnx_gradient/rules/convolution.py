@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import unary_rule, unsupported
-from facecloak.recognizers.gradient.shapes import Shape
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.registry import unary_rule, unsupported
+from facecloak.onnx_gradient.shapes import Shape
 
 
 @dataclass(frozen=True)

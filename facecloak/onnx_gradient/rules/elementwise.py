@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import Contributions, rule, unary_rule, unsupported
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.registry import Contributions, rule, unary_rule, unsupported
 
 OperandRule = Callable[[GradientBuilder, Node, str], str]
 """Gradient of one operand before the sum over its broadcast axes."""

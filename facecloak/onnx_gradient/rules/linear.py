@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import Contributions, rule, unary_rule, unsupported
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.registry import Contributions, rule, unary_rule, unsupported
 
 
 @unary_rule("Gemm")

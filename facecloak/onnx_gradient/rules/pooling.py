@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.convolution import Window, convolve_back, spatial
-from facecloak.recognizers.gradient.rules.reduction import spread
-from facecloak.recognizers.gradient.rules.registry import unary_rule, unsupported
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.convolution import Window, convolve_back, spatial
+from facecloak.onnx_gradient.rules.reduction import spread
+from facecloak.onnx_gradient.rules.registry import unary_rule, unsupported
 
 
 @unary_rule("GlobalAveragePool")

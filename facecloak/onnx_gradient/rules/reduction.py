@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from facecloak.recognizers.gradient.builder import TINY, GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import constant, unary_rule, unsupported
-from facecloak.recognizers.gradient.shapes import Shape
+from facecloak.onnx_gradient.builder import TINY, GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.registry import constant, unary_rule, unsupported
+from facecloak.onnx_gradient.shapes import Shape
 
 
 def _axes(builder: GradientBuilder, node: Node) -> list[int]:

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.errors import UnsupportedOperator
-from facecloak.recognizers.gradient.graph import Node
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.errors import UnsupportedOperator
+from facecloak.onnx_gradient.graph import Node
 
 Contributions = dict[int, str]
 """Gradient tensor by index of the node's input."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facecloak.recognizers.gradient.builder import GradientBuilder
-from facecloak.recognizers.gradient.graph import Node
-from facecloak.recognizers.gradient.rules.registry import (
+from facecloak.onnx_gradient.builder import GradientBuilder
+from facecloak.onnx_gradient.graph import Node
+from facecloak.onnx_gradient.rules.registry import (
     Contributions,
     constant,
     rule,

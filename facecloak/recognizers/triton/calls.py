@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import structlog
 
+from facecloak.call_context import outgoing_headers
+from facecloak.cancellation import abandoned
 from facecloak.errors import FaceCloakError
-from facecloak.recognizers.errors import CallAbandoned, RecognizerFailed
+from facecloak.models.errors import RecognizerFailed
+from facecloak.recognizers.errors import CallAbandoned
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
-from facecloak.recognizers.triton.patience import TryAgain, patiently
+from facecloak.recognizers.triton.retry import TryAgain, patiently
 from facecloak.recognizers.triton.shared_memory import Region, SharedMemory
-from facecloak.wanted import abandoned
-from facecloak.watch import outgoing_headers
 
 if TYPE_CHECKING:
     from circuitbreaker import CircuitBreaker
@@ -102,7 +103,7 @@ class TritonCalls:
         """Do ``work``, made of calls of one model; if ``patient``, again while what it fails by may pass by itself.
 
         Raises:
-            CallAbandoned: nobody wants the answer any more (:data:`facecloak.wanted.abandoned`).
+            CallAbandoned: nobody wants the answer any more (:data:`facecloak.cancellation.abandoned`).
         """
         try:
             if not patient:

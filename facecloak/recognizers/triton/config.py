@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from facecloak.recognizers.repository import GRADIENT_SUFFIX
-from facecloak.recognizers.spec import CROP_SIZE, RecognizerSpec
+from facecloak.models.crop import CROP_SIZE
+from facecloak.models.repository import GRADIENT_SUFFIX
+from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.triton.profiles import Accelerator, Profile
 
 DIGEST_PARAMETER = "facecloak_sha256"

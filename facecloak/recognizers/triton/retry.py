@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from facecloak.wanted import abandoned
+from facecloak.cancellation import abandoned
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -28,7 +28,7 @@ def patiently(work: Callable[[], T], *, seconds: float, closing: threading.Event
 
     Args:
         seconds: after which it is not tried again.
-        closing: ends it once set; so does :data:`facecloak.wanted.abandoned`.
+        closing: ends it once set; so does :data:`facecloak.cancellation.abandoned`.
     """
     from tenacity import Retrying, retry_if_exception_type
     from tenacity import wait_random_exponential as wait_longer_each_time

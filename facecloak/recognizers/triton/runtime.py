@@ -13,16 +13,18 @@ import numpy as np
 from cachetools import TTLCache
 
 from facecloak.errors import FaceCloakError
+from facecloak.models.crop import CROP_SIZE
+from facecloak.models.errors import RecognizerUnknown
+from facecloak.models.repository import ModelRepository
+from facecloak.models.spec import ModelKind, RecognizerSpec
 from facecloak.recognizers.batch import checked_anchor, checked_crops, parts, rows_of
-from facecloak.recognizers.errors import GradientUnavailable, RecognizerUnknown
-from facecloak.recognizers.repository import ModelRepository
+from facecloak.recognizers.errors import GradientUnavailable
 from facecloak.recognizers.runtime import GradientResult
-from facecloak.recognizers.spec import CROP_SIZE, ModelKind, RecognizerSpec
 from facecloak.recognizers.triton.calls import TritonCalls
 from facecloak.recognizers.triton.config import DIGEST_PARAMETER, served_name
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
-from facecloak.recognizers.triton.patience import TryAgain
+from facecloak.recognizers.triton.retry import TryAgain
 
 T = TypeVar("T")
 TRUST_SECONDS = 10.0

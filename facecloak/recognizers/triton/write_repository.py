@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown
-from facecloak.recognizers.repository import ModelRepository, link_or_copy, sha256_hex, write_atomically
-from facecloak.recognizers.spec import ModelKind, RecognizerSpec
+from facecloak.models.errors import ModelDamaged, RecognizerUnknown
+from facecloak.models.repository import ModelRepository, link_or_copy, sha256_hex, write_atomically
+from facecloak.models.spec import ModelKind, RecognizerSpec
 from facecloak.recognizers.triton.config import config_pbtxt, served_name
 from facecloak.recognizers.triton.profiles import Profile
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from enroll_service.errors import RequestIdReused
-from enroll_service.orders import Enrollment, Order
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.receipts import is_of, with_receipt
-from enroll_service.stages.settings import Strength
-from facecloak.bank import MaskBank, StoredMask, mask_from_bytes
+from enroll_service.jobs.idempotency import is_of, with_receipt
+from enroll_service.jobs.request import Enrollment, Order
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.settings import Strength
 from facecloak.faces import Box
-from facecloak.mask import Mask
+from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
+from facecloak.masks.mask import Mask
 
 ORDER = Order(user_id="alice", photos=(EnrollmentPhoto(b"a photo"),), request_id="request-1")
 

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.pipeline import Enroller, Progress
-from enroll_service.stages import (
+from enroll_service.pipeline import (
     BankSettings,
     EnrollmentCancelled,
     FaceBlurred,
@@ -26,15 +24,17 @@ from enroll_service.stages import (
     SynthesisSettings,
     SynthesizerName,
 )
-from enroll_service.stages.settings import SSIM_TARGETS, EarlyStopSettings, Strength
-from facecloak.anchors import AnchorPool, AnchorPoolUnusable
-from facecloak.bank import MaskBank, mask_from_bytes
+from enroll_service.pipeline.enroller import Enroller, Progress
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.perturb.anchors import AnchorPool, AnchorPoolUnusable
+from enroll_service.pipeline.settings import SSIM_TARGETS, EarlyStopSettings, Strength
 from facecloak.faces import Box, FaceFinder
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
-from facecloak.mask import Mask, MaskGeometry
+from facecloak.masks.bank import MaskBank, mask_from_bytes
+from facecloak.masks.mask import Mask, MaskGeometry
+from facecloak.models.errors import RecognizerUnknown
 from facecloak.photos import UnsupportedPhoto
-from facecloak.recognizers.errors import RecognizerUnknown
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
 SURROGATES = ("dlib_resnet", "mobileface")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.pipeline import Enroller
-from enroll_service.stages import BankSettings, PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline import BankSettings, PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import FaceFinder
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing import dequantize
-from facecloak.recognizers.importing.ready import convert_ready_model
+from facecloak.models.convert import dequantize
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.errors import ModelUnsupported
 
 KERNEL = (8, 3, 16, 16)
 

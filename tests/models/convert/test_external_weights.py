@@ -13,12 +13,12 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from facecloak.recognizers.errors import ModelDamaged
-from facecloak.recognizers.importing.add import add_recognizer
-from facecloak.recognizers.importing.sharing import SMALLEST_SHARED_BYTES, pointing_into, whole
-from facecloak.recognizers.importing.verify import verify_stored
+from facecloak.models.add import add_recognizer
+from facecloak.models.convert.external_weights import SMALLEST_SHARED_BYTES, pointing_into, whole
+from facecloak.models.errors import ModelDamaged
+from facecloak.models.repository import ModelRepository
+from facecloak.models.verify import verify_stored
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
-from facecloak.recognizers.repository import ModelRepository
 
 SPEC = b'name = "mine"\n[preprocessing]\nmean = 127.5\nscale = 0.0078125'
 

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, defs, helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing import opset
-from facecloak.recognizers.importing.ready import convert_ready_model
+from facecloak.models.convert import opset
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.errors import ModelUnsupported
 
 NetworkMaker = Callable[..., onnx.ModelProto]
 

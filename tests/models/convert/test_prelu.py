@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.prelu import mend_prelu, split_prelu
+from facecloak.models.convert.prelu import mend_prelu, split_prelu
+from facecloak.models.errors import ModelUnsupported
 
 
 def _model(*, constant: bool) -> onnx.ModelProto:

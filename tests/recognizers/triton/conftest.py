@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facecloak.recognizers.importing.verify import probe_crops
+from facecloak.models.verify import probe_crops
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.runtime import TritonRuntime
 

@@ -15,13 +15,13 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from facecloak.cli import RootGroup
 from facecloak.commands.models import register
-from facecloak.recognizers.errors import ModelDamaged, RecognizerUnknown
-from facecloak.recognizers.importing.ready import convert_ready_model
-from facecloak.recognizers.importing.store import store_recognizer
-from facecloak.recognizers.repository import ModelRepository
-from facecloak.recognizers.spec import ModelKind, RecognizerSpec
-from facecloak.recognizers.triton.build import build_repository
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.errors import ModelDamaged, RecognizerUnknown
+from facecloak.models.install import store_recognizer
+from facecloak.models.repository import ModelRepository
+from facecloak.models.spec import ModelKind, RecognizerSpec
 from facecloak.recognizers.triton.profiles import CPU, GPU, GPU_TENSORRT, PROFILES, Profile
+from facecloak.recognizers.triton.write_repository import build_repository
 
 
 @pytest.fixture(scope="module")

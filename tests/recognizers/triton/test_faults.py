@@ -17,19 +17,20 @@ import numpy as np
 import onnx
 import pytest
 
+from facecloak.cancellation import abandoned
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.recognizers.errors import CallAbandoned, RecognizerFailed
-from facecloak.recognizers.importing.ready import convert_ready_model
-from facecloak.recognizers.importing.store import store_recognizer
+from facecloak.models.convert.onnx_file import convert_ready_model
+from facecloak.models.errors import RecognizerFailed
+from facecloak.models.install import store_recognizer
+from facecloak.models.repository import ModelRepository
+from facecloak.models.spec import RecognizerSpec
+from facecloak.recognizers.errors import CallAbandoned
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
-from facecloak.recognizers.repository import ModelRepository
-from facecloak.recognizers.spec import RecognizerSpec
-from facecloak.recognizers.triton.build import BuiltRepository, build_repository
+from facecloak.recognizers.triton.dev_server.process import TritonProcess
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
-from facecloak.recognizers.triton.process import TritonProcess
 from facecloak.recognizers.triton.profiles import CPU
 from facecloak.recognizers.triton.runtime import TritonRuntime
-from facecloak.wanted import abandoned
+from facecloak.recognizers.triton.write_repository import BuiltRepository, build_repository
 
 Connect = Callable[..., TritonRuntime]
 Start = Callable[..., TritonProcess]

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facecloak.recognizers.errors import BatchInvalid, RecognizerFailed, RecognizerUnknown
+from facecloak.models.errors import RecognizerFailed, RecognizerUnknown
+from facecloak.recognizers.errors import BatchInvalid
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.triton import shared_memory
 from facecloak.recognizers.triton.connection import TritonConnection
+from facecloak.recognizers.triton.dev_server.process import TritonProcess
 from facecloak.recognizers.triton.errors import InvalidTritonUrl
-from facecloak.recognizers.triton.process import TritonProcess
 from facecloak.recognizers.triton.runtime import TritonRuntime
 
 Connect = Callable[..., TritonRuntime]
@@ -36,7 +37,7 @@ def in_process(model_repository: Path) -> OnnxRuntime:
 def test_answers_are_those_of_the_process_itself_bit_for_bit(
     triton_server: TritonProcess, connect: Connect, in_process: OnnxRuntime, count: int, shared: bool
 ) -> None:
-    from facecloak.recognizers.importing.verify import probe_crops
+    from facecloak.models.verify import probe_crops
 
     runtime = connect(triton_server.url, shared_memory=shared)
     crops = probe_crops(count)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from facecloak.errors import FaceCloakError
-from facecloak.recognizers.triton import install as installing
-from facecloak.recognizers.triton.build import BuiltRepository
+from facecloak.recognizers.triton.dev_server import install as installation
+from facecloak.recognizers.triton.dev_server.install import TritonInstallation, install, installed
+from facecloak.recognizers.triton.dev_server.process import TritonProcess, start_server
+from facecloak.recognizers.triton.dev_server.serving import server_environment
 from facecloak.recognizers.triton.errors import ServerPackageUnavailable, TritonUnavailable
-from facecloak.recognizers.triton.install import TritonInstallation, install, installed
-from facecloak.recognizers.triton.process import TritonProcess, start_server
-from facecloak.recognizers.triton.serving import server_environment
+from facecloak.recognizers.triton.write_repository import BuiltRepository
 
 
 def test_only_the_server_comes_out_of_the_wheel(triton_installation: TritonInstallation) -> None:
@@ -23,7 +23,7 @@ def test_only_the_server_comes_out_of_the_wheel(triton_installation: TritonInsta
 
 
 def test_a_wheel_with_another_digest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installing, "WHEEL_SHA256", "0" * 64)
+    monkeypatch.setattr(installation, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(ServerPackageUnavailable, match=r"pip cannot bring nvidia-pytriton"):
         install(tmp_path / "home")
     assert installed(tmp_path / "home") is None

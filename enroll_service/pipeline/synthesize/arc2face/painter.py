@@ -11,9 +11,9 @@ import numpy as np
 import structlog
 import torch
 
-from enroll_service.stages.arc2face.prompt import identity_prompt
-from enroll_service.stages.arc2face.weights import LICENSE, Weights, load_pipeline
-from enroll_service.stages.settings import Arc2FaceSettings
+from enroll_service.pipeline.settings import Arc2FaceSettings
+from enroll_service.pipeline.synthesize.arc2face.prompt import identity_prompt
+from enroll_service.pipeline.synthesize.arc2face.weights import LICENSE, Weights, load_pipeline
 
 _log = structlog.get_logger("enroll_service.arc2face")
 

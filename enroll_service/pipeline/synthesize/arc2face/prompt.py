@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.stages.arc2face.weights import IDENTITY_SIZE
-from enroll_service.stages.errors import SynthesizerUnavailable
+from enroll_service.pipeline.errors import SynthesizerUnavailable
+from enroll_service.pipeline.synthesize.arc2face.weights import IDENTITY_SIZE
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

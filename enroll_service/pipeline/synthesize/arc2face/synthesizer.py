@@ -8,14 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
-from enroll_service.stages.arc2face.painter import part_of
-from enroll_service.stages.arc2face.weights import IDENTITY_SIZE, LICENSE
-from enroll_service.stages.errors import EnrollmentRefused, SynthesisFailed, SynthesizerUnavailable
-from enroll_service.stages.intake import Portrait, portrait_of
-from enroll_service.stages.recognition import TYPICAL_SIMILARITY, sameness, unit
-from enroll_service.stages.settings import StageSettings
-from enroll_service.stages.synthesize import Synthesizer
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.errors import EnrollmentRefused, SynthesisFailed, SynthesizerUnavailable
+from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.ensemble import TYPICAL_SIMILARITY, sameness, unit
+from enroll_service.pipeline.settings import StageSettings
+from enroll_service.pipeline.synthesize.arc2face.painter import part_of
+from enroll_service.pipeline.synthesize.arc2face.weights import IDENTITY_SIZE, LICENSE
+from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from facecloak.faces import FaceFinder
 from facecloak.recognizers import RecognizerRuntime
 
@@ -24,7 +24,7 @@ _DRAWING_SHARE = 0.98
 
 
 class PictureSource(Protocol):
-    """What draws; see :class:`~enroll_service.stages.arc2face.painter.Painter`."""
+    """What draws; see :class:`~enroll_service.pipeline.synthesize.arc2face.painter.Painter`."""
 
     identity: str
 

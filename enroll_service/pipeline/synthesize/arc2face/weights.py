@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from enroll_service.stages.errors import SynthesizerUnavailable
-from enroll_service.stages.settings import Arc2FaceSettings
+from enroll_service.pipeline.errors import SynthesizerUnavailable
+from enroll_service.pipeline.settings import Arc2FaceSettings
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

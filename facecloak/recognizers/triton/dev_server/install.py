@@ -145,7 +145,7 @@ def _replace(unpacked: Path, home: Path) -> None:
 
 def _write_backend(installation: TritonInstallation) -> None:
     """Our stand-in for the ONNX Runtime backend; written each time, since it is part of this code."""
-    from facecloak.recognizers.repository import write_atomically
+    from facecloak.models.repository import write_atomically
 
     target = installation.backends / "onnxruntime" / "model.py"
     wanted = _BACKEND.read_bytes()

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from facecloak.recognizers.onnx_runtime import open_session
-from facecloak.recognizers.repository import WEIGHTS_FILE
+from facecloak.models.repository import WEIGHTS_FILE
+from facecloak.models.session import open_session
 
 
 class TritonPythonModel:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from facecloak.recognizers.triton.build import BuiltRepository
+from facecloak.recognizers.triton.dev_server.install import TritonInstallation
+from facecloak.recognizers.triton.dev_server.serving import ServingOptions, server_command, server_environment
 from facecloak.recognizers.triton.errors import TritonUnavailable
-from facecloak.recognizers.triton.install import TritonInstallation
-from facecloak.recognizers.triton.serving import ServingOptions, server_command, server_environment
+from facecloak.recognizers.triton.write_repository import BuiltRepository
 
 START_SECONDS = 300.0
 STOP_SECONDS = 40.0

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from facecloak.recognizers.triton.install import TritonInstallation
+from facecloak.recognizers.triton.dev_server.install import TritonInstallation
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from enroll_service.stages.quality import Tones, doubts_about, shared_doubts, usual_tones
+from enroll_service.pipeline.intake.quality import Tones, doubts_about, shared_doubts, usual_tones
 
 
 @pytest.fixture(scope="module")

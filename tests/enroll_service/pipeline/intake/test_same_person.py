@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enroll_service.stages.admission import odd_ones_out
+from enroll_service.pipeline.intake.selection import odd_ones_out
 
 
 def _scores(people: str, *, same: float = 0.9, other: float = 0.0, seed: int = 0) -> np.ndarray:

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages import head as head_module
-from enroll_service.stages import unseen
-from enroll_service.stages.head import Head, head_of, render
-from enroll_service.stages.intake import Portrait, admit, portrait_of
-from enroll_service.stages.settings import IntakeSettings
-from enroll_service.stages.unseen import fill_beyond_photo, filled_texture
-from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, admit, portrait_of
+from enroll_service.pipeline.ops import inpainting
+from enroll_service.pipeline.ops.inpainting import fill_beyond_photo, filled_texture
+from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE
+from enroll_service.pipeline.settings import IntakeSettings
+from enroll_service.pipeline.synthesize import head as head_module
+from enroll_service.pipeline.synthesize.head import Head, head_of, render
 from facecloak.faces import FaceFinder
 from facecloak.faces.pose import rotation_of
 from facecloak.faces.raster import Raster, rasterize
@@ -133,7 +133,7 @@ def test_a_head_is_filled_once_a_photo(portrait: Portrait, head: Head, monkeypat
         calls.append(int(hole.sum()))
         return paint(picture, hole, reach, method)
 
-    monkeypatch.setattr(unseen.cv2, "inpaint", counted)
+    monkeypatch.setattr(inpainting.cv2, "inpaint", counted)
     four_channels = np.dstack([portrait.wide_srgb_u8, portrait.wide_srgb_u8[..., :1]])
     crops, _ = render(four_channels, head, np.concatenate([_turned(head, yaw=yaw) for yaw in range(-30, 31, 6)]))
     assert crops.shape == (11, 112, 112, 4)
@@ -174,5 +174,5 @@ def test_a_face_at_the_photos_edge_is_not_shown_twice(
 
     assert faces(admitted()) == 1
     same: Callable[..., np.ndarray] = lambda crop, *_, **__: crop  # noqa: E731
-    monkeypatch.setattr("enroll_service.stages.intake.fill_beyond_photo", same)
+    monkeypatch.setattr("enroll_service.pipeline.intake.portrait.fill_beyond_photo", same)
     assert faces(admitted()) > 1

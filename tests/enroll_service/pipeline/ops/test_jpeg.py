@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from enroll_service.stages.compression import compressed, expect_compression, vary_compression
+from enroll_service.pipeline.ops.jpeg import compressed, expect_compression, vary_compression
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity as reference_similarity
 
-from enroll_service.stages.variations import Variations
-from enroll_service.stages.visibility import luma, smooth, structural_similarity, tolerance
+from enroll_service.pipeline.ops.ssim import luma, smooth, structural_similarity, tolerance
+from enroll_service.pipeline.ops.variations import Variations
 
 
 def _crops(count: int, seed: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from enroll_service.stages.variations import Variations, joined_variations
+from enroll_service.pipeline.ops.variations import Variations, joined_variations
 
 
 def _identity_grids(count: int) -> torch.Tensor:

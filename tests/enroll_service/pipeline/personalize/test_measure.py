@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.stages.personalize import measure, quantize, warnings_for
-from enroll_service.stages.recognition import Target, own_identity
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.personalize.measure import measure, quantize, warnings_for
+from enroll_service.pipeline.perturb.ensemble import Target, own_identity
 from facecloak.recognizers import OnnxRuntime
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.stages.viewing import View, shrink_to_view, similarity_seen, view_of
-from facecloak.adding import add_in_place
-from facecloak.evaluation.delivery import mask_box
-from facecloak.evaluation.visibility import crop_to_box, visibility
+from enroll_service.pipeline.intake.view import View, shrink_to_view, similarity_seen, view_of
+from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Face, FaceFinder, aligned_crop
-from facecloak.mask import Mask, MaskGeometry
-from facecloak.placement import place_mask
+from facecloak.masks.mask import Mask, MaskGeometry
+from facecloak_evaluation.delivered_photo import mask_box
+from facecloak_evaluation.visibility import crop_to_box, visibility
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.stages.plateau import HeldOut, Plateau
-from enroll_service.stages.recognition import SurrogateEnsemble, Target, own_identity
-from enroll_service.stages.settings import EarlyStopSettings
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.early_stopping import HeldOut, Plateau
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, own_identity
+from enroll_service.pipeline.settings import EarlyStopSettings
 from facecloak.recognizers import OnnxRuntime
 
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enroll_service.stages.morphs import FacePool, Morphing
-from enroll_service.stages.perturb import Leakage, _batches, damp_chroma, perturb, project
-from enroll_service.stages.photometry import vary_tones
-from enroll_service.stages.recognition import SurrogateEnsemble, Target, as_crops, own_identity
-from enroll_service.stages.settings import PerturbSettings
-from enroll_service.stages.variations import Variations
-from enroll_service.stages.visibility import smooth, structural_similarity
+from enroll_service.pipeline.ops.photometry import vary_tones
+from enroll_service.pipeline.ops.ssim import smooth, structural_similarity
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, as_crops, own_identity
+from enroll_service.pipeline.perturb.pgd import Leakage, _batches, damp_chroma, perturb, project
+from enroll_service.pipeline.settings import PerturbSettings
+from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
 

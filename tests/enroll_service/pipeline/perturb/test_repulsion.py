@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from enroll_service.stages.elsewhere import Elsewhere
-from enroll_service.stages.recognition import Target, unit
+from enroll_service.pipeline.perturb.ensemble import Target, unit
+from enroll_service.pipeline.perturb.repulsion import Elsewhere
 
 OWN, LEFT, UP = np.eye(4, dtype=np.float32)[:3, None]
 TARGETS = {"one": Target(near=OWN, far=-OWN), "two": Target(near=UP, far=-UP)}

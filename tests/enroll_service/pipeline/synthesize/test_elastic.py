@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.stages.intake import Portrait
-from enroll_service.stages.settings import StageSettings, SynthesisSettings, SynthesizerName
-from enroll_service.stages.synthesize import ElasticSynthesizer
-from enroll_service.stages.synthesizers import build_synthesizer
-from enroll_service.stages.variations import Variations
-from enroll_service.stages.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends, misalign
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends, misalign
+from enroll_service.pipeline.settings import StageSettings, SynthesisSettings, SynthesizerName
+from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
+from enroll_service.pipeline.synthesize.factory import build_synthesizer
 
 
 def _synthesize(*wide_crops: np.ndarray, count: int, seed: int) -> Variations:

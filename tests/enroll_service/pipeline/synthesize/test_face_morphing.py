@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.head import in_frame
-from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.morphs import MIN_FACES, FacePool, FacePoolUnusable, Morphing
-from enroll_service.stages.recognition import sameness
-from enroll_service.stages.region import face_region
-from enroll_service.stages.settings import IntakeSettings
-from enroll_service.stages.variations import Variations, still_grids
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.ops.face_region import face_region
+from enroll_service.pipeline.ops.variations import Variations, still_grids
+from enroll_service.pipeline.perturb.ensemble import sameness
+from enroll_service.pipeline.settings import IntakeSettings
+from enroll_service.pipeline.synthesize.face_morphing import MIN_FACES, FacePool, FacePoolUnusable, Morphing
+from enroll_service.pipeline.synthesize.head import in_frame
 from facecloak.faces import FaceFinder
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.borrowed import MIN_PEOPLE, LightPool, LightPoolUnusable, relight_as
-from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.mesh import MeshSynthesizer
-from enroll_service.stages.settings import IntakeSettings, StageSettings, SynthesisSettings
-from enroll_service.stages.synthesize import ElasticSynthesizer
-from enroll_service.stages.synthesizers import build_synthesizer
-from enroll_service.stages.variations import still_grids
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.ops.variations import still_grids
+from enroll_service.pipeline.settings import IntakeSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
+from enroll_service.pipeline.synthesize.factory import build_synthesizer
+from enroll_service.pipeline.synthesize.light_transfer import MIN_PEOPLE, LightPool, LightPoolUnusable, relight_as
+from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer
 from facecloak.faces import FaceFinder
 
 

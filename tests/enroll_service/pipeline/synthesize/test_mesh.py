@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.head import head_of, render
-from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.mesh import MeshSynthesizer, MixedSynthesizer, vary_head
-from enroll_service.stages.photometry import relight
-from enroll_service.stages.recognition import as_crops
-from enroll_service.stages.settings import IntakeSettings, StageSettings, SynthesisSettings, SynthesizerName
-from enroll_service.stages.synthesize import ElasticSynthesizer
-from enroll_service.stages.synthesizers import build_synthesizer
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.ops.photometry import relight
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.ensemble import as_crops
+from enroll_service.pipeline.settings import IntakeSettings, StageSettings, SynthesisSettings, SynthesizerName
+from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
+from enroll_service.pipeline.synthesize.factory import build_synthesizer
+from enroll_service.pipeline.synthesize.head import head_of, render
+from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer, MixedSynthesizer, vary_head
 from facecloak.faces import ARCFACE_TEMPLATE, FaceFinder
 from facecloak.faces.frame import field_at, frame_field
 from facecloak.faces.pose import angles_of, fit_pose, rotation_of

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.stages.intake import Portrait, admit
-from enroll_service.stages.mesh import MeshSynthesizer
-from enroll_service.stages.settings import IntakeSettings, SynthesisSettings
-from enroll_service.stages.skin import skin_of, vary_skin_tone
-from enroll_service.stages.synthesize import ElasticSynthesizer
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.settings import IntakeSettings, SynthesisSettings
+from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
+from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer
+from enroll_service.pipeline.synthesize.skin_tone import skin_of, vary_skin_tone
 from facecloak.faces import FaceFinder
 
 

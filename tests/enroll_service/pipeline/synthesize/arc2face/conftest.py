@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from enroll_service.stages.settings import Arc2FaceSettings
+from enroll_service.pipeline.settings import Arc2FaceSettings
 
 WORDS = ("photo", "of", "a", "id", "person")
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.stages.arc2face.painter import Painter
-from enroll_service.stages.arc2face.prompt import SENTENCE, identity_prompt
-from enroll_service.stages.recognition import unit
-from enroll_service.stages.settings import Arc2FaceSettings
+from enroll_service.pipeline.perturb.ensemble import unit
+from enroll_service.pipeline.settings import Arc2FaceSettings
+from enroll_service.pipeline.synthesize.arc2face.painter import Painter
+from enroll_service.pipeline.synthesize.arc2face.prompt import SENTENCE, identity_prompt
 
 Settings = Callable[..., Arc2FaceSettings]
 

@@ -17,16 +17,14 @@ import pytest
 import simplejpeg
 
 from enroll_service.convert import enrollment_from, enrollment_to
-from enroll_service.orders import Enrollment
-from enroll_service.photo import EnrollmentPhoto
-from enroll_service.pipeline import Enroller
-from enroll_service.stages.arc2face.painter import Painter
-from enroll_service.stages.arc2face.synthesizer import Arc2FaceSynthesizer
-from enroll_service.stages.errors import EnrollmentCancelled, SynthesisFailed, SynthesizerUnavailable
-from enroll_service.stages.intake import Portrait, portrait_of
-from enroll_service.stages.mesh import MeshSynthesizer
-from enroll_service.stages.recognition import as_crops
-from enroll_service.stages.settings import (
+from enroll_service.jobs.request import Enrollment
+from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.errors import EnrollmentCancelled, SynthesisFailed, SynthesizerUnavailable
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.ensemble import as_crops
+from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
     IntakeSettings,
     PerturbSettings,
@@ -34,10 +32,12 @@ from enroll_service.stages.settings import (
     SynthesisSettings,
     SynthesizerName,
 )
-from enroll_service.stages.synthesize import ElasticSynthesizer
-from enroll_service.stages.variations import Variations
+from enroll_service.pipeline.synthesize.arc2face.painter import Painter
+from enroll_service.pipeline.synthesize.arc2face.synthesizer import Arc2FaceSynthesizer
+from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
+from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder
-from facecloak.mask import MaskGeometry
+from facecloak.masks.mask import MaskGeometry
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
 SURROGATES = ("dlib_resnet", "mobileface")

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from enroll_service.stages.arc2face.weights import Weights, load_pipeline, placement
-from enroll_service.stages.errors import SynthesizerUnavailable
-from enroll_service.stages.settings import Arc2FaceSettings
+from enroll_service.pipeline.errors import SynthesizerUnavailable
+from enroll_service.pipeline.settings import Arc2FaceSettings
+from enroll_service.pipeline.synthesize.arc2face.weights import Weights, load_pipeline, placement
 
 Settings = Callable[..., Arc2FaceSettings]
 

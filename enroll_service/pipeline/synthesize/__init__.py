@@ -1,0 +1,1 @@
+"""Stage one: varied pictures of the person from one photo."""

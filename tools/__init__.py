@@ -1,0 +1,1 @@
+"""What only the repository needs: measured data files and generated pages."""
