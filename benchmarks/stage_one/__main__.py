@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from benchmarks.stage_one.conditions import BORROWED, CONDITIONS, LEVERS
+from benchmarks.stage_one.conditions import CONDITIONS
 from benchmarks.stage_one.measuring import Bench, Gallery, Plan, Round
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize, table
@@ -61,14 +61,12 @@ def _known(path: Path, header: dict[str, Any]) -> dict[str, Any]:
 @click.option("--in-turn", is_flag=True, help="Each judge judges masks learned against all other recognizers named.")
 @click.option("--repository", default=Path("model_repository"), type=click.Path(exists=True, path_type=Path))
 @click.option("--condition", "wanted", multiple=True, help="Only these conditions, by name.")
-@click.option("--levers", is_flag=True, help="Measure what is off by default, too.")
-@click.option("--light-pool", type=click.Path(exists=True, dir_okay=False), help="Measure borrowed light, too.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="People measured at once.")
 @click.option("--json", "json_path", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def main(
     *, people: Path, others: Path, people_slice: str, iterations: int | None, ssim: float, surrogates: tuple[str, ...],
-    judges: tuple[str, ...], in_turn: bool, repository: Path, wanted: tuple[str, ...], levers: bool,
-    light_pool: str | None, jobs: int, json_path: Path,
+    judges: tuple[str, ...], in_turn: bool, repository: Path, wanted: tuple[str, ...],
+    jobs: int, json_path: Path,
 ) -> None:  # fmt: skip
     """Measure all conditions. The file is written anew after each person, and a run with the same file goes on."""
     settings = StageSettings()
@@ -76,23 +74,19 @@ def main(
         settings = settings.model_copy(
             update={"perturb": settings.perturb.model_copy(update={"iterations": iterations})}
         )
-    offered = (*CONDITIONS, *(LEVERS if levers else ()), *([BORROWED] if light_pool else []))
-    if unknown := set(wanted) - {condition.name for condition in offered}:
+    if unknown := set(wanted) - {condition.name for condition in CONDITIONS}:
         raise click.UsageError(f"no such condition: {', '.join(sorted(unknown))}")
-    conditions = tuple(condition for condition in offered if not wanted or condition.name in wanted)
+    conditions = tuple(condition for condition in CONDITIONS if not wanted or condition.name in wanted)
     rounds = _rounds(surrogates, judges, in_turn=in_turn)
-    plan = Plan(repository, settings, rounds, conditions, ssim, light_pool or "")
+    plan = Plan(repository, settings, rounds, conditions, ssim)
     header = {
         "schema": SCHEMA,
         "repeat": f"python -m benchmarks.stage_one --people PEOPLE --others OTHERS --people-slice {people_slice}"
         f"{'' if iterations is None else f' --iterations {iterations}'} --ssim {ssim}{_told(rounds, in_turn=in_turn)}"
-        f"{' --levers' if levers else ''}{' --light-pool POOL' if light_pool else ''}"
         f"{''.join(f' --condition {name!r}' for name in wanted)} --json RESULT.json",
         "platform": "JPEG as delivered by the Cloaker, then " + PLATFORMS["jpeg85"].description,
         "rounds": [{"surrogates": list(each.surrogates), "judges": list(each.judges)} for each in rounds],
-        "settings": settings.model_dump(
-            mode="json", exclude={"surrogates": True, "synthesis": {"face_pool", "light_pool"}}
-        ),
+        "settings": settings.model_dump(mode="json", exclude={"surrogates": True, "synthesis": {"face_pool"}}),
         "equal_ssim_crop112": ssim,
     }
     records = _known(json_path, header)

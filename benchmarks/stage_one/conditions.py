@@ -51,10 +51,6 @@ class Condition:
     varied: bool = True
     photos: Photos = Photos.ENROLLED
     morphed: bool = False
-    borrows_light: bool = False
-    skin_tone: float = 0.0
-    jpeg: float = 0.0
-    jpeg_after: float = 0.0
 
 
 def _mesh(name: str, **changes: float | bool | Photos) -> Condition:
@@ -78,13 +74,3 @@ CONDITIONS = (
     Condition("ceiling: 9 photos, photometric, aligned crop", elastic_px=0.0, photos=Photos.ALL),
     CEILING,
 )
-
-LEVERS = (
-    _mesh("default, skin tone", morphed=True, skin_tone=1.0),
-    _mesh("default, JPEG before the mask", morphed=True, jpeg=0.5),
-    _mesh("default, JPEG after the mask", morphed=True, jpeg_after=0.5),
-)
-"""What is off by default; measured with --levers."""
-
-BORROWED = _mesh("default, borrowed light", morphed=True, borrows_light=True)
-"""Measured with --light-pool."""

@@ -55,7 +55,6 @@ class Plan:
     rounds: tuple[Round, ...]
     conditions: tuple[Condition, ...]
     ssim: float
-    light_pool: str = ""
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -139,17 +138,13 @@ class Bench:
         synthesis = {
             "synthesizer": condition.synthesizer,
             "elastic_px": condition.elastic_px,
-            "skin_tone": condition.skin_tone,
-            "jpeg": condition.jpeg,
             "morphed": settings.synthesis.morphed if condition.morphed else 0.0,
-            "light_pool": self._plan.light_pool if condition.borrows_light else "",
         }
         settings = settings.model_copy(
             update={
                 "surrogates": round_.surrogates,
                 "geometry": condition.geometry,
                 "synthesis": settings.synthesis.model_copy(update=synthesis),
-                "perturb": settings.perturb.model_copy(update={"jpeg": condition.jpeg_after}),
                 # That the photos show one person is known here, and news photos of years ago may look otherwise.
                 "intake": settings.intake.model_copy(update={"same_person_score": 0.0}),
             }

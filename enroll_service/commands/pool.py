@@ -1,4 +1,4 @@
-"""`facecloak pool`: an operator's own portraits as a pool of faces to morph with, or of light."""
+"""`facecloak pool faces`: an operator's own portraits as a pool of faces to morph with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def pool() -> None:
-    """Pools of borrowed variety: other faces, and how photos of one person differ."""
+    """Pools of other faces, to morph the enrolled one with."""
 
 
 @pool.command()
@@ -59,33 +59,6 @@ def faces(pictures: Path, *, output: Path, count: int, seed: int, as_json: bool)
         click.echo(f"{count} blends of {len(found)} faces, {skipped[0]} skipped")
 
 
-@pool.command()
-@click.argument("portraits", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def build(portraits: Path, *, output: Path, as_json: bool) -> None:
-    """Build a pool from the portraits in DIR: a folder for each person with two photos or more, at least 10 people.
-
-    The pool holds how light and color of a person's photos differ from each other, in 14 x 14 cells of the face: no
-    picture and no embedding. Photos that enrollment would refuse, or whose face has no mesh, are skipped and counted.
-    Use the pool by FACECLOAK_ENROLL_STAGES__SYNTHESIS__LIGHT_POOL.
-    """
-    from enroll_service.pipeline.synthesize.light_transfer import LightPool
-    from enroll_service.settings import EnrollSettings
-    from facecloak_rpc.command import load_settings
-
-    settings = load_settings(EnrollSettings)
-    folders = sorted(path for path in portraits.iterdir() if path.is_dir())
-    count = [0, 0]
-    made = LightPool.build(_people(folders, settings=settings, count=count))
-    _write(output, made.to_bytes())
-    used, skipped = count
-    if as_json:
-        click.echo(json.dumps({"people": made.people, "photos": used, "skipped": skipped, "output": str(output)}))
-    else:
-        click.echo(f"{used} photos of {made.people} people used, {skipped} files skipped")
-
-
 def _write(output: Path, data: bytes) -> None:
     try:
         output.write_bytes(data)
@@ -119,29 +92,3 @@ def _faces(pictures: Path, *, settings: EnrollSettings, skipped: list[int]) -> I
                 skipped[0] += 1
             else:
                 yield portrait
-
-
-def _people(folders: list[Path], *, settings: EnrollSettings, count: list[int]) -> Iterator[list[Portrait]]:
-    """The usable portraits of each folder; ``count`` is added to: photos used, files skipped."""
-    from enroll_service.pipeline.errors import EnrollmentRefused
-    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-    from enroll_service.pipeline.intake.portrait import admit
-    from facecloak.faces import FaceFinder
-    from facecloak.photos.errors import PhotoRefused
-
-    finder = FaceFinder.load(settings.model_repository)
-    for folder in folders:
-        found: list[Portrait] = []
-        for path in sorted(path for path in folder.iterdir() if path.is_file()):
-            try:
-                photo = EnrollmentPhoto(path.read_bytes())
-                portrait = admit(photo, index=0, finder=finder, settings=settings.stages.intake)
-            except (PhotoRefused, EnrollmentRefused):
-                count[1] += 1
-                continue
-            if portrait.mesh is None:
-                count[1] += 1
-            else:
-                found.append(portrait)
-        count[0] += len(found)
-        yield found

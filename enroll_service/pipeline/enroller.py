@@ -21,7 +21,6 @@ from enroll_service.pipeline.intake.view import shrink_to_view, similarity_seen
 from enroll_service.pipeline.personalize.measure import measure, quantize, summary_of, unquantize, warnings_for
 from enroll_service.pipeline.perturb.anchors import AnchorPool, mirrored, opposite
 from enroll_service.pipeline.perturb.bank import learn_bank, measure_bank
-from enroll_service.pipeline.perturb.early_stopping import HeldOut
 from enroll_service.pipeline.perturb.ensemble import Target, as_crops, own_identity
 from enroll_service.pipeline.settings import StageSettings, Strength
 from enroll_service.pipeline.synthesize.elastic import Synthesizer, as_shown
@@ -41,14 +40,12 @@ _PERSONALIZE_BEGINS = 0.95
 _PATHS: Mapping[str, IncEx | bool] = {
     "anchors": True,
     "arc2face": {"weights", "base"},
-    "synthesis": {"face_pool", "light_pool"},
+    "synthesis": {"face_pool"},
 }
 
-# Variations that the mask is measured on. Their seed lies apart from the learning ones', and from that of those by
-# which learning ends early: what chose the mask does not judge it.
+# Variations that the mask is measured on. Their seed lies apart from the learning ones'.
 _HELD_OUT = 16
 _HELD_OUT_SEED_OFFSET = 1_000_003
-_EARLY_STOP_SEED_OFFSET = 2_000_003
 
 # Variations that tell who the person is, beside the photos: more move the centroid by less than photos differ.
 _TELLING = 48
@@ -75,7 +72,6 @@ class Enroller:
     Raises:
         RecognizerUnknown: a recognizer of the settings is not served by ``runtime``.
         SynthesizerUnavailable: the settings' synthesizer cannot be had here.
-        LightPoolUnusable: ``settings.synthesis.light_pool`` names a pool that cannot be used.
         FacePoolUnusable: ``settings.synthesis.face_pool`` names a pool that cannot be used.
         AnchorPoolUnusable: ``settings.anchors`` names a pool that cannot be used.
     """
@@ -154,7 +150,6 @@ class Enroller:
         )
         shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
         targets = self._targets(portraits, as_crops(variations.crops[:_TELLING]))
-        looked_at = self._held_out(portraits, targets, seed=seed, checkpoint=making)
         clock.stage_ends("synthesize")
 
         def checkpoint(done: float, detail: str) -> None:
@@ -169,7 +164,6 @@ class Enroller:
             seed=seed,
             checkpoint=checkpoint,
             earlier=[unquantize(mask.pixels) for mask in earlier.masks] if earlier is not None else (),
-            held_out=looked_at,
             morphing=self._morphing,
         )
         clock.stage_ends("perturb")
@@ -180,10 +174,9 @@ class Enroller:
         measuring()
         views = [portrait.view for portrait in portraits if portrait.view is not None]
         kept = settings.perturb.similarity_kept
-        perturbations = [one.perturbation for one in learned]
         if views:
-            perturbations = [shrink_to_view(one, views, geometry=geometry, kept=kept) for one in perturbations]
-        masks = [quantize(one) for one in perturbations]
+            learned = [shrink_to_view(one, views, geometry=geometry, kept=kept) for one in learned]
+        masks = [quantize(one) for one in learned]
         held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
         held_out = self._synthesizer.synthesize(portraits, count=_HELD_OUT, seed=held_out_seed, checkpoint=measuring)
         reports = []
@@ -203,9 +196,8 @@ class Enroller:
             bank = measure_bank(masks, held_out=held_out, runtime=self._runtime, names=settings.surrogates)
             reports[0] |= {"bank": bank | summary_of(reports) | {"mask_seconds": mask_seconds}}
         clock.stage_ends("personalize")
-        for report, one in zip(reports, learned, strict=True):
+        for report in reports:
             report |= {
-                "steps": one.steps,
                 "surrogates": list(settings.surrogates),
                 "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
                 "photo_count": photos_before + len(portraits),
@@ -240,26 +232,6 @@ class Enroller:
         if all(portrait.mesh is None for portrait in portraits):
             return MaskGeometry.SQUARE
         return self._settings.geometry
-
-    def _held_out(
-        self,
-        portraits: Sequence[Portrait],
-        targets: Mapping[str, Target],
-        *,
-        seed: int,
-        checkpoint: Callable[[float], None],
-    ) -> HeldOut | None:
-        """What tells that learning gets no further; None where the settings take every step."""
-        early_stop = self._settings.perturb.early_stop
-        if not early_stop.patience:
-            return None
-        variations = self._synthesizer.synthesize(
-            portraits,
-            count=early_stop.variations,
-            seed=(seed + _EARLY_STOP_SEED_OFFSET) % 2**63,
-            checkpoint=lambda _: checkpoint(1.0),
-        )
-        return HeldOut(variations, runtime=self._runtime, targets=targets)
 
     def _targets(self, portraits: Sequence[Portrait], variations: np.ndarray) -> dict[str, Target]:
         """For each surrogate the identity to leave and the anchor to approach. The same all through the run."""

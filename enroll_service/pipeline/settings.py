@@ -45,7 +45,6 @@ class SynthesizerName(StrEnum):
 
     ELASTIC = "elastic"
     MESH = "mesh"
-    MIXED = "mixed"
     ARC2FACE = "arc2face"
 
 
@@ -54,7 +53,7 @@ class SynthesisSettings(_Frozen):
 
     synthesizer: SynthesizerName = SynthesizerName.MESH
     """Who makes the variations. elastic: the photo bent and relit, on any CPU. mesh: the head turned, with other
-    expressions, in other light, on any CPU. mixed: half of each. arc2face: new pictures of the person, drawn by a
+    expressions, in other light, on any CPU. arc2face: new pictures of the person, drawn by a
     diffusion model, and those and the photo bent and relit, or turned too (`arc2face.variety`); for a GPU, with weights
     that the operator brings."""
 
@@ -85,11 +84,6 @@ class SynthesisSettings(_Frozen):
     mirrored: Share = 0.5
     """Share of the variations that are mirrored."""
 
-    skin_tone: float = Field(default=0.0, ge=0, le=3)
-    """How far the tone of the face's skin is varied by itself, beside white balance: 1 is half of what luma and chroma
-    differ between photos of one person (180 photos of people 1-20). Needs a photo's mesh. Off: of 80 photos of
-    people 21-36, as many were missed without it (docs/method.md)."""
-
     morphed: Share = 0.9
     """Share of the variations that are morphed with another face each time that a step looks at them. With 0 masks hold
     on fewer photos (measured: docs/method.md)."""
@@ -101,15 +95,6 @@ class SynthesisSettings(_Frozen):
     face_pool: str = ""
     """Path of a sheet of faces to morph with, written by `facecloak pool faces`; empty for the one that comes with
     FaceCloak: blends of two people each, nobody's own face."""
-
-    light_pool: str = ""
-    """Path of a pool written by `facecloak pool build`: the light, exposure and color of other people's photos are then
-    laid on the face by the mesh, beside what is drawn at random; other synthesizers pass it over. Empty for none: it
-    won on three tuning people, and nothing on sixteen others (docs/method.md)."""
-
-    jpeg: Share = 0.0
-    """Share of the variations that pass a real JPEG of a quality of 60 to 95 before the mask is laid on them. Off:
-    people 21-36 were protected as well without it (docs/method.md)."""
 
 
 class Arc2FaceSettings(_Frozen):
@@ -145,8 +130,8 @@ class Arc2FaceSettings(_Frozen):
     repeats: int = Field(default=10, ge=1, le=64)
     """Variations an enrolled photo or a picture serves for, about: 160 variations take 16 pictures."""
 
-    variety: Literal[SynthesizerName.ELASTIC, SynthesizerName.MESH, SynthesizerName.MIXED] = SynthesizerName.ELASTIC
-    """Who varies the photos and the pictures drawn: elastic, mesh or mixed, as in `synthesis.synthesizer`. Where a
+    variety: Literal[SynthesizerName.ELASTIC, SynthesizerName.MESH] = SynthesizerName.ELASTIC
+    """Who varies the photos and the pictures drawn: elastic or mesh, as in `synthesis.synthesizer`. Where a
     picture's mesh is not found, it is bent."""
 
     redraws: int = Field(default=16, ge=0, le=1024)
@@ -182,25 +167,6 @@ SSIM_TARGETS = {Strength.SUBTLE: 0.90, Strength.BALANCED: 0.855, Strength.STRONG
 """Structural similarity (Wang et al. 2004) of the enrolled photo's aligned 112-pixel crop with and without the mask, by
 strength. Other photos of the person, delivered at their own size, have about 0.01 more on the mean, single ones more or
 less (docs/method.md)."""
-
-
-class EarlyStopSettings(_Frozen):
-    """When stage two ends before its last step: once the perturbation leaves no less of the person on variations that
-    it never learns on (`enroll_service.pipeline.perturb.early_stopping`)."""
-
-    patience: int = Field(default=0, ge=0, le=1000)
-    """Looks without an improvement after which a mask is done; the best one seen is kept. 0 never stops early. 1 took
-    21 steps of 40 and left unseen recognizers no more (measured on 3 people: docs/method.md)."""
-
-    every: int = Field(default=4, ge=1, le=1000)
-    """Steps from one look to the next."""
-
-    improvement: float = Field(default=0.04, ge=0, le=1)
-    """What counts as one: how much less is left of the person's similarity, 1 being all of it and 0 a stranger's. Of
-    0.005 to 0.08, 0.005 ended hardly a run before its last steps (measured)."""
-
-    variations: int = Field(default=8, ge=1, le=128)
-    """Variations that are looked at, made for this alone: one call a recognizer and look, by its embedding graph."""
 
 
 class PerturbSettings(_Frozen):
@@ -253,13 +219,6 @@ class PerturbSettings(_Frozen):
     tones: float = Field(default=1.0, ge=0, le=2)
     """How far each step varies the masked pictures' tones, as a factor: 1 is a gamma of 0.74 to 1.35, a contrast of 0.7
     to 1.2 and a brightness of 0.85 to 1.15. At the same similarity unseen recognizers lose more photos (measured)."""
-
-    early_stop: EarlyStopSettings = EarlyStopSettings()
-    """Whether it ends before the last step, and when."""
-
-    jpeg: Share = 0.0
-    """Share of each step's masked pictures that are seen as a JPEG of a quality of 60 to 95 will show them, by a
-    differentiable codec. Off: people 21-36 were protected as well without it (docs/method.md)."""
 
     @property
     def similarity_kept(self) -> float:

@@ -146,30 +146,6 @@ def test_anchors_are_built_from_portraits(
     assert list(AnchorPool.load(pool).centers) == ["mobileface"]
 
 
-def test_a_pool_is_built_from_folders_of_people_and_used(
-    run: Any, photo: Path, tmp_path: Path, astronaut_srgb_u8: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, pool = tmp_path / "people", tmp_path / "light.pool"
-    for person in range(10):
-        (folder / str(person)).mkdir(parents=True)
-        for number, light in enumerate((1.0, 0.5 + person / 25)):
-            lit = (astronaut_srgb_u8 * light).astype(np.uint8)
-            (folder / str(person) / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(lit, colorspace="RGB"))
-    (folder / "9" / "notes.txt").write_text("not a photo")
-    done = run("pool", "build", folder, "-o", pool, "--json")
-    assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout) == {"people": 10, "photos": 20, "skipped": 1, "output": str(pool)}
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SYNTHESIS", json.dumps({"variations": 4, "light_pool": str(pool)}))
-    enrolled = run("enroll", "--user", "lit", photo, "--json")
-    assert enrolled.exit_code == 0, enrolled.stderr
-    assert "mesh-2+light-1:" in enrolled.stdout
-    assert str(pool) not in enrolled.stdout
-    (folder / "0" / "1.jpg").unlink()
-    few = run("pool", "build", folder, "-o", pool)
-    assert few.exit_code == 1
-    assert "LIGHT_POOL_UNUSABLE" in few.stderr
-
-
 def test_a_pool_of_faces_is_built_from_pictures_and_used(
     run: Any, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ def _files(folders: dict[str, Path]) -> list[Path]:
     return [path for folder in folders.values() for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("synthesizer", ["mesh", "elastic", "mixed"])
+@pytest.mark.parametrize("synthesizer", ["mesh", "elastic"])
 def test_an_enrollment_writes_no_file_and_keeps_no_picture(
     synthesizer: str, astronaut_photo: bytes, model_repository: Path, folders: dict[str, Path]
 ) -> None:

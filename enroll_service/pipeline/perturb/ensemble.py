@@ -130,11 +130,6 @@ class SurrogateEnsemble:
         losses = {name: loss for name, (loss, _) in answers.items()}
         return losses, torch.from_numpy(np.mean([gradient for _, gradient in answers.values()], axis=0))
 
-    def embed(self, crops: Tensor) -> dict[str, np.ndarray]:
-        """By surrogate the embeddings (N, D) of crops (N, 3, 112, 112), by the graph that gives nothing else."""
-        levels = as_crops(crops)
-        return self._ask_all(lambda name: self._runtime.embed(name, levels))
-
     def _ask_all(self, ask: Callable[[str], Answer]) -> dict[str, Answer]:
         """All surrogates' answers, asked at once."""
         # Each in a copy of the context, so that the call's trace goes on in the pool's threads.

@@ -9,17 +9,14 @@ the same measured similarity that moves budget from flat skin to eyes, nose and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from enroll_service.pipeline.ops.jpeg import expect_compression
 from enroll_service.pipeline.ops.photometry import vary_tones
 from enroll_service.pipeline.ops.ssim import smooth, structural_similarity, tolerance
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.ops.warping import misalign
-from enroll_service.pipeline.perturb.early_stopping import Plateau
 from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble
 from enroll_service.pipeline.settings import PerturbSettings
 from enroll_service.pipeline.synthesize.face_morphing import Morphing
@@ -37,14 +34,6 @@ _LEAKAGE_PX = 4.0
 _LEAKAGE_KEPT = 0.9
 
 
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """A perturbation (1, 3, 112, 112), in levels, and the steps that were taken for it."""
-
-    perturbation: Tensor
-    steps: int
-
-
 def perturb(
     variations: Variations,
     ensemble: SurrogateEnsemble,
@@ -55,10 +44,9 @@ def perturb(
     checkpoint: Callable[[float], None],
     earlier: Tensor | None = None,
     pull: float = 0.0,
-    plateau: Plateau | None = None,
     morphing: Morphing | None = None,
-) -> Learned:
-    """Learn one perturbation for all ``variations``.
+) -> Tensor:
+    """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations``.
 
     It lies in the mask's own frame: where the variations have grids, it is learned through them.
 
@@ -68,8 +56,6 @@ def perturb(
         checkpoint: called before each step with the share done, 0..1; raises to stop.
         earlier: a perturbation of the same person and frame, learned on photos that are gone: where to begin.
         pull: share of the way back to ``earlier`` that each step ends with, so that it is not forgotten, 0..1.
-        plateau: ends it early, with the best perturbation that it saw. A run that it does not end gives what it would
-            give without.
         morphing: morphs each batch with other faces.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -92,16 +78,7 @@ def perturb(
         if earlier is not None:
             perturbation = perturbation + pull * (earlier - perturbation)
         perturbation = project(perturbation, shown, settings=settings)
-        taken = iteration + 1
-        # Looked at as it would be delivered: a step may leave it inside its budget, where it does less.
-        if (
-            plateau is not None
-            and taken < settings.iterations
-            and plateau.is_due(taken)
-            and plateau.reached(bring_to_target(perturbation, shown, settings=settings))
-        ):
-            return Learned(plateau.best, taken)
-    return Learned(bring_to_target(perturbation, shown, settings=settings), settings.iterations)
+    return bring_to_target(perturbation, shown, settings=settings)
 
 
 def project(perturbation: Tensor, shown: Variations, *, settings: PerturbSettings) -> Tensor:
@@ -175,12 +152,10 @@ def _gradient(
     settings: PerturbSettings,
     generator: torch.Generator,
 ) -> Tensor:
-    """d loss / d perturbation of the ensemble through clipping, misalignment, tones and JPEG, (1, 3, 112,
-    112)."""
+    """d loss / d perturbation of the ensemble through clipping, misalignment and tones, (1, 3, 112, 112)."""
     leaf = perturbation.clone().requires_grad_(True)
     seen = misalign(batch.masked(leaf), amount=settings.misalignment, generator=generator)
     seen = vary_tones(seen, amount=settings.tones, generator=generator)
-    seen = expect_compression(seen, share=settings.jpeg, generator=generator)
     _, gradient = ensemble.gradient(seen)
     (pulled,) = torch.autograd.grad(seen, leaf, grad_outputs=gradient)
     return pulled

@@ -87,15 +87,6 @@ class Elsewhere:
         leaving = unit((own.near - own.far) / 2 + weights[None] @ taken)
         return Target(near=leaving, far=np.zeros_like(leaving))
 
-    def penalty(self, name: str, embeddings: np.ndarray) -> float:
-        """How far embeddings (N, D) lead where earlier masks lead, on the scale of a similarity to the person: what
-        :meth:`follow`'s targets descend beside that similarity."""
-        taken = self._taken[name]
-        if not len(taken) or not self._repulsion:
-            return 0.0
-        leads = (self._across(name, embeddings) @ taken.T).mean(axis=0) / self._reach[name]
-        return float(self._repulsion * (np.maximum(leads - self._margin, 0) ** 2).sum() / 2 * self._reach[name])
-
     def _across(self, name: str, vectors: np.ndarray) -> np.ndarray:
         """Vectors (N, D) without their part along the person's identity."""
         near = self._own[name].near

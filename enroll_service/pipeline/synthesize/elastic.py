@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from enroll_service.pipeline.intake.portrait import Portrait
-from enroll_service.pipeline.ops.jpeg import vary_compression
 from enroll_service.pipeline.ops.photometry import vary_photometry
 from enroll_service.pipeline.ops.variations import Variations, mirrored_grids
 from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends
 from enroll_service.pipeline.settings import SynthesisSettings
-from enroll_service.pipeline.synthesize.skin_tone import skin_of, vary_skin_tone
 from facecloak.faces import ALIGNED_SIZE
 from facecloak.faces.frame import field_at, frame_field
 
@@ -73,13 +71,7 @@ class ElasticSynthesizer:
         source_of = torch.arange(count) % len(sources)
         bends = draw_bends(count, settings=self._settings, generator=generator)
         crops = bends.apply(sources[source_of])
-        if self._settings.skin_tone:
-            skin = torch.from_numpy(np.stack([skin_of(portrait) for portrait in portraits]))[:, None] / 255
-            crops = vary_skin_tone(
-                crops, bends.apply(skin[source_of]), amount=self._settings.skin_tone, generator=generator
-            )
         crops = vary_photometry(crops, generator=generator)
-        crops = vary_compression(crops, share=self._settings.jpeg, generator=generator)
         if not self._in_face_frame:
             return Variations(crops)
         places = torch.stack([_frame_places(portrait) for portrait in portraits])

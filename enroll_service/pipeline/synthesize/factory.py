@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from enroll_service.pipeline.settings import StageSettings, SynthesizerName
 from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer, Synthesizer
-from enroll_service.pipeline.synthesize.light_transfer import LightPool
-from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer, MixedSynthesizer
+from enroll_service.pipeline.synthesize.mesh import MeshSynthesizer
 from facecloak.faces import FaceFinder
 from facecloak.masks.mask import MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
@@ -18,17 +15,14 @@ def build_synthesizer(settings: StageSettings, *, runtime: RecognizerRuntime, fi
 
     Raises:
         SynthesizerUnavailable: what it needs is not here.
-        LightPoolUnusable: the settings' pool cannot be used.
         ModuleNotFoundError: its extra is not installed.
     """
     in_face_frame = settings.geometry is MaskGeometry.FACE
-    light = LightPool.load(Path(settings.synthesis.light_pool)) if settings.synthesis.light_pool else None
     elastic = ElasticSynthesizer(settings.synthesis, in_face_frame=in_face_frame)
-    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic, in_face_frame=in_face_frame, light=light)
+    mesh = MeshSynthesizer(settings.synthesis, fallback=elastic, in_face_frame=in_face_frame)
     on_cpu: dict[SynthesizerName, Synthesizer] = {
         SynthesizerName.ELASTIC: elastic,
         SynthesizerName.MESH: mesh,
-        SynthesizerName.MIXED: MixedSynthesizer(elastic, mesh),
     }
     if settings.synthesis.synthesizer is not SynthesizerName.ARC2FACE:
         return on_cpu[settings.synthesis.synthesizer]

@@ -60,7 +60,7 @@ def render(wide_u8: np.ndarray, head: Head, vertices: np.ndarray) -> tuple[np.nd
     (see :mod:`enroll_service.pipeline.ops.inpainting`).
 
     Args:
-        wide_u8: (160, 160, C) the wide crop, three channels of color and, if need be, one more.
+        wide_u8: (160, 160, C) the wide crop.
 
     Returns:
         Crops (N, 112, 112, C) float32, and the unit normals (N, 112, 112, 3) of the surfaces in them, zero far from the

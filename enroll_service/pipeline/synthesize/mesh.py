@@ -11,7 +11,6 @@ change between photos of one person (:mod:`facecloak.faces.shape`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,14 +19,11 @@ import torch
 from torch import Tensor
 
 from enroll_service.pipeline.intake.portrait import Portrait
-from enroll_service.pipeline.ops.jpeg import vary_compression
 from enroll_service.pipeline.ops.photometry import relight, vary_photometry
 from enroll_service.pipeline.ops.variations import Variations, joined_variations, mirrored_grids
 from enroll_service.pipeline.settings import SynthesisSettings
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from enroll_service.pipeline.synthesize.head import Head, head_of, render
-from enroll_service.pipeline.synthesize.light_transfer import LightPool, relight_as
-from enroll_service.pipeline.synthesize.skin_tone import skin_of, vary_skin_tone
 from facecloak.faces import ALIGNED_SIZE, aligning_transform
 from facecloak.faces.align import transform_points
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
@@ -105,8 +101,9 @@ class MeshSynthesizer:
         fallback: takes those photos.
         in_face_frame: whether the mask is to lie in the face's own frame: then each variation comes with the grid by
             which the frame follows its pose and expression.
-        light: other people's photos, whose light is laid on the face.
     """
+
+    identity = "mesh-2"
 
     def __init__(
         self,
@@ -114,10 +111,7 @@ class MeshSynthesizer:
         *,
         fallback: Synthesizer,
         in_face_frame: bool = False,
-        light: LightPool | None = None,
     ) -> None:
-        self.identity = "mesh-2" if light is None else f"mesh-2+{light.identity}"
-        self._light = light
         self._settings = settings
         self._in_face_frame = in_face_frame
         self._fallback = fallback
@@ -151,42 +145,13 @@ class MeshSynthesizer:
         generator = torch.Generator().manual_seed(seed)
         head = head_of(mesh, face_shape())
         vertices = vary_head(head, count=count, settings=self._settings, rng=rng)
-        wide, skin_tone = portrait.wide_srgb_u8, self._settings.skin_tone
-        pictures, normals = render(np.dstack([wide, skin_of(portrait)]) if skin_tone else wide, head, vertices)
+        pictures, normals = render(portrait.wide_srgb_u8, head, vertices)
         crops = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-        if skin_tone:
-            crops = vary_skin_tone(crops[:, :3], crops[:, 3:] / 255, amount=skin_tone, generator=generator)
         crops = relight(crops, torch.from_numpy(normals), generator=generator)
-        grids = frame_grids(vertices) if self._in_face_frame or self._light else None
-        if self._light and grids is not None:
-            crops = relight_as(crops, self._light.draw(count, generator=generator), grids)
+        grids = frame_grids(vertices) if self._in_face_frame else None
         mirrored = torch.rand(count, 1, 1, 1, generator=generator) < self._settings.mirrored
         crops = torch.where(mirrored, crops.flip(3), crops)
-        if self._in_face_frame and grids is not None:
+        if grids is not None:
             grids = mirrored_grids(torch.where(mirrored, grids.flip(2), grids), mirrored)
         crops = vary_photometry(crops, generator=generator)
-        crops = vary_compression(crops, share=self._settings.jpeg, generator=generator)
-        return Variations(crops, grids if self._in_face_frame else None)
-
-
-class MixedSynthesizer:
-    """Half of the pictures by one synthesizer, half by another."""
-
-    def __init__(self, one: Synthesizer, other: Synthesizer) -> None:
-        self._parts = (one, other)
-        self.identity = f"{one.identity}+{other.identity}"
-
-    def synthesize(
-        self, portraits: Sequence[Portrait], *, count: int, seed: int, checkpoint: Callable[[float], None]
-    ) -> Variations:
-        """See :meth:`Synthesizer.synthesize`."""
-        made: list[Variations] = []
-        for part, share in zip(self._parts, (count - count // 2, count // 2), strict=True):
-            checkpoint(len(made) / 2)
-            if share:
-                made.append(part.synthesize(portraits, count=share, seed=seed, checkpoint=checkpoint))
-        record: Counter[str] = Counter()
-        for part, variations in zip(self._parts, made, strict=False):
-            record.update(variations.record or {part.identity: len(variations)})
-        warnings = dict.fromkeys(warning for variations in made for warning in variations.warnings)
-        return replace(joined_variations(made), record=record, warnings=tuple(warnings))
+        return Variations(crops, grids)

@@ -27,7 +27,7 @@ from enroll_service.pipeline import (
 from enroll_service.pipeline.enroller import Enroller, Progress
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.perturb.anchors import AnchorPool, AnchorPoolUnusable
-from enroll_service.pipeline.settings import SSIM_TARGETS, EarlyStopSettings, Strength
+from enroll_service.pipeline.settings import SSIM_TARGETS, Strength
 from facecloak.faces import Box, FaceFinder
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
@@ -138,38 +138,6 @@ def test_a_bank_is_the_same_for_the_same_seed(runtime: OnnxRuntime, finder: Face
         assert np.array_equal(one.pixels, other.pixels)
     assert not np.array_equal(first.masks[0].pixels, first.masks[1].pixels)
     assert _run(enroller, astronaut_photo).masks[0].report["bank"]["masks"] == 2
-
-
-def test_learning_that_gets_no_better_ends_early_in_every_mask_of_a_bank_and_says_so(
-    runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes
-) -> None:
-    # No step improves by this much: the third look ends each mask.
-    early_stop = EarlyStopSettings(patience=2, every=2, improvement=1.0, variations=2)
-    steps = PerturbSettings(iterations=40, batch=2, early_stop=early_stop)
-    settings = QUICK.model_copy(update={"perturb": steps, "bank": BankSettings(masks=2, iterations=30, batch=2)})
-    seen: list[Progress] = []
-    bank = Enroller(runtime=runtime, finder=finder, settings=settings).run(
-        [EnrollmentPhoto(astronaut_photo)], progress=seen.append, cancelled=lambda: False
-    )
-    assert [mask.report["steps"] for mask in bank.masks] == [6, 6]
-    details = [progress.detail for progress in seen]
-    assert "mask 2 of 2, step 6 of at most 30" in details
-    assert "mask 2 of 2, no better for a while: done after step 6" in details
-    assert [progress.fraction for progress in seen] == sorted(progress.fraction for progress in seen)
-    for mask in bank.masks:
-        assert mask.report["ssim"] == pytest.approx(steps.similarity_kept, abs=0.004)
-        for pair in mask.report["similarities"].values():
-            assert pair["after"] < pair["before"]
-
-
-def test_looking_for_a_plateau_that_is_not_reached_changes_no_pixel(
-    runtime: OnnxRuntime, finder: FaceFinder, enroller: Enroller, astronaut_photo: bytes
-) -> None:
-    early_stop = EarlyStopSettings(patience=1000, every=1, variations=2)
-    looking = QUICK.model_copy(update={"perturb": QUICK.perturb.model_copy(update={"early_stop": early_stop})})
-    mask = _run(Enroller(runtime=runtime, finder=finder, settings=looking), astronaut_photo)
-    assert np.array_equal(mask.pixels, _run(enroller, astronaut_photo).pixels)
-    assert mask.report["steps"] == QUICK.perturb.iterations
 
 
 def test_a_strength_is_a_similarity_that_the_mask_is_brought_to(enroller: Enroller, astronaut_photo: bytes) -> None:

@@ -78,7 +78,7 @@ def _learn(
             checkpoint=steps.append,
             morphing=morphing,
         )
-    return learned.perturbation, steps
+    return learned, steps
 
 
 def test_learning_lowers_similarity_within_the_budget_and_repeats(

@@ -83,18 +83,6 @@ def test_an_anchor_stays_part_of_what_is_approached() -> None:
     assert leaving(taken.follow("one", LEFT))[3] < 0
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.35])
-def test_the_penalty_is_what_the_targets_descend(margin: float) -> None:
-    bank = elsewhere(margin=margin)
-    lead, nudge = unit(0.8 * OWN + 0.6 * LEFT), 1e-3
-    slope = (bank.penalty("one", lead + nudge * LEFT) - bank.penalty("one", lead - nudge * LEFT)) / (2 * nudge)
-    away = leaving(bank.follow("one", lead))
-    # The identity weighs 1 in both.
-    assert slope == pytest.approx(away[1] / away[0], rel=1e-3)
-    assert bank.penalty("one", unit(OWN - LEFT)) == 0
-    assert bank.penalty("two", LEFT) == elsewhere(repulsion=0.0).penalty("one", LEFT) == 0
-
-
 def test_onward_adds_where_the_mask_leads_and_not_where_an_earlier_one_does() -> None:
     onward = Elsewhere(TARGETS, repulsion=0.0, margin=0.0, onward=0.5)
     target = onward.follow("one", unit(0.6 * OWN + 0.8 * UP))

@@ -232,30 +232,21 @@ def test_from_photo_to_mask_with_the_tiny_pipeline(
     }
 
 
-@pytest.mark.parametrize(
-    ("variety", "identity", "record"),
-    [
-        ("mesh", "mesh-2", {"mesh-2": 2, "elastic-1": 2}),
-        ("mixed", "elastic-1+mesh-2", {"mesh-2": 1, "elastic-1": 3}),
-    ],
-)
 def test_pictures_are_turned_where_they_have_a_mesh(
     whole_way: StageSettings,
     runtime: OnnxRuntime,
     finder: FaceFinder,
     astronaut_photo: bytes,
     tiny: Callable[..., Arc2FaceSettings],
-    variety: str,
-    identity: str,
-    record: dict[str, int],
 ) -> None:
     """The tiny pipeline's pictures have no mesh and are bent; the photo beside them is turned."""
-    arc2face = tiny(similarity_floor=-10, repeats=4, variety=variety)
+    arc2face = tiny(similarity_floor=-10, repeats=4, variety="mesh")
     settings = whole_way.model_copy(update={"arc2face": arc2face})
     enroller = Enroller(runtime=runtime, finder=FaceEverywhere(finder), settings=settings)  # type: ignore[arg-type]
     mask = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
-    assert mask.versions["synthesizer"].endswith(f"+fr_feature+{identity}")
-    assert {name: mask.report["synthesis"][name] for name in record} == record
+    assert mask.versions["synthesizer"].endswith("+fr_feature+mesh-2")
+    made = mask.report["synthesis"]
+    assert (made["mesh-2"], made["elastic-1"]) == (2, 2)
     assert mask.report["warnings"][0].startswith("The face's shape was not found")
     assert mask.geometry is MaskGeometry.FACE
     assert np.abs(mask.pixels).max() > 0
