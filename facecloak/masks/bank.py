@@ -5,8 +5,9 @@ masks that push to different places; the photo's own bytes choose, through a key
 same photo always gets the same mask, and nobody without the secret can tell which, nor make a photo that gets a
 certain one.
 
-A single mask is stored as its own file (format version 1, :mod:`facecloak.masks.mask`); a bank (format version 2) is a
-safetensors container of the masks' own files and one JSON document, with a digest over all of it, just as a mask's.
+A single mask is stored as its own file (format version 1 or 3, :mod:`facecloak.masks.mask`); a bank (format version
+2) is a safetensors container of the masks' own files and one JSON document, with a digest over all of it, just as a
+mask's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from facecloak.masks.mask import FORMAT_VERSION as MASK_FORMAT_VERSION
+from facecloak.masks.mask import (
+    FORMAT_VERSIONS as MASK_FORMAT_VERSIONS,
+)
 from facecloak.masks.mask import (
     MAX_MASK_BYTES,
     Mask,
@@ -141,7 +144,7 @@ def mask_from_bytes(data: bytes) -> StoredMask:
     if len(data) > MAX_BANK_BYTES:
         raise MaskCorrupt("The stored mask is too large.", max_bytes=MAX_BANK_BYTES)
     document = read_container(data)
-    if document.get("format_version") == MASK_FORMAT_VERSION:
+    if document.get("format_version") in MASK_FORMAT_VERSIONS:
         return Mask.from_bytes(data)
     if document.get("format_version") != FORMAT_VERSION:
         raise MaskFormatUnsupported("The stored mask has a format that this release does not read.")

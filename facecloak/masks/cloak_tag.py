@@ -45,7 +45,9 @@ def bears(payload: bytes, mask: Mask, picture: Sequence[bytes | memoryview]) -> 
 
 
 def _tag(mask: Mask, picture: Sequence[bytes | memoryview]) -> bytes:
-    secret = hashlib.sha512(b"facecloak marker 1\0" + mask.mask_id.encode() + mask.pixels.tobytes()).digest()
+    moved = b"" if mask.displacement is None else mask.displacement.tobytes()
+    # Of all that is secret in a mask: its id is not, and one that only moves has no levels.
+    secret = hashlib.sha512(b"facecloak marker 1\0" + mask.mask_id.encode() + mask.pixels.tobytes() + moved).digest()
     # GCM without plaintext is GHASH under a mask; the nonce may be constant because the result is never shown.
     universal = Cipher(algorithms.AES256(secret[:32]), modes.GCM(bytes(12))).encryptor()
     for part in picture:

@@ -1,11 +1,16 @@
-"""The mask: what enrolment produces, what a store keeps and what apply adds to a photo.
+"""The mask: what enrolment produces, what a store keeps and what apply puts on a photo.
 
-A mask is 112 x 112 x 3 signed levels of 0..255 sRGB, in the frame of the aligned face crop (five points, similarity) or
-in the face's own (mesh): :class:`MaskGeometry`.
-Its file is a safetensors container (https://huggingface.co/docs/safetensors, "Format"): one int8 tensor ``pixels`` and,
-in the header's ``__metadata__``, one JSON document under the format's name: format version, every other field, and a
-SHA-256 over the whole file with the digest itself taken as zeros. So any damage is found, whatever byte it hits.
-(One entry only: safetensors writes several in no fixed order, and the same mask must always be the same bytes.)
+A mask paints and moves: 112 x 112 x 3 signed levels of 0..255 sRGB to add, and a displacement
+(:mod:`facecloak.masks.displacement`), both in the frame of the aligned face crop (five points, similarity) or in the
+face's own (mesh): :class:`MaskGeometry`. Either part may be absent.
+Its file is a safetensors container (https://huggingface.co/docs/safetensors, "Format"): int8 tensors ``pixels`` and
+``displacement``, and, in the header's ``__metadata__``, one JSON document under the format's name: format version,
+every other field, and a SHA-256 over the whole file with the digest itself taken as zeros. So any damage is found,
+whatever byte it hits. (One entry only: safetensors writes several in no fixed order, and the same mask must always be
+the same bytes.)
+
+Format version 1 has neither displacement nor target; masks without them are still written so. Version 2 is a bank
+(:mod:`facecloak.masks.bank`), version 3 a mask with them.
 
 A mask is secret: whoever has it can subtract it. Nothing in it names the user.
 """
@@ -27,6 +32,7 @@ import safetensors
 import safetensors.numpy
 
 from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak.masks.displacement import DISPLACEMENT_NODES
 
 MASK_SIZE = 112
 """Side of a mask, in pixels of the aligned crop (ArcFace's crop size)."""
@@ -43,12 +49,17 @@ class MaskGeometry(StrEnum):
 
 
 FORMAT_NAME = "facecloak-mask"
-FORMAT_VERSION = 1
+PAINT_FORMAT_VERSION = 1
+"""Of a mask that only paints, the same on every photo."""
+FORMAT_VERSION = 3
+"""Of a mask with a displacement, or with a target of visibility."""
+FORMAT_VERSIONS = (PAINT_FORMAT_VERSION, FORMAT_VERSION)
 MAX_MASK_BYTES = 64 * 1024
-"""Largest mask file. The pixels take 37,632 bytes; the rest is for versions and report."""
+"""Largest mask file. The pixels take 37,632 bytes, a displacement 1,568; the rest is for versions and report."""
 
 _NO_DIGEST = "sha256:" + "0" * 64
 _MASK_ID = re.compile(r"[0-9a-f]{32}")
+_HIGHEST_JOD = 10.0
 
 
 class MaskCorrupt(FaceCloakError):
@@ -76,13 +87,18 @@ class Mask:
     """One user's mask.
 
     Attributes:
-        pixels: (112, 112, 3) int8, RGB levels of 0..255 sRGB to add in the aligned crop's frame; read-only.
+        pixels: (112, 112, 3) int8, RGB levels of 0..255 sRGB to add in the mask's frame; read-only. All zero where the
+            mask paints nothing.
         mask_id: 32 random hex digits; names this mask, never the user.
         created_at: ISO 8601 with a zone.
         seed: of the enrolment's random generator, 0 .. 2**63 - 1.
         versions: name -> version or digest of everything that shaped the mask.
         report: what was measured at enrolment; JSON values, finite numbers.
-        geometry: how ``pixels`` map to a face.
+        geometry: how ``pixels`` and ``displacement`` map to a face.
+        displacement: (28, 28, 2) int8, in units of 1/32 px of the mask's frame, x then y: the cloaked face shows at a
+            place what the face shows that far from it. Read-only; None where the mask moves nothing.
+        target_jod: how visible ``pixels`` are to be on every photo, 0..10 exclusive, in just objectionable differences
+            (10 is not at all); None where they are added as they are.
 
     Raises:
         MaskInvalid: a field is out of its range.
@@ -95,11 +111,19 @@ class Mask:
     versions: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     geometry: MaskGeometry = MaskGeometry.SQUARE
+    displacement: np.ndarray | None = None
+    target_jod: float | None = None
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.pixels, np.ndarray), "pixels are no array")
-        _require(self.pixels.shape == (MASK_SIZE, MASK_SIZE, 3), f"pixels have the shape {self.pixels.shape}")
-        _require(self.pixels.dtype == np.int8, f"pixels are {self.pixels.dtype}, not int8")
+        _require_levels("pixels", self.pixels, (MASK_SIZE, MASK_SIZE, 3))
+        if self.displacement is not None:
+            _require_levels("displacement", self.displacement, (DISPLACEMENT_NODES, DISPLACEMENT_NODES, 2))
+        if self.target_jod is not None:
+            _require(
+                type(self.target_jod) in (int, float) and 0 < self.target_jod < _HIGHEST_JOD,
+                "target_jod is out of range",
+            )
+            object.__setattr__(self, "target_jod", float(self.target_jod))
         _require(
             isinstance(self.mask_id, str) and bool(_MASK_ID.fullmatch(self.mask_id)), "mask_id is not 32 hex digits"
         )
@@ -113,9 +137,9 @@ class Mask:
             all(isinstance(key, str) and isinstance(value, str) for key, value in self.versions.items()),
             "versions must map str to str",
         )
-        pixels = np.ascontiguousarray(self.pixels).copy()
-        pixels.setflags(write=False)
-        object.__setattr__(self, "pixels", pixels)
+        object.__setattr__(self, "pixels", _own_copy(self.pixels))
+        if self.displacement is not None:
+            object.__setattr__(self, "displacement", _own_copy(self.displacement))
         object.__setattr__(self, "geometry", MaskGeometry(self.geometry))
         object.__setattr__(self, "versions", dict(self.versions))
         # Through JSON once: what is held is what a file gives back (tuples become lists), and it is the mask's own
@@ -131,8 +155,10 @@ class Mask:
         versions: Mapping[str, str] | None = None,
         report: Mapping[str, Any] | None = None,
         geometry: MaskGeometry = MaskGeometry.SQUARE,
+        displacement: np.ndarray | None = None,
+        target_jod: float | None = None,
     ) -> Mask:
-        """Make a mask of (112, 112, 3) int8 ``pixels`` with a fresh random id and the present time."""
+        """Make a mask with a fresh random id and the present time; see the attributes."""
         return cls(
             pixels=pixels,
             mask_id=secrets.token_hex(16),
@@ -141,7 +167,19 @@ class Mask:
             versions=versions or {},
             report=report or {},
             geometry=geometry,
+            displacement=displacement,
+            target_jod=target_jod,
         )
+
+    @property
+    def paints(self) -> bool:
+        """Whether it adds anything to a photo."""
+        return bool(self.pixels.any())
+
+    @property
+    def moves(self) -> bool:
+        """Whether it displaces anything in a photo."""
+        return self.displacement is not None and bool(self.displacement.any())
 
     @property
     def masks(self) -> tuple[Mask, ...]:
@@ -151,7 +189,9 @@ class Mask:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):
             return NotImplemented
-        return self._fields() == other._fields() and np.array_equal(self.pixels, other.pixels)
+        one, two = self._tensors(), other._tensors()
+        alike = one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
+        return alike and self._fields() == other._fields()
 
     def __hash__(self) -> int:
         return hash(self.mask_id)
@@ -166,7 +206,7 @@ class Mask:
         Raises:
             MaskInvalid: versions and report do not fit.
         """
-        data = write_container({"pixels": self.pixels}, {"format_version": FORMAT_VERSION} | self._fields())
+        data = write_container(self._tensors(), {"format_version": self._format_version()} | self._fields())
         if len(data) > MAX_MASK_BYTES:
             raise MaskInvalid("The mask is too large to be kept.", max_bytes=MAX_MASK_BYTES, bytes=len(data))
         return data
@@ -182,15 +222,29 @@ class Mask:
         if len(data) > MAX_MASK_BYTES:
             raise MaskCorrupt("The stored mask is too large.", max_bytes=MAX_MASK_BYTES)
         document = read_container(data)
-        if document.pop("format_version", None) != FORMAT_VERSION:
+        version = document.pop("format_version", None)
+        if version not in FORMAT_VERSIONS:
             raise MaskFormatUnsupported("The stored mask has a format that this release does not read.")
         verify_container(data, document.pop("digest", None))
         try:
-            return cls(pixels=safetensors.numpy.load(data)["pixels"], **document)
+            tensors: dict[str, Any] = safetensors.numpy.load(data)
+            mask = cls(**tensors, **document)
+            if mask._format_version() != version:
+                raise MaskCorrupt("The stored mask is damaged.")
+            return mask
         except (KeyError, TypeError, ValueError, MaskInvalid, safetensors.SafetensorError) as error:
             raise MaskCorrupt("The stored mask is damaged.") from error
 
+    def _format_version(self) -> int:
+        only_paints = self.displacement is None and self.target_jod is None
+        return PAINT_FORMAT_VERSION if only_paints else FORMAT_VERSION
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        moved = {} if self.displacement is None else {"displacement": self.displacement}
+        return {"pixels": self.pixels} | moved
+
     def _fields(self) -> dict[str, Any]:
+        target = {} if self.target_jod is None else {"target_jod": self.target_jod}
         return {
             "mask_id": self.mask_id,
             "created_at": self.created_at,
@@ -198,7 +252,7 @@ class Mask:
             "geometry": self.geometry,
             "versions": dict(self.versions),
             "report": dict(self.report),
-        }
+        } | target
 
 
 def write_container(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> bytes:
@@ -227,6 +281,19 @@ def read_container(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise MaskCorrupt("The stored data is not a mask.")
     return document
+
+
+def _require_levels(name: str, array: object, shape: tuple[int, ...]) -> None:
+    _require(isinstance(array, np.ndarray), f"{name} is no array")
+    assert isinstance(array, np.ndarray)
+    _require(array.shape == shape, f"{name} has the shape {array.shape}")
+    _require(array.dtype == np.int8, f"{name} is {array.dtype}, not int8")
+
+
+def _own_copy(array: np.ndarray) -> np.ndarray:
+    copy = np.ascontiguousarray(array).copy()
+    copy.setflags(write=False)
+    return copy
 
 
 def _require(condition: bool, fault: str, /) -> None:

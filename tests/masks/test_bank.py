@@ -39,6 +39,18 @@ def test_a_bank_comes_back_whole_and_within_its_bound(count: int) -> None:
     assert bank.to_bytes() == data
 
 
+def test_masks_that_move_come_back_in_a_bank() -> None:
+    moving = [
+        Mask.new(mask.pixels, seed=1, displacement=np.full((28, 28, 2), at, np.int8), target_jod=9.0)
+        for at, mask in enumerate(a_bank(3).masks)
+    ]
+    bank = MaskBank.of([*moving, a_mask(9)])
+    data = bank.to_bytes()
+    assert mask_from_bytes(data) == bank
+    assert len(data) <= 4 * MAX_MASK_BYTES
+    assert mask_from_bytes(moving[2].to_bytes()) == moving[2]
+
+
 def test_a_single_mask_is_its_own_bank_in_its_own_format() -> None:
     mask = a_mask(1)
     assert MaskBank.of([mask]) is mask
@@ -149,7 +161,7 @@ def test_a_missing_or_broken_mask_is_damage() -> None:
 
 def test_a_later_format_is_named_as_such() -> None:
     with pytest.raises(MaskFormatUnsupported):
-        mask_from_bytes(write_container(files_of(BANK), FIELDS | {"format_version": 3}))
+        mask_from_bytes(write_container(files_of(BANK), FIELDS | {"format_version": 4}))
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:

@@ -35,6 +35,17 @@ def test_a_new_version_of_a_mask_is_another_mask() -> None:
     assert not bears(payload_for([ALICE], PICTURE), renewed, PICTURE)
 
 
+def test_what_moves_is_part_of_the_secret() -> None:
+    """A mask's id is no secret, and one that only moves has no levels."""
+    nothing = np.zeros((112, 112, 3), np.int8)
+    moving = [
+        Mask(nothing, ALICE.mask_id, ALICE.created_at, seed=1, displacement=np.full((28, 28, 2), units, np.int8))
+        for units in (3, 4)
+    ]
+    assert bears(payload_for(moving[:1], PICTURE), moving[0], PICTURE)
+    assert not bears(payload_for(moving[:1], PICTURE), moving[1], PICTURE)
+
+
 def test_a_marker_is_of_no_use_in_another_picture() -> None:
     assert not bears(payload_for([ALICE], PICTURE), ALICE, [b"another picture's data"])
     assert not bears(payload_for([ALICE], PICTURE), ALICE, [PICTURE[0], PICTURE[1][:-1] + b"\0"])

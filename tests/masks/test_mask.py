@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from facecloak.masks.mask import (
     MaskCorrupt,
     MaskFormatUnsupported,
     MaskInvalid,
+    write_container,
 )
 
 JSON = st.recursive(
@@ -28,6 +30,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=10,
 )
+DISPLACEMENTS = hnp.arrays(np.int8, (28, 28, 2), elements=st.integers(-128, 127), fill=st.integers(-128, 127))
 PIXELS = hnp.arrays(np.int8, (MASK_SIZE, MASK_SIZE, 3), elements=st.integers(-128, 127), fill=st.integers(-128, 127))
 
 
@@ -62,7 +65,42 @@ def test_round_trip(pixels: np.ndarray, seed: int, versions: dict, report: dict)
     assert back.to_bytes() == data
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    pixels=st.just(np.zeros((MASK_SIZE, MASK_SIZE, 3), np.int8)) | PIXELS,
+    displacement=st.none() | DISPLACEMENTS,
+    target_jod=st.none() | st.floats(0, 10, exclude_min=True, exclude_max=True),
+)
+def test_round_trip_of_what_moves(
+    pixels: np.ndarray, displacement: np.ndarray | None, target_jod: float | None
+) -> None:
+    mask = Mask.new(pixels, seed=0, displacement=displacement, target_jod=target_jod)
+    data = mask.to_bytes()
+    back = Mask.from_bytes(data)
+    assert len(data) <= MAX_MASK_BYTES
+    assert back == mask
+    assert back.to_bytes() == data
+    assert back.target_jod == target_jod
+    assert (back.paints, back.moves) == (pixels.any(), displacement is not None and displacement.any())
+    if displacement is None:
+        assert back.displacement is None
+    else:
+        assert np.array_equal(back.displacement, displacement)
+        assert not back.displacement.flags.writeable
+    assert (b"displacement" in data) == (displacement is not None)
+
+
+def test_a_mask_that_only_paints_is_the_file_that_it_was() -> None:
+    """So that releases that know no displacement read it, and kept ones stay valid."""
+    assert b"displacement" not in DATA
+    assert b"target_jod" not in DATA
+    assert hashlib.sha256(DATA).hexdigest() == "eff4e37a5adfb0b8ecb9bd1ead1c3480f0b01e6af0102775acfd1ed338ce0882"
+
+
 DATA = some_mask().to_bytes()
+MOVING = some_mask(
+    displacement=np.random.default_rng(6).integers(-30, 31, (28, 28, 2)).astype(np.int8), target_jod=9.0
+).to_bytes()
 
 
 @settings(max_examples=300, deadline=None)
@@ -81,6 +119,34 @@ def test_every_header_byte_is_covered() -> None:
         damaged[at] ^= 1
         with pytest.raises(MaskCorrupt):
             Mask.from_bytes(bytes(damaged))
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, len(MOVING) - 1) | st.integers(0, 900), flip=st.integers(1, 255))
+def test_any_changed_byte_of_what_moves_is_found(at: int, flip: int) -> None:
+    damaged = bytearray(MOVING)
+    damaged[at] ^= flip
+    with pytest.raises(MaskCorrupt):
+        Mask.from_bytes(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "fields"),
+    [
+        ({"displacement": np.zeros((28, 28, 2), np.int8)}, {"format_version": 1}),
+        ({}, {"format_version": 3}),
+        ({"displacement": np.zeros((28, 28, 3), np.int8)}, {"format_version": 3}),
+        ({"displacement": np.zeros((28, 28, 2), np.uint8)}, {"format_version": 3}),
+        ({"warp": np.zeros((28, 28, 2), np.int8)}, {"format_version": 3}),
+        ({}, {"format_version": 3, "target_jod": 10.0}),
+        ({}, {"format_version": 3, "target_jod": "9"}),
+        ({}, {"format_version": 1, "target_jod": 9.0}),
+    ],
+)
+def test_a_container_that_is_no_mask_is_damage(tensors: dict, fields: dict) -> None:
+    mask = some_mask()
+    with pytest.raises(MaskCorrupt):
+        Mask.from_bytes(write_container({"pixels": mask.pixels} | tensors, mask._fields() | fields))
 
 
 @settings(max_examples=200, deadline=None)
@@ -118,7 +184,7 @@ def test_not_a_mask(data: bytes) -> None:
 
 
 def test_a_later_format_is_refused_by_name() -> None:
-    later = DATA.replace(rb"\"format_version\":1", rb"\"format_version\":2")
+    later = DATA.replace(rb"\"format_version\":1", rb"\"format_version\":4")
     with pytest.raises(MaskFormatUnsupported) as refusal:
         Mask.from_bytes(later)
     assert refusal.value.reason == "MASK_FORMAT_UNSUPPORTED"
@@ -145,6 +211,13 @@ def test_other_tools_can_read_the_file() -> None:
         {"versions": {"a": 1}},
         {"report": {"psr": float("nan")}},
         {"report": {"array": np.zeros(3)}},
+        {"displacement": np.zeros((28, 28), np.int8)},
+        {"displacement": np.zeros((112, 112, 2), np.int8)},
+        {"displacement": np.zeros((28, 28, 2), np.float32)},
+        {"target_jod": 0.0},
+        {"target_jod": 10.0},
+        {"target_jod": float("nan")},
+        {"target_jod": True},
     ],
 )
 def test_wrong_fields_are_refused(changes: dict) -> None:
@@ -163,6 +236,11 @@ def test_a_mask_is_its_own_copy_and_read_only() -> None:
     mask = Mask.new(pixels, seed=0)
     pixels[:] = 9
     assert not mask.pixels.any()
+    moving = np.zeros((28, 28, 2), np.int8)
+    moved = Mask.new(pixels, seed=0, displacement=moving)
+    moving[:] = 9
+    assert not moved.moves
+    assert moved != mask
     with pytest.raises(ValueError, match="read-only"):
         mask.pixels[0, 0, 0] = 1
 
