@@ -33,7 +33,7 @@ def apply(
     *, user_id: str, photo: Path, output: Path, face: tuple[float, ...] | None, target: str | None, data: Path | None,
     timeout_seconds: float, allow_uncloaked: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Add the mask of USER to the photo IN. A photo that bears this mask already is written as it is.
+    """Add the mask of USER to the photo IN. A photo that contains this mask already is written as it is.
 
     When the photo cannot be cloaked (no face, no mask, several faces and no --face, ...) the exit code is 1, the
     outcome is named, and nothing is written, unless --allow-uncloaked is given.

@@ -49,7 +49,7 @@ def response_to(result: CloakResult, *, request_id: str) -> apply_pb2.ApplyCloak
         request_id=request_id,
         photo=result.photo,
         subjects=[_subject_to(subject) for subject in result.subjects],
-        way=f"CLOAK_WAY_{result.way.name}",
+        encoding_path=f"ENCODING_PATH_{result.encoding_path.name}",
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apply_service.admission import Admission
 from apply_service.cache import MaskCache
+from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
 from apply_service.servicer import SERVICE_NAME, ApplyServicer
 from apply_service.settings import ApplySettings
@@ -21,7 +21,7 @@ from facecloak_rpc.telemetry import ObservedStore, Telemetry, open_tracer
 
 
 @dataclass(frozen=True)
-class Domain:
+class ApplyDomain:
     """What the service is made of, without gRPC: the command line uses it in process."""
 
     cloaker: Cloaker
@@ -35,7 +35,7 @@ class Domain:
         self.finder.find(np.full((64, 64, 3), 127, np.uint8))
 
 
-def build_domain(settings: ApplySettings) -> Domain:
+def build_domain(settings: ApplySettings) -> ApplyDomain:
     """Opens store and face finder. Raises FaceCloakError where a model is missing or the store cannot be used."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
     masks = MaskCache(
@@ -47,8 +47,8 @@ def build_domain(settings: ApplySettings) -> Domain:
         registry=telemetry.registry,
     )
     finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
-    cloaker = Cloaker(finder, masks, limits=settings.photo_limits, mark=settings.mark_photos, watch=telemetry.stage)
-    return Domain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
+    cloaker = Cloaker(finder, masks, limits=settings.photo_limits, tag=settings.mark_photos, observer=telemetry.stage)
+    return ApplyDomain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
 
 
 def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> RpcServer:
@@ -57,8 +57,8 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
     executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
     servicer = ApplyServicer(
         domain.cloaker,
-        photos=Admission(settings.in_flight_limit, what="photos"),
-        streams=Admission(settings.streams_limit, what="streams"),
+        photos=InFlightLimit(settings.in_flight_limit, what="photos"),
+        streams=InFlightLimit(settings.streams_limit, what="streams"),
         wait_seconds=settings.admission_seconds,
         stream_depth=settings.stream_depth,
         executor=executor,

@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from apply_service import convert
-from apply_service.admission import Admission
+from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
 from apply_service.stream import answer_each
 from facecloak.cloaking.cloaker import Cloaker
@@ -30,8 +30,8 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         self,
         cloaker: Cloaker,
         *,
-        photos: Admission,
-        streams: Admission,
+        photos: InFlightLimit,
+        streams: InFlightLimit,
         wait_seconds: float,
         stream_depth: int,
         executor: ThreadPoolExecutor,

@@ -92,8 +92,8 @@ class ApplySettings(RpcSettings):
         return self
 
     mark_photos: bool = True
-    """Whether a cloaked photo carries a marker, so that it is not cloaked twice. The marker shows that the photo went
-    through FaceCloak and how many masks it bears; it names nobody and differs from photo to photo."""
+    """Whether a cloaked photo carries a tag, so that it is not cloaked twice. The tag shows that the photo went
+    through FaceCloak and how many masks it contains; it names nobody and differs from photo to photo."""
 
     @property
     def worker_count(self) -> int:

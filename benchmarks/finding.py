@@ -107,17 +107,17 @@ def _searches(finder: Any, files: list[bytes], *, thumbnail: bool = False) -> di
 
 def _search(finder: Any, data: bytes, subject: Any, *, thumbnail: bool = False) -> tuple[Any, str, bool]:
     """(face, outcome, whether the photo could be looked at in part)."""
-    from facecloak.call_context import unwatched
-    from facecloak.cloaking.face_search import Search
-    from facecloak.cloaking.photo_session import OpenedPhoto
+    from facecloak.call_context import unobserved
+    from facecloak.cloaking.face_search import FaceSearch
+    from facecloak.cloaking.photo_session import PhotoSession
     from facecloak.photos import DEFAULT_LIMITS
 
-    photo = OpenedPhoto(data, limits=DEFAULT_LIMITS, watch=unwatched)
-    search = Search(finder, photo)
+    photo = PhotoSession(data, limits=DEFAULT_LIMITS, observer=unobserved)
+    search = FaceSearch(finder, photo)
     if thumbnail:
         search._found = _in_thumbnail(finder, data, search) or None
     face, outcome = search.face_of(subject)
-    return face, outcome.value, not photo.why_full
+    return face, outcome.value, not photo.fallback_reason
 
 
 def _in_thumbnail(finder: Any, data: bytes, search: Any) -> list[Any]:
@@ -132,7 +132,7 @@ def _in_thumbnail(finder: Any, data: bytes, search: Any) -> list[Any]:
 
 
 def _full_search(finder: Any, data: bytes) -> tuple[Any, str]:
-    """As Search does on decoded pixels."""
+    """As FaceSearch does on decoded pixels."""
     from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO
 
     found = _whole(data, finder.find)

@@ -114,7 +114,7 @@ def fuzz_service(*, runs: int, repository: Path, first: int = 0) -> dict[str, An
                 try:
                     response = stub.ApplyCloak(request, timeout=20)
                     outcomes[apply_pb2.CloakOutcome.Name(response.subjects[0].outcome)] += 1
-                    outcomes[apply_pb2.CloakWay.Name(response.way)] += 1
+                    outcomes[apply_pb2.EncodingPath.Name(response.encoding_path)] += 1
                 except grpc.RpcError as error:
                     outcomes[error.code().name] += 1
                     if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:

@@ -48,7 +48,7 @@ def main(
     from facecloak.photos import decode_photo
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
     from facecloak_evaluation.dataset import read_others, read_people
-    from facecloak_evaluation.face_extraction import Reader
+    from facecloak_evaluation.face_extraction import FaceExtractor
     from facecloak_evaluation.ledger import provenance, write_json
 
     if set(surrogates) & set(judges):
@@ -61,9 +61,9 @@ def main(
     runtime = OnnxRuntime(repository, names=(*surrogates, *judges), threads=1)
     finder = FaceFinder.load(repository)
     enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
-    reader = Reader(finder)
+    extractor = FaceExtractor(finder)
     seen = [
-        reader.see_clean(decode_photo(path.read_bytes()).srgb_u8) for path in read_others(others_folder)[:strangers]
+        extractor.see_clean(decode_photo(path.read_bytes()).srgb_u8) for path in read_others(others_folder)[:strangers]
     ]
     gallery = [one.crop_u8 for one in seen if one is not None]
     began = time.process_time()
@@ -87,7 +87,7 @@ def main(
             refused += 1
             continue
         probes = person.numbered(range(2, 9))
-        people.append(_judged(masks, probes, gallery, judges=judges, runtime=runtime, reader=reader))
+        people.append(_judged(masks, probes, gallery, judges=judges, runtime=runtime, extractor=extractor))
         click.echo(f"{len(people)} people, {time.process_time() - began:.0f} s of processor time", err=True)
     result = {
         "schema": SCHEMA,
@@ -108,7 +108,7 @@ def main(
 
 def _judged(
     masks: Mapping[str, Any], probes: Sequence[Path], gallery: Sequence[np.ndarray], *, judges: Sequence[str],
-    runtime: Any, reader: Any,
+    runtime: Any, extractor: Any,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """By mask (and without one): the SSIM of the 112 crop, and by judge the share of missed probes and the mean cosine
     to the person's other clean photos."""
@@ -123,7 +123,7 @@ def _judged(
 
     files = [path.read_bytes() for path in probes]
     clean = [(data, decode_photo(data).srgb_u8) for data in files]
-    faces = [(data, pixels, reader.person_in(pixels)) for data, pixels in clean]
+    faces = [(data, pixels, extractor.person_in(pixels)) for data, pixels in clean]
     faces = [entry for entry in faces if entry[2] is not None]
     own = [aligned_crop(pixels, face.landmarks) for _, pixels, face in faces]
     uncloaked = {name: embed(runtime, name, own) for name in judges}
@@ -135,10 +135,10 @@ def _judged(
             delivered = pixels
             if mask is not None:
                 source = type("One", (), {"get": staticmethod(lambda _user, mask=mask: mask)})()
-                cloaked = Cloaker(reader.finder, source).cloak(data, [Subject(user_id="one", box=face.box)])
+                cloaked = Cloaker(extractor.finder, source).cloak(data, [Subject(user_id="one", box=face.box)])
                 delivered = decode_photo(cloaked.photo).srgb_u8
             alike.append(structural_similarity(plain, aligned_crop(delivered, face.landmarks), channel_axis=2))
-            crops.append(reader.see_uploaded(delivered, known=face, platform=PLATFORMS["jpeg85"]).crop_u8)
+            crops.append(extractor.see_uploaded(delivered, known=face, platform=PLATFORMS["jpeg85"]).crop_u8)
         figures[kind] = {"ssim": float(np.mean(alike))}
         for name in judges:
             seen = embed(runtime, name, crops)

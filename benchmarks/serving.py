@@ -38,7 +38,7 @@ def measure(model_repository: Path, *, runs: int, calls: int = 20_000) -> dict[s
 
 
 def _calls(folder: Path, repository: Path, *, runs: int) -> list[dict[str, Any]]:
-    """ApplyCloak's processor time at the server, beside the full way without gRPC and beside an echo."""
+    """ApplyCloak's processor time at the server, beside the same work without gRPC and beside an echo."""
     import cv2
 
     from facecloak.faces import FaceFinder
@@ -138,7 +138,7 @@ def _served(service: RunningService, call: Callable[[], Any], *, runs: int) -> d
         "cpu_ms": round(1000 * cpu / count, 3),
         "wall_ms_p50": round(1000 * statistics.median(walls), 2),
         "calls": count,
-        "way": apply_pb2.CloakWay.Name(response.way),
+        "way": apply_pb2.EncodingPath.Name(response.encoding_path),
         "outcome": apply_pb2.CloakOutcome.Name(response.subjects[0].outcome),
     }
 

@@ -50,7 +50,7 @@ def build_domain(settings: EnrollSettings) -> Domain:
         ),
         finder=FaceFinder.load(settings.model_repository),
         settings=settings.stages,
-        watch=telemetry.stage,
+        observer=telemetry.stage,
     )
     jobs = build_jobs(settings, work=learner.learn, store=store, metrics=EnrollMetrics(telemetry.registry))
     enrollments = build_enrollments(settings, jobs=jobs, store=store)

@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _written(path: Path, data: bytes) -> Iterator[Path]:
-    """A temporary file beside ``path`` with ``data`` on disk; gone afterwards, whatever happens."""
+    """A temporary file beside ``path`` with ``data`` on disk; gone afterward, whatever happens."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

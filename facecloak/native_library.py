@@ -1,7 +1,7 @@
 """The package's compiled part (native/, Rust), a library for ctypes.
 
-The package works without it, slower: photos take the full way. It is absent where FaceCloak was installed from source
-on a machine without a Rust compiler; wheels carry it.
+The package works without it, slower: photos are decoded and encoded again. It is absent where FaceCloak was installed
+from source on a machine without a Rust compiler; wheels carry it.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from facecloak.faces import Face
     from facecloak.models.spec import RecognizerSpec
     from facecloak.stores import Sealer
-    from facecloak_evaluation.face_extraction import Finder
-    from facecloak_evaluation.judging import Embedder
+    from facecloak_evaluation.evaluator import Embedder
+    from facecloak_evaluation.face_extraction import EvaluationFinder
 
 
-class SealedNotes:
+class SealedCache:
     """Small sealed notes in a folder, one file each. Thread safe; losing one costs time only, so nothing is synced.
 
     Args:
@@ -60,10 +60,10 @@ class SealedNotes:
         return self._folder / name[:2] / name
 
 
-class RememberingFinder:
+class CachedFinder:
     """A finder that looks at the same pixels once."""
 
-    def __init__(self, finder: Finder, notes: SealedNotes) -> None:
+    def __init__(self, finder: EvaluationFinder, notes: SealedCache) -> None:
         self._finder = finder
         self._notes = notes
         self.identity = finder.identity
@@ -79,10 +79,10 @@ class RememberingFinder:
         return faces
 
 
-class RememberingRuntime:
+class CachedRuntime:
     """Recognizers that embed the same crop once. Only embeds: an evaluation takes no gradients."""
 
-    def __init__(self, runtime: Embedder, notes: SealedNotes) -> None:
+    def __init__(self, runtime: Embedder, notes: SealedCache) -> None:
         self._runtime = runtime
         self._notes = notes
 

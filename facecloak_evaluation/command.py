@@ -19,10 +19,10 @@ from facecloak_evaluation.rounds import (
 )
 
 if TYPE_CHECKING:
-    from facecloak_evaluation.cache import SealedNotes
-    from facecloak_evaluation.experiment import Example, Experiment, Round
-    from facecloak_evaluation.face_extraction import Reader
-    from facecloak_evaluation.judging import Embedder
+    from facecloak_evaluation.cache import SealedCache
+    from facecloak_evaluation.evaluator import Embedder
+    from facecloak_evaluation.experiment import Example, Experiment, RoundResult
+    from facecloak_evaluation.face_extraction import FaceExtractor
     from facecloak_evaluation.protocol import Protector
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -42,7 +42,9 @@ def register(root: click.Group) -> None:
 @click.option(
     "--surrogate", "surrogates", multiple=True, metavar="NAME", help="Learned against; default: as the service."
 )
-@click.option("--leave-one-out", is_flag=True, help="Leave each surrogate out of enrollment in turn; it then judges.")
+@click.option(
+    "--leave-one-out", is_flag=True, help="Leave each surrogate out of enrollment in turn; it is then the evaluator."
+)
 @click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="A stage setting: perturb.iterations=40."
 )
@@ -107,7 +109,7 @@ def evaluate(
     if pictures and not html_path:
         raise click.UsageError("--pictures go into the report: name it with --html")
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
-    from facecloak_evaluation.cache import RememberingRuntime
+    from facecloak_evaluation.cache import CachedRuntime
     from facecloak_evaluation.dataset import read_others, read_people
     from facecloak_evaluation.experiment import Experiment
     from facecloak_evaluation.ledger import write_json
@@ -133,9 +135,9 @@ def evaluate(
     names = {name for plan in plans for name in plan.evaluators}
     notes = _open_notes(work)
     runtime: Embedder = OnnxRuntime(repository, names=names, threads=1)
-    runtime = RememberingRuntime(runtime, notes) if notes else runtime
+    runtime = CachedRuntime(runtime, notes) if notes else runtime
     refuse_overlap(plans, repository)
-    reader, finders = _open_finders(repository, notes)
+    extractor, finders = _open_finders(repository, notes)
 
     def protector_of(plan: RoundPlan) -> Protector:
         if enroll_target and apply_target:
@@ -168,15 +170,15 @@ def evaluate(
         "read": len(chosen) * photos + len(other_photos),
         "enroll": len(chosen) * len(plans) * methods,
         "cloak": len(chosen) * photos * len(plans) * methods,
-        "judge": sum(len(plan.evaluators) for plan in plans) * len(protocol.platforms) * methods,
+        "evaluate": sum(len(plan.evaluators) for plan in plans) * len(protocol.platforms) * methods,
         "try": len(plans) * (tries * methods + len(protocol.strengths)),
     }
-    rounds: list[Round] = []
-    baseline: list[Round] = []
+    rounds: list[RoundResult] = []
+    baseline: list[RoundResult] = []
     examples: list[Example] = []
     with _progress(totals) as advance:
         experiment = Experiment(
-            protocol=protocol, people=chosen, others=other_photos, runtime=runtime, reader=reader, jobs=jobs,
+            protocol=protocol, people=chosen, others=other_photos, runtime=runtime, extractor=extractor, jobs=jobs,
             advance=advance,
         )  # fmt: skip
         for plan in plans:
@@ -191,7 +193,7 @@ def evaluate(
         rounds=rounds,
         protocol=protocol,
         data=data,
-        finder=finders | {"clean_photos_by_second": reader.second_used},
+        finder=finders | {"clean_photos_by_second": extractor.second_used},
         repeat=command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
                              leave_one_out=leave_one_out, overrides=overrides, others=others is not None,
                              remote=bool(enroll_target), compare=compare),
@@ -214,29 +216,29 @@ def _worst(examples: Sequence[Example], count: int) -> list[Example]:
     return list(worst.values())[:count]
 
 
-def _open_notes(work: Path | None) -> SealedNotes | None:
+def _open_notes(work: Path | None) -> SealedCache | None:
     if work is None:
         return None
     from facecloak.stores import Sealer
-    from facecloak_evaluation.cache import SealedNotes
+    from facecloak_evaluation.cache import SealedCache
 
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SealedNotes(work / "readings", Sealer.from_key_file(work / "key"))
+    return SealedCache(work / "readings", Sealer.from_key_file(work / "key"))
 
 
-def _open_finders(repository: Path, notes: SealedNotes | None) -> tuple[Reader, dict[str, Any]]:
-    """The evaluation's reader, and what the ledger says about its finders."""
+def _open_finders(repository: Path, notes: SealedCache | None) -> tuple[FaceExtractor, dict[str, Any]]:
+    """The evaluation's extractor, and what the ledger says about its finders."""
     from facecloak.faces import FaceFinder
-    from facecloak_evaluation.cache import RememberingFinder
-    from facecloak_evaluation.face_extraction import Finder, Reader
+    from facecloak_evaluation.cache import CachedFinder
+    from facecloak_evaluation.face_extraction import EvaluationFinder, FaceExtractor
     from facecloak_evaluation.independent_finder import AlternateFaceFinder
 
-    services: Finder = FaceFinder.load(repository, threads=1)
-    finder: Finder = AlternateFaceFinder.load(repository, threads=1)
+    services: EvaluationFinder = FaceFinder.load(repository, threads=1)
+    finder: EvaluationFinder = AlternateFaceFinder.load(repository, threads=1)
     if notes:
-        services, finder = RememberingFinder(services, notes), RememberingFinder(finder, notes)
+        services, finder = CachedFinder(services, notes), CachedFinder(finder, notes)
     own, theirs = (dict.fromkeys(item.identity.split("+")) for item in (finder, services))
-    return Reader(finder, second=services), {
+    return FaceExtractor(finder, second=services), {
         "identity": finder.identity,
         "services_identity": services.identity,
         "shared_models": [model for model in own if model in theirs],

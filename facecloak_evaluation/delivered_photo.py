@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from facecloak_evaluation.face_extraction import Seen
+from facecloak_evaluation.face_extraction import ExtractedFace
 from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class CleanPhoto:
     number: int
     data: bytes
     srgb_u8: np.ndarray
-    seen: Seen
+    seen: ExtractedFace
 
     @property
     def box(self) -> Box:

@@ -12,7 +12,7 @@ class EvaluationInputInvalid(InvalidInput):
 
 
 class EvaluatorWasSurrogate(FaceCloakError):
-    """A recognizer that masks were learned against would judge them: the figure would be worthless."""
+    """A recognizer that masks were learned against would evaluate them: the figure would be worthless."""
 
     code = ErrorCode.FAILED_PRECONDITION
     reason = "EVALUATOR_WAS_SURROGATE"

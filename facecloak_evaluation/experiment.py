@@ -24,15 +24,15 @@ from facecloak_evaluation.delivered_photo import (
     visibility_summary,
 )
 from facecloak_evaluation.errors import EvaluationInputInvalid
-from facecloak_evaluation.face_extraction import Reader, Seen
-from facecloak_evaluation.judging import OTHER, Evidence, Judge, Judgement, Photos
+from facecloak_evaluation.evaluator import OTHER, Evaluator, EvaluatorResult, Evidence, LabeledFaces
+from facecloak_evaluation.face_extraction import ExtractedFace, FaceExtractor
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.protocol import EnrollmentReport, EvaluationProtocol, Protector
 from facecloak_evaluation.robustness_trials import Trials
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
 if TYPE_CHECKING:
-    from facecloak_evaluation.judging import Embedder
+    from facecloak_evaluation.evaluator import Embedder
     from facecloak_evaluation.visibility import Visibility
 
 Advance = Callable[[str, str], None]
@@ -43,17 +43,17 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Round:
+class RoundResult:
     """What one set of masks came to.
 
     Attributes:
-        judgements: one a platform and evaluator.
+        results: one a platform and evaluator.
         document: the same and everything else as JSON-able figures.
         examples: the cloaked probes, those that are recognized most surely first: for a report's pictures, never for
             the ledger.
     """
 
-    judgements: tuple[Judgement, ...]
+    results: tuple[EvaluatorResult, ...]
     document: dict[str, Any]
     examples: tuple[Example, ...] = ()
 
@@ -64,7 +64,7 @@ class Example:
 
     Attributes:
         photo: before and after.
-        margin: mean over evaluators of :attr:`Judgement.margins`; above 0 it is recognized.
+        margin: mean over evaluators of :attr:`EvaluatorResult.margins`; above 0 it is recognized.
     """
 
     photo: DeliveredPhoto
@@ -76,12 +76,12 @@ class Experiment:
 
     Args:
         protocol: how to measure.
-        people: whom to enroll and judge.
+        people: whom to enroll and evaluate.
         others: paths of the distractors.
         runtime: runs the evaluators.
-        reader: the evaluation's own finder.
+        extractor: the evaluation's own finder.
         jobs: threads for what is done a photo or a person; the results do not depend on it.
-        advance: told of every finished piece: "read", "enroll", "cloak", "judge", "try".
+        advance: told of every finished piece: "read", "enroll", "cloak", "evaluate", "try".
 
     Raises:
         EvaluationInputInvalid: a person without a usable gallery photo or probe.
@@ -94,17 +94,17 @@ class Experiment:
         people: Sequence[Person],
         others: Sequence[Path],
         runtime: Embedder,
-        reader: Reader,
+        extractor: FaceExtractor,
         jobs: int = 1,
         advance: Advance | None = None,
     ) -> None:
         self._protocol = protocol
         self._people = tuple(people)
         self._runtime = runtime
-        self._reader = reader
+        self._extractor = extractor
         self._jobs = jobs
         self._advance = advance or (lambda kind, about: None)
-        self.judge = Judge(runtime, protocol=protocol, people=[person.name for person in people])
+        self.evaluator = Evaluator(runtime, protocol=protocol, people=[person.name for person in people])
         self.left_out: list[str] = []
         """Photos in which the finder sees no face near the middle: neither gallery nor probe."""
         self._gallery = self._read_clean(protocol.gallery_photos)
@@ -114,7 +114,7 @@ class Experiment:
             for photos, what in ((self._gallery, "gallery photo"), (self._probes, "probe")):
                 if not any(photo.owner == person.name for photo in photos):
                     raise EvaluationInputInvalid(f"{person.name} has no usable {what}", person=person.name)
-        self._clean_uploads: dict[str, Photos] = {}
+        self._clean_uploads: dict[str, LabeledFaces] = {}
 
     @property
     def gallery_size(self) -> int:
@@ -126,8 +126,8 @@ class Experiment:
         crops = [seen.crop_u8.transpose(2, 0, 1) for _, seen in self._strangers]
         return np.stack(crops or [np.zeros((3, 112, 112))]).astype(np.float32)
 
-    def run_round(self, protector: Protector, *, evaluators: Sequence[str]) -> Round:
-        """Enroll everybody, cloak everything, judge by evaluators that the masks never saw.
+    def run_round(self, protector: Protector, *, evaluators: Sequence[str]) -> RoundResult:
+        """Enroll everybody, cloak everything, evaluate by recognizers that the masks never saw.
 
         Raises:
             EvaluatorWasSurrogate: before anything is enrolled.
@@ -146,15 +146,15 @@ class Experiment:
         enrolled = frozenset(reports)
         cloaked_probes = self._cloak(protector, [photo for photo in self._probes if photo.owner in enrolled])
         cloaked_gallery = self._cloak(protector, [photo for photo in self._gallery if photo.owner in enrolled])
-        judgements: list[Judgement] = []
+        results: list[EvaluatorResult] = []
         trials: dict[str, Any] = {}
         for platform in self._protocol.platforms:
             evidence = self._evidence(platform, enrolled, cloaked_probes, cloaked_gallery)
             for evaluator in evaluators:
-                judgements.append(self.judge.judge(evidence, evaluator=evaluator, platform=platform))
-                self._advance("judge", evaluator)
+                results.append(self.evaluator.evaluate(evidence, evaluator=evaluator, platform=platform))
+                self._advance("evaluate", evaluator)
             if platform == self._protocol.platforms[0]:
-                trials = self._try(protector, evidence, cloaked_probes, judgements=tuple(judgements))
+                trials = self._try(protector, evidence, cloaked_probes, results=tuple(results))
         document = {
             "surrogates": [asdict(identity) for identity in protector.surrogates()],
             "evaluators": [asdict(identity) for identity in identities],
@@ -163,18 +163,18 @@ class Experiment:
             "cloaking": _cloaking_summary(cloaked_probes + cloaked_gallery),
             "outcomes": dict(sorted(Counter(photo.outcome for photo in cloaked_probes + cloaked_gallery).items())),
             "visibility": self._visibility(protector, cloaked_probes),
-            "results": [judgement.document for judgement in judgements],
+            "results": [result.document for result in results],
             **trials,
         }
-        examples = _examples(cloaked_probes, judgements[: len(evaluators)])
-        return Round(judgements=tuple(judgements), document=document, examples=examples)
+        examples = _examples(cloaked_probes, results[: len(evaluators)])
+        return RoundResult(results=tuple(results), document=document, examples=examples)
 
     def _read_clean(self, numbers: Sequence[int]) -> list[CleanPhoto]:
         def read(item: tuple[str, int, Path]) -> CleanPhoto | None:
             owner, number, path = item
             data = path.read_bytes()
             srgb_u8 = decode(data)
-            seen = self._reader.see_clean(srgb_u8)
+            seen = self._extractor.see_clean(srgb_u8)
             self._advance("read", path.stem)
             return CleanPhoto(owner=owner, number=number, data=data, srgb_u8=srgb_u8, seen=seen) if seen else None
 
@@ -189,9 +189,9 @@ class Experiment:
         self.left_out += [f"{owner}/{path.stem}" for (owner, _, path), photo in pairs if photo is None]
         return [photo for photo in photos if photo is not None]
 
-    def _read_others(self, paths: Sequence[Path]) -> Photos:
-        def read(path: Path) -> Seen | None:
-            seen = self._reader.see_clean(decode(path.read_bytes()))
+    def _read_others(self, paths: Sequence[Path]) -> LabeledFaces:
+        def read(path: Path) -> ExtractedFace | None:
+            seen = self._extractor.see_clean(decode(path.read_bytes()))
             self._advance("read", path.stem)
             return seen
 
@@ -199,7 +199,7 @@ class Experiment:
         self.left_out += [path.stem for path, item in zip(paths, seen, strict=True) if item is None]
         self._strangers = [(path, item) for path, item in zip(paths, seen, strict=True) if item is not None]
         usable = tuple(item for _, item in self._strangers)
-        return Photos(usable, (OTHER,) * len(usable))
+        return LabeledFaces(usable, (OTHER,) * len(usable))
 
     def _enroll(
         self, protector: Protector, *, guard: Callable[[], None]
@@ -207,7 +207,7 @@ class Experiment:
         def enroll(person: Person) -> EnrollmentReport | str:
             data = person.enroll_photo.read_bytes()
             # As an uploader would point at themselves: news photos show others too.
-            face = self._reader.person_in(decode(data))
+            face = self._extractor.person_in(decode(data))
             try:
                 outcome: EnrollmentReport | str = protector.enroll(person.name, data, face.box if face else None)
             except FaceCloakError as error:
@@ -256,7 +256,7 @@ class Experiment:
     ) -> Evidence:
         if platform not in self._clean_uploads:
             self._clean_uploads[platform] = self._upload(self._probes, platform)
-        own = Photos(tuple(photo.seen for photo in self._gallery), tuple(photo.owner for photo in self._gallery))
+        own = LabeledFaces(tuple(photo.seen for photo in self._gallery), tuple(photo.owner for photo in self._gallery))
         # Whoever was refused stays in the gallery, clean, as a distractor.
         return Evidence(
             clean_probes=self._clean_uploads[platform].of_people(enrolled),
@@ -271,17 +271,17 @@ class Experiment:
         evidence: Evidence,
         cloaked_probes: Sequence[DeliveredPhoto],
         *,
-        judgements: Sequence[Judgement],
+        results: Sequence[EvaluatorResult],
     ) -> dict[str, Any]:
         trials = Trials(
             protocol=self._protocol,
-            judge=self.judge,
+            evaluator=self.evaluator,
             protector=protector,
             probes=[photo.clean for photo in cloaked_probes],
             cloaked=cloaked_probes,
             uploaded=evidence.cloaked_probes,
             gallery=evidence.clean_gallery,
-            judgements=judgements,
+            results=results,
             strangers=self._strangers,
             upload=lambda photos: self._upload(photos, self._protocol.platforms[0]),
             each=self._each,
@@ -289,13 +289,13 @@ class Experiment:
         )
         return trials.document()
 
-    def _upload(self, photos: Sequence[CleanPhoto] | Sequence[DeliveredPhoto], platform: str) -> Photos:
-        def see(photo: CleanPhoto | DeliveredPhoto) -> Seen:
+    def _upload(self, photos: Sequence[CleanPhoto] | Sequence[DeliveredPhoto], platform: str) -> LabeledFaces:
+        def see(photo: CleanPhoto | DeliveredPhoto) -> ExtractedFace:
             known = _clean(photo).seen.face
-            return self._reader.see_uploaded(photo.srgb_u8, known=known, platform=PLATFORMS[platform])
+            return self._extractor.see_uploaded(photo.srgb_u8, known=known, platform=PLATFORMS[platform])
 
         items: list[CleanPhoto | DeliveredPhoto] = list(photos)
-        return Photos(tuple(self._each(see, items)), tuple(_clean(photo).owner for photo in photos))
+        return LabeledFaces(tuple(self._each(see, items)), tuple(_clean(photo).owner for photo in photos))
 
     def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """In order, `jobs` at a time."""
@@ -316,9 +316,9 @@ def _clean(photo: CleanPhoto | DeliveredPhoto) -> CleanPhoto:
     return photo.clean if isinstance(photo, DeliveredPhoto) else photo
 
 
-def _examples(photos: Sequence[DeliveredPhoto], judgements: Sequence[Judgement]) -> tuple[Example, ...]:
+def _examples(photos: Sequence[DeliveredPhoto], results: Sequence[EvaluatorResult]) -> tuple[Example, ...]:
     """Worst first: a probe that every evaluator still recognizes with a wide margin."""
-    margins = [fmean(float(judgement.margins[index]) for judgement in judgements) for index in range(len(photos))]
+    margins = [fmean(float(result.margins[index]) for result in results) for index in range(len(photos))]
     examples = [Example(photo, margin) for photo, margin in zip(photos, margins, strict=True)]
     return tuple(sorted(examples, key=lambda example: -example.margin))
 

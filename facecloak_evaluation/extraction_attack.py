@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 _DETAIL_PX = 4.0
-"""Sigma of the Gaussian that detail is what lies above, crop px: masks are learned smooth at 1 px and grey at large."""
+"""Sigma of the Gaussian that detail is what lies above, crop px: masks are learned smooth at 1 px and gray at large."""
 
 _SAME_MASK_CORRELATION = 0.4
 """Residuals of one mask correlate above this. JPEG and resampling noise leave 0.6-0.9 between residuals of one mask."""

@@ -12,7 +12,7 @@ from facecloak_evaluation.platforms import Platform
 
 if TYPE_CHECKING:
     from facecloak.faces import Face
-    from facecloak_evaluation.judging import Embedder
+    from facecloak_evaluation.evaluator import Embedder
 
 MIDDLE_TOLERANCE = 0.25
 """A photo's person is the largest face whose center lies at most this share of the shorter side from the middle."""
@@ -20,7 +20,7 @@ MIDDLE_TOLERANCE = 0.25
 EMBED_BATCH = 16
 
 
-class Finder(Protocol):
+class EvaluationFinder(Protocol):
     """What the evaluation needs of a face finder (both of FaceCloak's own fit)."""
 
     identity: str
@@ -29,7 +29,7 @@ class Finder(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExtractedFace:
     """One photo as a recognizer gets it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Seen:
     found_afresh: bool
 
 
-class Reader:
+class FaceExtractor:
     """Finds the person of a photo.
 
     Args:
@@ -51,7 +51,7 @@ class Reader:
         second: asked where `finder` sees nobody in a clean photo; its finds are counted.
     """
 
-    def __init__(self, finder: Finder, *, second: Finder | None = None) -> None:
+    def __init__(self, finder: EvaluationFinder, *, second: EvaluationFinder | None = None) -> None:
         self.finder = finder
         self.second = second
         self.second_used = 0
@@ -64,16 +64,16 @@ class Reader:
             self.second_used += face is not None
         return face
 
-    def see_clean(self, srgb_u8: np.ndarray) -> Seen | None:
+    def see_clean(self, srgb_u8: np.ndarray) -> ExtractedFace | None:
         """A clean photo as recognizers get it; none if it holds no face near the middle."""
         from facecloak.faces import aligned_crop
 
         face = self.person_in(srgb_u8)
         if face is None:
             return None
-        return Seen(crop_u8=aligned_crop(srgb_u8, face.landmarks), face=face, found_afresh=True)
+        return ExtractedFace(crop_u8=aligned_crop(srgb_u8, face.landmarks), face=face, found_afresh=True)
 
-    def see_uploaded(self, delivered_srgb_u8: np.ndarray, *, known: Face, platform: Platform) -> Seen:
+    def see_uploaded(self, delivered_srgb_u8: np.ndarray, *, known: Face, platform: Platform) -> ExtractedFace:
         """An uploaded photo after a platform, found afresh.
 
         A face counts as found if its box holds the known center. Where none does, the crop is taken at the clean
@@ -92,9 +92,9 @@ class Reader:
         holding = [face for face in self.finder.find(result) if _holds(face, center)]
         if holding:
             face = min(holding, key=lambda face: float(np.linalg.norm(_center(face) - center)))
-            return Seen(crop_u8=aligned_crop(result, face.landmarks), face=face, found_afresh=True)
+            return ExtractedFace(crop_u8=aligned_crop(result, face.landmarks), face=face, found_afresh=True)
         landmarks = platform.move(known.landmarks, width=width, height=height)
-        return Seen(crop_u8=aligned_crop(result, landmarks), face=known, found_afresh=False)
+        return ExtractedFace(crop_u8=aligned_crop(result, landmarks), face=known, found_afresh=False)
 
 
 def embed(runtime: Embedder, name: str, crops_u8: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from facecloak_evaluation.dataset import Person, digest_of_photos
-from facecloak_evaluation.experiment import Experiment, Round
+from facecloak_evaluation.experiment import Experiment, RoundResult
 from facecloak_evaluation.ledger import SCHEMA, provenance
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
 from facecloak_evaluation.robustness_trials import removed_share
@@ -30,12 +30,12 @@ def describe_data(
     }
 
 
-def mean_over_rounds(experiment: Experiment, rounds: Sequence[Round]) -> dict[str, Any]:
+def mean_over_rounds(experiment: Experiment, rounds: Sequence[RoundResult]) -> dict[str, Any]:
     """Platform -> mean over all rounds' evaluators, each round with its own masks."""
-    judgements = [judgement for round_ in rounds for judgement in round_.judgements]
-    platforms = dict.fromkeys(judgement.platform for judgement in judgements)
+    results = [result for round_ in rounds for result in round_.results]
+    platforms = dict.fromkeys(result.platform for result in results)
     return {
-        platform: experiment.judge.mean([judgement for judgement in judgements if judgement.platform == platform])
+        platform: experiment.evaluator.mean([result for result in results if result.platform == platform])
         for platform in platforms
     }
 
@@ -111,14 +111,14 @@ def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform
 def assemble(
     *,
     experiment: Experiment,
-    rounds: Sequence[Round],
+    rounds: Sequence[RoundResult],
     protocol: EvaluationProtocol,
     data: dict[str, Any],
     finder: dict[str, Any],
     repeat: str,
     seconds: float,
     jobs: int,
-    comparison: Sequence[Round] = (),
+    comparison: Sequence[RoundResult] = (),
 ) -> dict[str, Any]:
     """The document of the ledger.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from facecloak_evaluation.experiment import Example
 
 AMPLIFICATION = 8
-"""Factor on the difference between the two photos, around middle grey."""
+"""Factor on the difference between the two photos, around middle gray."""
 
 _QUALITY = 95
 _LARGEST_SIDE_PX = 640
@@ -48,8 +48,8 @@ def examples_html(examples: Sequence[Example]) -> str:
         figures.append(f"<figure>{pictures}<figcaption>{escape(caption)}</figcaption></figure>")
     return (
         "<h2>Examples, worst first</h2><p class=note>Before, after, and the difference eight times as large around "
-        "grey, one photo pixel a picture pixel. The number is how much nearer, in cosine, the owner's nearest photo "
-        "is than anybody else's, the mean over the judges: above 0 the photo is recognized.</p>" + "".join(figures)
+        "gray, one photo pixel a picture pixel. The number is how much nearer, in cosine, the owner's nearest photo "
+        "is than anybody else's, the mean over the evaluators: above 0 the photo is recognized.</p>" + "".join(figures)
     )
 
 

@@ -1,7 +1,7 @@
 """What a platform does to a photo between upload and a stranger's recognizer: one named function each.
 
 A platform takes upright pixels and returns upright pixels. Where it moves them it says by how much, so that a photo
-whose face is not found afterwards can still be judged at the place where the face is known to be.
+whose face is not found afterward can still be evaluated at the place where the face is known to be.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class EvaluationProtocol:
         gallery_photos: numbers of the photos of each person that are in the gallery.
         probe_photos: numbers of the photos of each person that are probes; disjoint from the gallery's. The enrollment
             photo is neither.
-        platforms: names out of PLATFORMS, what happens to a photo before it is judged.
+        platforms: names out of PLATFORMS, what happens to a photo before it is evaluated.
         ranks: k of PSR@k.
         strengths: factors on the mask for the curve of protection against visibility.
         extraction_photos: how many cloaked photos an attacker averages

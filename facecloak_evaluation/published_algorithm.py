@@ -3,7 +3,7 @@
 "Personalized Face Privacy Protection From a Single Image" (arXiv 2605.19032) and its code (zacharyyahn/FaceCloak), as
 far as they can be restated for other recognizers: one surrogate, 9 images (the photo and 8 variations), 10 passes image
 by image, sign steps of 2/255 and a perturbation of at most 8/255 on a -1..1 scale, a learned per-pixel map that
-multiplies it (standardized gradient, rate 0.01), a cosine triplet towards a far identity and away from the nearest one,
+multiplies it (standardized gradient, rate 0.01), a cosine triplet toward a far identity and away from the nearest one,
 and patches around eyes, nose and mouth of up to 32 levels. What its code does and its paper may not mean is kept,
 because that is what was published:
 

@@ -37,10 +37,10 @@ def share_with_range(figure: Mapping[str, float]) -> str:
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
-    """One row a judge and platform, then the mean: what a terminal shows."""
+    """One row an evaluator and platform, then the mean: what a terminal shows."""
     rank = document["protocol"]["ranks"][0]
     lines = [
-        f"| judge (never a surrogate) | platform | control | PSR@{rank} | gain | both cloaked | cosine to own |",
+        f"| evaluator (never a surrogate) | platform | control | PSR@{rank} | gain | both cloaked | cosine to own |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in _rows(document, rank):
@@ -181,14 +181,14 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
         )
     if compared := (document.get("comparison") or {}).get("headline"):
         sentences.append(
-            f"The published algorithm on the same photos and judges: {share_with_range(compared['gain'])} at SSIM "
+            f"The published algorithm on the same photos and evaluators: {share_with_range(compared['gain'])} at SSIM "
             f"{compared['ssim_face']:.3f}."
         )
     return sentences
 
 
 def _table(document: Mapping[str, Any], rank: int) -> str:
-    head = ("judge", "platform", "uncloaked", f"PSR@{rank}", "gain", "both cloaked", "cosine to own")
+    head = ("evaluator", "platform", "uncloaked", f"PSR@{rank}", "gain", "both cloaked", "cosine to own")
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(document, rank)
     )
@@ -198,15 +198,23 @@ def _table(document: Mapping[str, Any], rank: int) -> str:
 def _visibility_table(document: Mapping[str, Any]) -> str:
     rows = []
     for round_ in document["rounds"]:
-        judges = ", ".join(identity["name"] for identity in round_["evaluators"])
+        evaluators = ", ".join(identity["name"] for identity in round_["evaluators"])
         for place, values in round_["visibility"].items():
             if not isinstance(values, Mapping):
                 continue
-            cells = (judges, place, f"{values['ssim_mean']:.3f}", f"{values['ssim_lowest']:.3f}",
+            cells = (evaluators, place, f"{values['ssim_mean']:.3f}", f"{values['ssim_lowest']:.3f}",
                      f"{values['psnr_db_mean']:.1f}", str(values["largest_change_levels"]),
                      f"{values['chroma_share_mean']:.2f}")  # fmt: skip
             rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    head = ("masks judged by", "where", "SSIM, mean", "lowest", "PSNR dB", "largest change, levels", "share in color")
+    head = (
+        "masks evaluated by",
+        "where",
+        "SSIM, mean",
+        "lowest",
+        "PSNR dB",
+        "largest change, levels",
+        "share in color",
+    )
     return f"<h2>Visibility</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{''.join(rows)}</table>"
 
 
@@ -224,7 +232,7 @@ def _people_table(document: Mapping[str, Any]) -> str:
 
 
 def _bar(control: Mapping[str, float], cloaked: Mapping[str, float]) -> str:
-    """0..1 as 600 px: uncloaked grey, cloaked blue, its interval as a line."""
+    """0..1 as 600 px: uncloaked gray, cloaked blue, its interval as a line."""
     width = 600
 
     def x(share: float) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from facecloak_evaluation.delivered_photo import CleanPhoto, DeliveredPhoto, change_seen, decode, visibility_summary
+from facecloak_evaluation.evaluator import Evaluator, EvaluatorResult, LabeledFaces
 from facecloak_evaluation.extraction_attack import (
     Attacker,
     detail_of,
@@ -20,15 +21,14 @@ from facecloak_evaluation.extraction_attack import (
     known_residual,
     remover,
 )
-from facecloak_evaluation.face_extraction import Seen
-from facecloak_evaluation.judging import Judge, Judgement, Photos
+from facecloak_evaluation.face_extraction import ExtractedFace
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing, Protector, ScalableProtector
 
 _PUBLIC_PHOTOS = 100
 """Photos of other people from which a blind attacker learns what faces have in common."""
 
-Evidence = Mapping[tuple[Attacker, int], list[Seen]]
+TrialFaces = Mapping[tuple[Attacker, int], list[ExtractedFace]]
 
 
 class Each(Protocol):
@@ -46,21 +46,21 @@ class Trials:
         cloaked: the same, as delivered at the service's own strength.
         uploaded: `cloaked` after the first platform, as recognizers get them.
         gallery: the clean gallery.
-        judgements: of the first platform, one an evaluator.
+        results: of the first platform, one an evaluator.
         strangers: photos of others, on which an attacker sees a user's cloak as well as on the user's own.
         upload: puts delivered photos through the first platform.
     """
 
     protocol: EvaluationProtocol
-    judge: Judge
+    evaluator: Evaluator
     protector: Protector
     probes: Sequence[CleanPhoto]
     cloaked: Sequence[DeliveredPhoto]
-    uploaded: Photos
-    gallery: Photos
-    judgements: Sequence[Judgement]
-    strangers: Sequence[tuple[Path, Seen]]
-    upload: Callable[[Sequence[DeliveredPhoto]], Photos]
+    uploaded: LabeledFaces
+    gallery: LabeledFaces
+    results: Sequence[EvaluatorResult]
+    strangers: Sequence[tuple[Path, ExtractedFace]]
+    upload: Callable[[Sequence[DeliveredPhoto]], LabeledFaces]
     each: Each
     advance: Callable[[str, str], None]
 
@@ -85,11 +85,11 @@ class Trials:
         return {"strength": strength, **self._seen(delivered), "evaluators": self._judged(self.upload(delivered))}
 
     def _reapplied(self) -> dict[str, Any]:
-        """The cloaked photo uploaded and cloaked a second time, after the marker that forbids it was stripped."""
-        from facecloak.photos.file_tag import without_marker
+        """The cloaked photo uploaded and cloaked a second time, after the tag that forbids it was stripped."""
+        from facecloak.photos.file_tag import without_tag
 
         def cloak(photo: DeliveredPhoto) -> DeliveredPhoto:
-            again = self.protector.cloak(photo.clean.owner, without_marker(photo.data), photo.clean.box)
+            again = self.protector.cloak(photo.clean.owner, without_tag(photo.data), photo.clean.box)
             return DeliveredPhoto(photo.clean, again.outcome, again.photo, decode(again.photo))
 
         delivered = self.each(cloak, self.cloaked)
@@ -110,7 +110,7 @@ class Trials:
             for count in counts:
                 parts = {owner: iter(attacked[owner][attacker, count]) for owner in owners}
                 seen = tuple(next(parts[owner]) for owner in self.uploaded.owners)
-                attackers[str(attacker)][str(count)] = self._judged(Photos(seen, self.uploaded.owners))
+                attackers[str(attacker)][str(count)] = self._judged(LabeledFaces(seen, self.uploaded.owners))
         return {
             "photos": "other people's photos cloaked with the user's mask stand in for the user's own, of which there "
             "are too few: what is subtracted is the mask, whatever face is under it",
@@ -118,7 +118,7 @@ class Trials:
             "attackers": attackers,
         }
 
-    def _attacked(self, owner: str) -> Evidence:
+    def _attacked(self, owner: str) -> TrialFaces:
         """One person's probes after each attack; counts of photos that are not to be had are left out."""
         from facecloak.faces import aligned_crop
 
@@ -139,14 +139,16 @@ class Trials:
             known.append(known_residual(crop, seen.crop_u8))
             estimated.append(estimated_residual(crop, common))
         probes = [seen for seen, of in zip(self.uploaded.seen, self.uploaded.owners, strict=True) if of == owner]
-        results: dict[tuple[Attacker, int], list[Seen]] = {}
+        results: dict[tuple[Attacker, int], list[ExtractedFace]] = {}
         for count in self.protocol.extraction_photos:
             if count > len(known):
                 continue
             for attacker in Attacker:
                 residuals = estimated if attacker is Attacker.BLIND else known
                 remove = remover(attacker, residuals[:count], common_detail=common)
-                results[attacker, count] = [Seen(remove(seen.crop_u8), seen.face, seen.found_afresh) for seen in probes]
+                results[attacker, count] = [
+                    ExtractedFace(remove(seen.crop_u8), seen.face, seen.found_afresh) for seen in probes
+                ]
         self.advance("try", owner)
         return results
 
@@ -154,15 +156,15 @@ class Trials:
         """Of photos that the attacker does not cloak: the last ones, where the attack takes the first."""
         return np.mean([detail_of(seen.crop_u8) for _, seen in self.strangers[-_PUBLIC_PHOTOS:]], axis=0)
 
-    def _judged(self, probes: Photos) -> dict[str, Any]:
+    def _judged(self, probes: LabeledFaces) -> dict[str, Any]:
         """By evaluator: PSR, gain, and the share of the plain cloak's gain that is gone."""
         figures = {}
-        for judgement in self.judgements:
-            figures[judgement.evaluator] = entry = self.judge.probes(
-                probes, self.gallery, evaluator=judgement.evaluator, control=judgement.control
+        for result in self.results:
+            figures[result.evaluator] = entry = self.evaluator.probes(
+                probes, self.gallery, evaluator=result.evaluator, control=result.control
             )
             for rank in self.protocol.ranks:
-                plain = judgement.document["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
+                plain = result.document["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
                 entry[f"removed_at_{rank}"] = removed_share(plain, entry[f"gain_at_{rank}"]["value"])
         return figures
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """One set of masks and who judges them."""
+    """One set of masks and who evaluates them."""
 
     surrogates: tuple[str, ...]
     evaluators: tuple[str, ...]
@@ -29,14 +29,14 @@ def plan_rounds(
     learned = tuple(surrogates) or (settings.surrogates if settings else ())
     if not leave_one_out:
         if not recognizers:
-            raise click.UsageError("name who judges with --recognizer, or use --leave-one-out")
+            raise click.UsageError("name the evaluators with --recognizer, or use --leave-one-out")
         return (RoundPlan(surrogates=learned, evaluators=tuple(dict.fromkeys(recognizers))),)
     left_out = tuple(dict.fromkeys(recognizers)) or learned
     if len(learned) < 2 or not set(left_out) <= set(learned):
         raise click.UsageError("--leave-one-out needs two surrogates or more, and leaves out only these")
     return tuple(
-        RoundPlan(surrogates=tuple(name for name in learned if name != judge), evaluators=(judge,))
-        for judge in left_out
+        RoundPlan(surrogates=tuple(name for name in learned if name != evaluator), evaluators=(evaluator,))
+        for evaluator in left_out
     )
 
 

@@ -17,7 +17,7 @@ class RecognizerIdentity:
         name: in the model repository.
         weights_sha256: digest of the weights as published; empty where the spec records none.
         model_sha256: digest of the prepared graph that runs.
-        source: package and version, for a reader.
+        source: package and version, for a extractor.
     """
 
     name: str
@@ -52,7 +52,7 @@ def refuse_surrogates(*, evaluators: Iterable[RecognizerIdentity], surrogates: I
         for surrogate in learned_against:
             if evaluator.same_as(surrogate):
                 raise EvaluatorWasSurrogate(
-                    f"recognizer {evaluator.name} cannot judge masks that were learned against {surrogate.name}: "
+                    f"recognizer {evaluator.name} cannot evaluate masks that were learned against {surrogate.name}: "
                     "they are the same recognizer",
                     evaluator=evaluator.name,
                     surrogate=surrogate.name,

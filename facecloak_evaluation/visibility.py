@@ -1,4 +1,4 @@
-"""How visible a mask is: structural similarity, PSNR, largest change, colour.
+"""How visible a mask is: structural similarity, PSNR, largest change, color.
 
 SSIM is scikit-image's ``structural_similarity`` with its default 7x7 uniform window, K1 = 0.01, K2 = 0.03, sample
 covariance, data range 255, the mean over the three sRGB channels (Wang et al., IEEE TIP 13(4), 2004). Both pictures are

@@ -34,7 +34,7 @@ def variables(settings_class: type[BaseSettings]) -> Iterator[tuple[str, FieldIn
 def refuse_unknown(settings_class: type[BaseSettings], environment: Mapping[str, str] | None = None) -> None:
     """Raises InvalidSettings where a FACECLOAK_ variable is none of this service's, the other's or both services'.
 
-    A misspelt setting would otherwise be a default that nobody wanted.
+    A misspelled setting would otherwise be a default that nobody wanted.
     """
     given = {name.upper() for name in (os.environ if environment is None else environment)}
     own = str(settings_class.model_config.get("env_prefix", ""))

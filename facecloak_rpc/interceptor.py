@@ -117,7 +117,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             try:
                 yield call
             except GeneratorExit:
-                call.abandoned()
+                call.cancelled()
                 raise
             finally:
                 seconds = time.perf_counter() - started
@@ -156,7 +156,7 @@ class _Call:
         self.reason = info.reason
         log_defect(error)
 
-    def abandoned(self) -> None:
+    def cancelled(self) -> None:
         self.code = self.reason = "CANCELLED"
 
 

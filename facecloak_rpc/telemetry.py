@@ -51,7 +51,7 @@ class Telemetry:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A :data:`facecloak.call_context.Watch`: one step of the work on a photo or an enrollment."""
+        """A :data:`facecloak.call_context.StepObserver`: one step of the work on a photo or an enrollment."""
         started = time.perf_counter()
         try:
             with self.tracer.step(name):

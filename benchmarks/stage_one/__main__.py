@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from benchmarks.stage_one.conditions import CONDITIONS
-from benchmarks.stage_one.measuring import Bench, Gallery, Plan, Round
+from benchmarks.stage_one.measuring import Bench, BenchRound, Gallery, Plan
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize, table
 from enroll_service.pipeline import StageSettings
@@ -30,13 +30,13 @@ from facecloak_evaluation.platforms import PLATFORMS
 SCHEMA = "facecloak-stage-one/2"
 
 
-def _rounds(surrogates: Sequence[str], judges: Sequence[str], *, in_turn: bool) -> tuple[Round, ...]:
+def _rounds(surrogates: Sequence[str], judges: Sequence[str], *, in_turn: bool) -> tuple[BenchRound, ...]:
     if in_turn:
         names = tuple(dict.fromkeys((*surrogates, *judges)))
-        return tuple(Round(tuple(name for name in names if name != judge), (judge,)) for judge in judges)
+        return tuple(BenchRound(tuple(name for name in names if name != judge), (judge,)) for judge in judges)
     if set(surrogates) & set(judges):
         raise click.UsageError("a judge must not be a surrogate")
-    return (Round(tuple(surrogates), tuple(judges)),)
+    return (BenchRound(tuple(surrogates), tuple(judges)),)
 
 
 def _known(path: Path, header: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _document(people: Iterable[Person], records: dict[str, Any], *, plan: Plan, 
     }
 
 
-def _told(rounds: Sequence[Round], *, in_turn: bool) -> str:
+def _told(rounds: Sequence[BenchRound], *, in_turn: bool) -> str:
     judges = [name for each in rounds for name in each.judges]
     surrogates = [name for name in rounds[0].surrogates if name not in judges]
     named = [*(f" --surrogate {name}" for name in surrogates), *(f" --judge {name}" for name in judges)]

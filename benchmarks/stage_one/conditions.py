@@ -27,7 +27,7 @@ class Unvaried:
         return as_shown(portraits, in_face_frame=False).chosen(torch.arange(count) % len(portraits))
 
 
-class Photos(StrEnum):
+class PhotoChoice(StrEnum):
     """What a mask is learned from."""
 
     ENROLLED = "enrolled"
@@ -49,18 +49,18 @@ class Condition:
     geometry: MaskGeometry = MaskGeometry.SQUARE
     elastic_px: float = 2.5
     varied: bool = True
-    photos: Photos = Photos.ENROLLED
+    photos: PhotoChoice = PhotoChoice.ENROLLED
     morphed: bool = False
 
 
-def _mesh(name: str, **changes: float | bool | Photos) -> Condition:
+def _mesh(name: str, **changes: float | bool | PhotoChoice) -> Condition:
     return Condition(name, SynthesizerName.MESH, MaskGeometry.FACE, **changes)  # type: ignore[arg-type]
 
 
 DEFAULT = _mesh("mesh, face's own frame, morphed with other faces", morphed=True)
 FLOOR = Condition("photometric, aligned crop", elastic_px=0.0)
-CEILING = _mesh("ceiling: 9 photos, mesh, face's own frame", photos=Photos.ALL)
-UNSEEN_CEILING = _mesh("6 or 7 photos, no probe, mesh, face's own frame", photos=Photos.ALL_BUT_PROBES)
+CEILING = _mesh("ceiling: 9 photos, mesh, face's own frame", photos=PhotoChoice.ALL)
+UNSEEN_CEILING = _mesh("6 or 7 photos, no probe, mesh, face's own frame", photos=PhotoChoice.ALL_BUT_PROBES)
 """The way from `FLOOR` to a ceiling is what variations are to close."""
 
 CONDITIONS = (
@@ -71,6 +71,6 @@ CONDITIONS = (
     _mesh("mesh, face's own frame"),
     DEFAULT,
     UNSEEN_CEILING,
-    Condition("ceiling: 9 photos, photometric, aligned crop", elastic_px=0.0, photos=Photos.ALL),
+    Condition("ceiling: 9 photos, photometric, aligned crop", elastic_px=0.0, photos=PhotoChoice.ALL),
     CEILING,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.stage_one.conditions import Condition, Photos, Unvaried
+from benchmarks.stage_one.conditions import Condition, PhotoChoice, Unvaried
 from enroll_service.pipeline import StageSettings
 from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.errors import EnrollmentRefused
@@ -25,7 +25,7 @@ from facecloak.masks.mask import Mask
 from facecloak.photos import decode_photo
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak_evaluation.dataset import Person
-from facecloak_evaluation.face_extraction import Reader, Seen, embed
+from facecloak_evaluation.face_extraction import ExtractedFace, FaceExtractor, embed
 from facecloak_evaluation.independent_finder import AlternateFaceFinder
 from facecloak_evaluation.metrics import margins_of, protected_at
 from facecloak_evaluation.platforms import PLATFORMS
@@ -39,7 +39,7 @@ _STRENGTH_ROUNDS = 4
 
 
 @dataclass(frozen=True)
-class Round:
+class BenchRound:
     """Recognizers that masks are learned against, and those that judge them."""
 
     surrogates: tuple[str, ...]
@@ -52,7 +52,7 @@ class Plan:
 
     repository: Path
     settings: StageSettings
-    rounds: tuple[Round, ...]
+    rounds: tuple[BenchRound, ...]
     conditions: tuple[Condition, ...]
     ssim: float
 
@@ -77,7 +77,7 @@ class Probe:
     number: int
     data: bytes
     srgb_u8: np.ndarray
-    seen: Seen
+    seen: ExtractedFace
     face: Face
     mesh: np.ndarray | None
     yaw_degrees: float | None
@@ -91,7 +91,7 @@ class Bench:
         names = {name for round_ in plan.rounds for name in (*round_.surrogates, *round_.judges)}
         self._runtime = OnnxRuntime(plan.repository, names=names, threads=1)
         self._finder = FaceFinder.load(plan.repository, threads=1)
-        self._reader = Reader(AlternateFaceFinder.load(plan.repository, threads=1), second=self._finder)
+        self._extractor = FaceExtractor(AlternateFaceFinder.load(plan.repository, threads=1), second=self._finder)
 
     def gallery(self, people: Sequence[Person], others: Sequence[Path]) -> Gallery:
         """The strangers' photos and three of each person's."""
@@ -99,7 +99,7 @@ class Bench:
         paths += [(person.name, path) for person in people for path in person.numbered(GALLERY)]
         crops, owners = [], []
         for owner, path in paths:
-            seen = self._reader.see_clean(decode_photo(path.read_bytes()).srgb_u8)
+            seen = self._extractor.see_clean(decode_photo(path.read_bytes()).srgb_u8)
             if seen is not None:
                 crops.append(seen.crop_u8)
                 owners.append(owner)
@@ -132,7 +132,7 @@ class Bench:
         yaws = [None if probe.yaw_degrees is None else round(probe.yaw_degrees, 1) for probe in probes]
         return {"yaw_degrees": yaws, "conditions": outcomes}
 
-    def _enroller(self, condition: Condition, round_: Round) -> Enroller:
+    def _enroller(self, condition: Condition, round_: BenchRound) -> Enroller:
         """The service's own, as the condition wants it."""
         settings = self._plan.settings
         synthesis = {
@@ -157,7 +157,7 @@ class Bench:
         photos = []
         for path in paths:
             data = path.read_bytes()
-            face = self._reader.person_in(decode_photo(data).srgb_u8)
+            face = self._extractor.person_in(decode_photo(data).srgb_u8)
             photos.append(EnrollmentPhoto(data, face=face.box if face else None))
         for _ in paths:
             try:
@@ -175,7 +175,7 @@ class Bench:
             for path in person.numbered((number,)):
                 data = path.read_bytes()
                 srgb_u8 = decode_photo(data).srgb_u8
-                seen = self._reader.see_clean(srgb_u8)
+                seen = self._extractor.see_clean(srgb_u8)
                 face = None if seen is None else self._finder.landmarks_for(srgb_u8, seen.face.box)
                 if seen is None or face is None:
                     continue
@@ -197,7 +197,7 @@ class Bench:
 
     def _worn(self, mask: Mask, probes: Sequence[Probe], *, strength: float) -> dict[int, np.ndarray]:
         """By probe the aligned crop of the cloaked and uploaded photo."""
-        cloaker = Cloaker(self._finder, _OneMask(mask), strength=strength, mark=False)
+        cloaker = Cloaker(self._finder, _OneMask(mask), strength=strength, tag=False)
         crops = {}
         for probe in probes:
             result = cloaker.cloak(probe.data, [Subject("user", box=probe.seen.face.box)])
@@ -207,7 +207,7 @@ class Bench:
     def _upload(self, delivered_srgb_u8: np.ndarray, probe: Probe) -> np.ndarray:
         """What a stranger sees of a delivered photo, (112, 112, 3) uint8."""
         platform = PLATFORMS["jpeg85"]
-        return self._reader.see_uploaded(delivered_srgb_u8, known=probe.seen.face, platform=platform).crop_u8
+        return self._extractor.see_uploaded(delivered_srgb_u8, known=probe.seen.face, platform=platform).crop_u8
 
     def _judged(
         self, crops: Sequence[np.ndarray], person: Person, gallery: Gallery, judges: Sequence[str] = ()
@@ -227,12 +227,12 @@ class Bench:
         return {"judges": found}
 
 
-def _masks_of(photos: Photos, person: Person, probes: Sequence[Probe]) -> list[tuple[list[Path], Sequence[Probe]]]:
+def _masks_of(photos: PhotoChoice, person: Person, probes: Sequence[Probe]) -> list[tuple[list[Path], Sequence[Probe]]]:
     """What each mask of a condition is learned from and which probes wear it."""
     everything = [person.enroll_photo, *person.photos.values()]
-    if photos is Photos.ENROLLED:
+    if photos is PhotoChoice.ENROLLED:
         return [(everything[:1], probes)]
-    if photos is Photos.ALL:
+    if photos is PhotoChoice.ALL:
         return [(everything, probes)]
     masks: list[tuple[list[Path], Sequence[Probe]]] = []
     for half in (probes[::2], probes[1::2]):

@@ -9,7 +9,7 @@ from types import TracebackType
 from enroll_service.jobs.request import Order, ProgressEvent, Stage
 from enroll_service.pipeline.enroller import Enroller, Progress
 from enroll_service.pipeline.settings import StageSettings
-from facecloak.call_context import Watch, unwatched
+from facecloak.call_context import StepObserver, unobserved
 from facecloak.faces import FaceFinder
 from facecloak.masks.bank import StoredMask
 from facecloak.recognizers.runtime import RecognizerRuntime
@@ -19,19 +19,24 @@ class Learner:
     """The work of an enrollment job. Thread safe, as its parts are."""
 
     def __init__(
-        self, *, runtime: RecognizerRuntime, finder: FaceFinder, settings: StageSettings, watch: Watch = unwatched
+        self,
+        *,
+        runtime: RecognizerRuntime,
+        finder: FaceFinder,
+        settings: StageSettings,
+        observer: StepObserver = unobserved,
     ) -> None:
-        """``watch`` is told of the pipeline's stages."""
+        """``observer`` is told of the pipeline's stages."""
         self._runtime = runtime
         self._settings = settings
-        self._watch = watch
+        self._observer = observer
         self._enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
 
     def learn(
         self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
     ) -> StoredMask:
         """Learns the order's mask. Raises EnrollmentRefused, MaskNotRefinable, EnrollmentCancelled, PhotoRefused."""
-        with _Stages(self._watch) as stages:
+        with _Stages(self._observer) as stages:
 
             def on_progress(event: Progress) -> None:
                 stages.at(event.stage)
@@ -60,8 +65,8 @@ class Learner:
 class _Stages:
     """Watches each stage from its first progress to the next one's; all in the thread of the work."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, observer: StepObserver) -> None:
+        self._observer = observer
         self._stage = ""
         self._open = ExitStack()
 
@@ -77,5 +82,5 @@ class _Stages:
         """The work is in ``stage`` now."""
         if stage != self._stage:
             self._open.close()
-            self._open.enter_context(self._watch(stage))
+            self._open.enter_context(self._observer(stage))
             self._stage = stage

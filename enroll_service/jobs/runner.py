@@ -21,7 +21,7 @@ from enroll_service.jobs.idempotency import is_of, with_receipt
 from enroll_service.jobs.job import Follower, Job
 from enroll_service.jobs.request import Enrollment, Order, ProgressEvent
 from enroll_service.metrics import EnrollMetrics
-from facecloak.cancellation import abandoned
+from facecloak.call_context import cancellation
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import MaskCorrupt
 from facecloak.stores import MaskNotFound, SealBroken, WrongKey
@@ -213,7 +213,7 @@ class EnrollmentJobs:
             return job.cancelled.is_set()
 
         # The context is this job's own. Waits in it, for a Triton that is away, end when the job does.
-        abandoned.set(cancelled)
+        cancellation.set(cancelled)
         mask: StoredMask | None = None
         error: BaseException | None = None
         try:

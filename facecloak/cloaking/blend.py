@@ -1,4 +1,4 @@
-"""The pixel way of cloaking: what a mask laid over a face changes, added to decoded pixels."""
+"""Blending on pixels: what a mask placed on a face changes, added to a decoded photo."""
 
 from __future__ import annotations
 

@@ -15,20 +15,26 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.call_context import Watch, unwatched
+from facecloak.call_context import StepObserver, unobserved
 from facecloak.cloaking.blend import add_mask
-from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO, Finder, Search
-from facecloak.cloaking.outcome import Outcome
-from facecloak.cloaking.photo_session import OpenedPhoto, Way
-from facecloak.cloaking.placement import Laid, Placement, laid_by, place_mask, square_side_px, wants_mesh
-from facecloak.cloaking.subject import InvalidFaceHint, Subject, check_hint
+from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO, FaceLocator, FaceSearch
+from facecloak.cloaking.photo_session import EncodingPath, PhotoSession
+from facecloak.cloaking.placement import (
+    Placement,
+    PlacementMethod,
+    place_mask,
+    placement_method,
+    square_side_px,
+    wants_mesh,
+)
+from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject, check_hint
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
 from facecloak.masks.bank import StoredMask
-from facecloak.masks.cloak_tag import bears, payload_for
+from facecloak.masks.cloak_tag import contains, payload_for
 from facecloak.masks.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
-from facecloak.photos.file_tag import Buffers, marked, payload_of, picture_of, without_marker
+from facecloak.photos.file_tag import Buffers, payload_of, picture_of, with_tag, without_tag
 from facecloak.photos.pieces import Pieces
 from facecloak.stores.errors import MaskNotFound
 
@@ -36,15 +42,15 @@ __all__ = [
     "DOMINANT_AREA_RATIO",
     "CloakResult",
     "Cloaker",
-    "Finder",
+    "FaceLocator",
     "InvalidFaceHint",
-    "Laid",
+    "PlacementMethod",
     "MaskSource",
     "Outcome",
     "Subject",
     "SubjectResult",
     "TooManySubjects",
-    "Way",
+    "EncodingPath",
     "add_mask",
     "square_side_px",
 ]
@@ -63,14 +69,14 @@ class TooManySubjects(InvalidInput):
 
 @dataclass(frozen=True)
 class SubjectResult:
-    """The outcome for one subject, the face it is about (None where there is none), the mask that was added, and by
-    what it was laid (None where none was added)."""
+    """The outcome for one subject, the face it is about (None where there is none), the mask that was added, and how
+    it was placed (None where none was added)."""
 
     user_id: str
     outcome: Outcome
     face: Face | None = None
     mask_id: str | None = None
-    laid: Laid | None = None
+    placement_method: PlacementMethod | None = None
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,14 @@ class CloakResult:
     """The photo in its own format (the very same bytes where nobody was cloaked) and one result a subject, in order.
 
     Attributes:
-        way: how the photo was changed.
-        why_full: why it could not be spliced, a word for statistics; empty where it could or need not.
+        encoding_path: how the photo was changed.
+        fallback_reason: why it could not be spliced, a word for statistics; empty where it could or need not.
     """
 
     photo: bytes
     subjects: tuple[SubjectResult, ...]
-    way: Way = Way.UNCHANGED
-    why_full: str = ""
+    encoding_path: EncodingPath = EncodingPath.UNCHANGED
+    fallback_reason: str = ""
 
 
 class MaskSource(Protocol):
@@ -101,24 +107,24 @@ class Cloaker:
 
     def __init__(
         self,
-        finder: Finder,
+        finder: FaceLocator,
         masks: MaskSource,
         *,
         limits: PhotoLimits = DEFAULT_LIMITS,
         smallest_face_px: float = SMALLEST_FACE_PX,
         strength: float = 1.0,
-        mark: bool = True,
-        watch: Watch = unwatched,
+        tag: bool = True,
+        observer: StepObserver = unobserved,
     ) -> None:
-        """``mark``: whether cloaked photos say that they are. ``watch`` is told of the steps decode, mask, find, add
+        """``tag``: whether cloaked photos say that they are. ``observer`` is told of the steps decode, mask, find, add
         and encode; a photo that is spliced knows no decode and no encode."""
         self._finder = finder
         self._masks = masks
         self._limits = limits
         self._smallest_face_px = smallest_face_px
         self._strength = strength
-        self._mark = mark
-        self._watch = watch
+        self._tag = tag
+        self._observer = observer
 
     def cloak(
         self, data: bytes, subjects: Sequence[Subject], *, check: Callable[[], None] | None = None
@@ -143,43 +149,48 @@ class Cloaker:
             )
         check = check or (lambda: None)
         self._limits.check_bytes(len(data))
-        marker = _Marker(data)
-        photo = OpenedPhoto(marker.bare, limits=self._limits, watch=self._watch)
+        tag = _PhotoTag(data)
+        photo = PhotoSession(tag.bare, limits=self._limits, observer=self._observer)
         check()
         for index, subject in enumerate(subjects):
             check_hint(subject, width=photo.width, height=photo.height, index=index)
-        search = Search(self._finder, photo)
+        search = FaceSearch(self._finder, photo)
         placements: list[Placement] = []
-        borne: list[Mask] = []
+        contained: list[Mask] = []
         results: dict[int, SubjectResult] = {}
         for index in sorted(range(len(subjects)), key=lambda index: not subjects[index].has_hint):
-            result, mask = self._resolve(subjects[index], search, marker)
+            result, mask = self._resolve(subjects[index], search, tag)
             if mask is not None:
-                borne.append(mask)
+                contained.append(mask)
                 if result.outcome is Outcome.CLOAKED and result.face is not None:
                     mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
                     placements.append(place_mask(mask, result.face, mesh=mesh, strength=self._strength))
-                    result = replace(result, laid=laid_by(mask, mesh=mesh))
+                    result = replace(result, placement_method=placement_method(mask, mesh=mesh))
             results[index] = result
             check()
         answers = tuple(results[index] for index in range(len(subjects)))
         if not placements:
             return CloakResult(photo=data, subjects=answers)
-        changed, way = photo.added(placements)
-        if way is Way.UNCHANGED:
-            return CloakResult(photo=data, subjects=answers, way=way, why_full=photo.why_full)
-        return CloakResult(photo=self._marked(changed, borne), subjects=answers, way=way, why_full=photo.why_full)
+        changed, path = photo.added(placements)
+        if path is EncodingPath.UNCHANGED:
+            return CloakResult(photo=data, subjects=answers, encoding_path=path, fallback_reason=photo.fallback_reason)
+        return CloakResult(
+            photo=self._tagged(changed, contained),
+            subjects=answers,
+            encoding_path=path,
+            fallback_reason=photo.fallback_reason,
+        )
 
-    def _resolve(self, subject: Subject, search: Search, marker: _Marker) -> tuple[SubjectResult, Mask | None]:
-        """The subject's result, and the mask that the photo bears or is to bear."""
+    def _resolve(self, subject: Subject, search: FaceSearch, tag: _PhotoTag) -> tuple[SubjectResult, Mask | None]:
+        """The subject's result, and the mask that the photo contains or is to contain."""
         try:
-            with self._watch("mask"):
+            with self._observer("mask"):
                 mask = self._masks.get(subject.user_id)
         except MaskNotFound:
             return SubjectResult(subject.user_id, Outcome.NO_MASK), None
-        if (borne := marker.borne_of(mask)) is not None:
-            return SubjectResult(subject.user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), borne
-        with self._watch("find"):
+        if (known := tag.contained_of(mask)) is not None:
+            return SubjectResult(subject.user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), known
+        with self._observer("find"):
             face, outcome = search.face_of(subject)
         if face is None:
             return SubjectResult(subject.user_id, outcome), None
@@ -187,37 +198,37 @@ class Cloaker:
             return SubjectResult(subject.user_id, Outcome.FACE_TOO_SMALL, face), None
         if not search.take(face):
             return SubjectResult(subject.user_id, Outcome.FACE_ALREADY_TAKEN, face), None
-        return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), marker.chosen_of(mask)
+        return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), tag.chosen_of(mask)
 
-    def _mesh_of(self, face: Face, search: Search) -> np.ndarray | None:
+    def _mesh_of(self, face: Face, search: FaceSearch) -> np.ndarray | None:
         if face.mesh is not None:
             return face.mesh
-        with self._watch("find"):
+        with self._observer("find"):
             return search.mesh_of(face)
 
-    def _marked(self, changed: bytes | Pieces, masks: Sequence[Mask]) -> bytes:
-        if not self._mark:
+    def _tagged(self, changed: bytes | Pieces, masks: Sequence[Mask]) -> bytes:
+        if not self._tag:
             return changed.joined() if isinstance(changed, Pieces) else changed
         picture = changed.picture if isinstance(changed, Pieces) else picture_of(changed)
-        return marked(changed, payload_for(masks, picture))
+        return with_tag(changed, payload_for(masks, picture))
 
 
-class _Marker:
-    """What a photo says about itself when it comes: which masks it bears, and which it is to bear."""
+class _PhotoTag:
+    """What a photo says about itself when it comes: which masks it contains, and which it is to contain."""
 
     def __init__(self, data: bytes) -> None:
         self._payload = payload_of(data)
-        self.bare = data if self._payload is None else without_marker(data)
+        self.bare = data if self._payload is None else without_tag(data)
         self._picture: Buffers = () if self._payload is None else picture_of(self.bare)
 
-    def borne_of(self, stored: StoredMask) -> Mask | None:
-        """The one of a user's masks that the photo bears, if it bears one."""
+    def contained_of(self, stored: StoredMask) -> Mask | None:
+        """The one of a user's masks that the photo contains, if it contains one."""
         if self._payload is None:
             return None
-        return next((mask for mask in stored.masks if bears(self._payload, mask, self._picture)), None)
+        return next((mask for mask in stored.masks if contains(self._payload, mask, self._picture)), None)
 
     def chosen_of(self, stored: StoredMask) -> Mask:
-        """The one of a user's masks that the photo is to bear."""
+        """The one of a user's masks that the photo is to contain."""
         return stored if isinstance(stored, Mask) else stored.pick(self._bare_sha256)
 
     @cached_property

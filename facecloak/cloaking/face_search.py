@@ -7,10 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.cloaking.outcome import Outcome
-from facecloak.cloaking.photo_session import OpenedPhoto
+from facecloak.cloaking.photo_session import PhotoSession
 from facecloak.cloaking.placement import square_side_px
-from facecloak.cloaking.subject import Subject, face_of_landmarks
+from facecloak.cloaking.subject import Outcome, Subject, face_of_landmarks
 from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy
 from facecloak.photos.splice import Look
 
@@ -35,7 +34,7 @@ _LEAST_SCALE = 0.75
 _LARGEST_SMALL_SCALE = 3 / 8
 
 
-class Finder(Protocol):
+class FaceLocator(Protocol):
     """What is needed of :class:`facecloak.faces.FaceFinder`."""
 
     def find(self, srgb_u8: np.ndarray) -> list[Face]: ...
@@ -49,10 +48,10 @@ class Finder(Protocol):
     def mesh_of(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None: ...
 
 
-class Search:
+class FaceSearch:
     """The faces of one photo: found at most once, and only when a subject without a hint needs them."""
 
-    def __init__(self, finder: Finder, photo: OpenedPhoto) -> None:
+    def __init__(self, finder: FaceLocator, photo: PhotoSession) -> None:
         self._finder = finder
         self._photo = photo
         self._found: list[Face] | None = None

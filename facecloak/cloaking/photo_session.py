@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from facecloak.call_context import Watch
+from facecloak.call_context import StepObserver
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import Placement
 from facecloak.photos import PhotoLimits, decode_photo, encode_photo
@@ -17,33 +17,33 @@ from facecloak.photos.pieces import Pieces
 from facecloak.photos.splice import JpegSplice, Look, Rectangle
 
 
-class Way(StrEnum):
-    """How a photo was changed."""
+class EncodingPath(StrEnum):
+    """How a photo was changed. The values are labels of metrics, too."""
 
-    SPLICE = "splice"
+    SPLICED = "splice"
     """Only the faces' blocks were coded again; every other byte is the original's."""
-    FULL = "full"
+    REENCODED = "full"
     """Decoded, changed and encoded again."""
     UNCHANGED = "unchanged"
     """The very bytes that came."""
 
 
-class OpenedPhoto:
+class PhotoSession:
     """A photo's size at once, its pixels when they are asked for. Not for two threads at once.
 
     Attributes:
-        why_full: why the photo goes the full way; empty while it does not.
+        fallback_reason: why the photo is decoded and encoded again; empty while it need not be.
     """
 
-    def __init__(self, data: bytes, *, limits: PhotoLimits, watch: Watch) -> None:
+    def __init__(self, data: bytes, *, limits: PhotoLimits, observer: StepObserver) -> None:
         """Raises the refusals of :func:`facecloak.photos.decode_photo`; for a JPEG that can be spliced only those that
         its header gives reason for."""
         self._data = data
         self._limits = limits
-        self._watch = watch
+        self._observer = observer
         self._decoded: Photo | None = None
         self._splice: JpegSplice | None = None
-        self.why_full = ""
+        self.fallback_reason = ""
         try:
             self._splice = JpegSplice(data, limits=limits)
             self.width, self.height = self._splice.width, self._splice.height
@@ -67,31 +67,31 @@ class OpenedPhoto:
             self._give_up(error)
             return None
 
-    def added(self, placements: Sequence[Placement]) -> tuple[bytes | Pieces, Way]:
+    def added(self, placements: Sequence[Placement]) -> tuple[bytes | Pieces, EncodingPath]:
         """The photo with the placed masks added."""
         if self._splice is not None:
             try:
-                with self._watch("add"):
+                with self._observer("add"):
                     pieces = self._splice.added(placements)
-                return (self._data, Way.UNCHANGED) if pieces is None else (pieces, Way.SPLICE)
+                return (self._data, EncodingPath.UNCHANGED) if pieces is None else (pieces, EncodingPath.SPLICED)
             except CannotSplice as error:
                 self._give_up(error)
         photo = self._photo
         cloaked = photo.srgb_u8.copy()
-        with self._watch("add"):
+        with self._observer("add"):
             for placement in placements:
                 add_in_place(cloaked, placement)
-        with self._watch("encode"):
+        with self._observer("encode"):
             encoded = encode_photo(photo, cloaked)
-        return encoded, Way.UNCHANGED if encoded is photo.data else Way.FULL
+        return encoded, EncodingPath.UNCHANGED if encoded is photo.data else EncodingPath.REENCODED
 
     @property
     def _photo(self) -> Photo:
         if self._decoded is None:
-            with self._watch("decode"):
+            with self._observer("decode"):
                 self._decoded = decode_photo(self._data, limits=self._limits)
         return self._decoded
 
     def _give_up(self, error: CannotSplice) -> None:
         self._splice = None
-        self.why_full = error.fault.name
+        self.fallback_reason = error.fault.name

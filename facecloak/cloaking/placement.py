@@ -25,8 +25,8 @@ _LEVELS_LOOKS = 3
 _LARGEST_STEP_PX = 16
 
 
-class Laid(StrEnum):
-    """By what a mask was laid over a face."""
+class PlacementMethod(StrEnum):
+    """How a mask was placed on a face."""
 
     MESH = "mesh"
     """A mask in the face's own frame, by the face's mesh."""
@@ -85,18 +85,18 @@ def wants_mesh(mask: Mask) -> bool:
     return mask.geometry is MaskGeometry.FACE
 
 
-def laid_by(mask: Mask, *, mesh: np.ndarray | None) -> Laid:
-    """By what :func:`place_mask` lays this mask."""
+def placement_method(mask: Mask, *, mesh: np.ndarray | None) -> PlacementMethod:
+    """How :func:`place_mask` places this mask."""
     if mask.geometry is not MaskGeometry.FACE:
-        return Laid.SQUARE
-    return Laid.LANDMARKS if mesh is None else Laid.MESH
+        return PlacementMethod.SQUARE
+    return PlacementMethod.LANDMARKS if mesh is None else PlacementMethod.MESH
 
 
 class SquarePlacement:
     """The mask's square of the aligned crop, laid over the face by the inverse of the face's aligning transform.
 
     Bilinear where the face is larger than the crop, the mean over each photo pixel's area where it is smaller (so that
-    fine detail averages out and does not alias). A photo pixel whose centre is outside the square does not change, and
+    fine detail averages out and does not alias). A photo pixel whose center is outside the square does not change, and
     no pixel changes by more than ``strength * max|mask|`` levels.
     """
 
@@ -194,7 +194,7 @@ def _finer(to_crop: np.ndarray) -> tuple[int, np.ndarray]:
     samples = max(1, int(np.ceil(np.hypot(to_crop[0, :2], to_crop[1, :2]).max() - 1e-6)))
     fine = to_crop.copy()
     fine[:, :2] /= samples
-    # The samples of a photo pixel lie around its centre: fine pixel i is at photo (i + 1/2) / samples - 1/2.
+    # The samples of a photo pixel lie around its center: fine pixel i is at photo (i + 1/2) / samples - 1/2.
     fine[:, 2] += to_crop[:, :2] @ np.full(2, 0.5 / samples - 0.5)
     return samples, fine
 

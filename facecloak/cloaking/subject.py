@@ -1,8 +1,9 @@
-"""Who is to be cloaked in a photo, and where: hints about faces, checked."""
+"""Who is in a photo, where the caller says their face is, and what was done to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -19,6 +20,23 @@ class InvalidFaceHint(InvalidInput):
     """A face hint that cannot be one: outside the photo, not finite, or five points that form no face."""
 
     reason = "INVALID_FACE_HINT"
+
+
+class Outcome(StrEnum):
+    """Everything but CLOAKED and ALREADY_CLOAKED means: this person is not protected in this photo."""
+
+    CLOAKED = "CLOAKED"
+    ALREADY_CLOAKED = "ALREADY_CLOAKED"
+    """The photo's tag says that it contains this very mask: nothing was added again."""
+    NO_FACE = "NO_FACE"
+    """No face in the photo, or none in the given box."""
+    NO_MASK = "NO_MASK"
+    """The user has not been enrolled."""
+    AMBIGUOUS_FACE = "AMBIGUOUS_FACE"
+    """Several faces, no hint, and none is dominant: give a hint."""
+    FACE_TOO_SMALL = "FACE_TOO_SMALL"
+    FACE_ALREADY_TAKEN = "FACE_ALREADY_TAKEN"
+    """Another subject of the same call has this face."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,7 +73,7 @@ def warp_crop(srgb_u8: np.ndarray, transform: np.ndarray, *, width: int, height:
     texture does not alias. Outside the photo the crop has the level ``fill``.
     """
     oversampling = int(np.clip(np.round(1 / max(scale_of(transform), 1e-6)), 1, _MAX_OVERSAMPLING))
-    # Pixel centres lie at whole numbers: crop pixel u becomes fine pixels around (u + 1/2) * oversampling - 1/2.
+    # Pixel centers lie at whole numbers: crop pixel u becomes fine pixels around (u + 1/2) * oversampling - 1/2.
     fine = transform * oversampling
     fine[:, 2] += (oversampling - 1) / 2
     size = (width * oversampling, height * oversampling)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
-from facecloak.faces.views import View, WorkingCopy, tile_views, whole_view, working_copy
+from facecloak.faces.views import CanvasView, WorkingCopy, tile_views, whole_view, working_copy
 
 MAX_FACES = 64
 """Bound on the faces of one photo, and so on the time that a crowd costs."""
@@ -86,7 +86,7 @@ def search_in(copy: WorkingCopy, detector: BoxDetector, *, photo_width: int, pho
     return found
 
 
-def _look(copy: WorkingCopy, view: View, detector: BoxDetector) -> CanvasDetections:
+def _look(copy: WorkingCopy, view: CanvasView, detector: BoxDetector) -> CanvasDetections:
     """The detections of one view, in photo px."""
     width, height = detector.canvas
     canvas = warp_crop(copy.srgb_u8, view.transform, width=width, height=height, fill=_GRAY)

@@ -69,7 +69,7 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, *, width: int, height
 
 def facing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals (..., V, 3) of vertices (..., V, 3): the mean over the triangles about each, weighted by area. Those
-    towards the camera have a negative z."""
+    toward the camera have a negative z."""
     one, two, three = (vertices[..., triangles[:, index], :] for index in range(3))
     normals = np.cross(three - one, two - one)
     total = np.zeros(vertices.shape)

@@ -79,7 +79,7 @@ class FaceShape:
     def with_ring(self, face: np.ndarray) -> np.ndarray:
         """Face vertices (..., 468, 3) with the ring of the head appended: (..., 504, 3), in the same frame.
 
-        Only for a face that looks straight ahead: turn afterwards.
+        Only for a face that looks straight ahead: turn afterward.
         """
         outline = face[..., OUTLINE, :]
         center = outline.mean(axis=-2, keepdims=True)

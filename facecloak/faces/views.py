@@ -21,7 +21,7 @@ _SMALLEST_SCALE_WITHOUT_TILES = 1 / 3
 
 
 @dataclass(frozen=True)
-class View:
+class CanvasView:
     """One look at a photo.
 
     Attributes:
@@ -89,13 +89,15 @@ def close_up(srgb_u8: np.ndarray, *, center: tuple[float, float], side: float) -
     return WorkingCopy(small, to_photo)
 
 
-def whole_view(*, width: int, height: int, canvas: tuple[int, int], zoom: float = 1.0) -> View:
+def whole_view(*, width: int, height: int, canvas: tuple[int, int], zoom: float = 1.0) -> CanvasView:
     """The whole photo in the middle of the canvas (width, height), filling it in one direction times ``zoom``."""
     scale = zoom * min(canvas[0] / width, canvas[1] / height)
-    return View(_placing(scale, (canvas[0] - width * scale) / 2, (canvas[1] - height * scale) / 2))
+    return CanvasView(_placing(scale, (canvas[0] - width * scale) / 2, (canvas[1] - height * scale) / 2))
 
 
-def tile_views(*, width: int, height: int, photo_width: int, photo_height: int, canvas: tuple[int, int]) -> list[View]:
+def tile_views(
+    *, width: int, height: int, photo_width: int, photo_height: int, canvas: tuple[int, int]
+) -> list[CanvasView]:
     """Overlapping closer looks (at most 2 x 2), or none where the whole view shows small faces well enough.
 
     ``width`` and ``height`` are those of the working copy, whose px the transforms read.
@@ -108,7 +110,7 @@ def tile_views(*, width: int, height: int, photo_width: int, photo_height: int, 
         for left in _offsets(width, canvas[0] / scale):
             right, bottom = left + canvas[0] / scale, top + canvas[1] / scale
             cuts = (left > 0, top > 0, right < width - 1e-6, bottom < height - 1e-6)
-            views.append(View(_placing(scale, -left * scale, -top * scale), cuts))
+            views.append(CanvasView(_placing(scale, -left * scale, -top * scale), cuts))
     return views
 
 

@@ -1,4 +1,4 @@
-"""The mask: what enrolment produces, what a store keeps and what apply puts on a photo.
+"""The mask: what enrollment produces, what a store keeps and what apply puts on a photo.
 
 A mask paints and moves: 112 x 112 x 3 signed levels of 0..255 sRGB to add, and a displacement
 (:mod:`facecloak.masks.displacement`), both in the frame of the aligned face crop (five points, similarity) or in the
@@ -91,9 +91,9 @@ class Mask:
             mask paints nothing.
         mask_id: 32 random hex digits; names this mask, never the user.
         created_at: ISO 8601 with a zone.
-        seed: of the enrolment's random generator, 0 .. 2**63 - 1.
+        seed: of the enrollment's random generator, 0 .. 2**63 - 1.
         versions: name -> version or digest of everything that shaped the mask.
-        report: what was measured at enrolment; JSON values, finite numbers.
+        report: what was measured at enrollment; JSON values, finite numbers.
         geometry: how ``pixels`` and ``displacement`` map to a face.
         displacement: (28, 28, 2) int8, in units of 1/32 px of the mask's frame, x then y: the cloaked face shows at a
             place what the face shows that far from it. Read-only; None where the mask moves nothing.

@@ -25,7 +25,7 @@ def compile_gradient(model: onnx.ModelProto, *, normalized: bool = True) -> onnx
     """Differentiate a recognizer.
 
     The loss is cos(e, near) - cos(e, far) for each crop: making it smaller moves the embedding e away from ``near`` and
-    towards ``far``. Weights are stored once; what the backward pass adds to the file is operators and a few constants.
+    toward ``far``. Weights are stored once; what the backward pass adds to the file is operators and a few constants.
 
     Args:
         model: graph "crops" float32 [N, 3, H, W] -> "embedding" float32 [N, D], opset 18 (older ones are converted).

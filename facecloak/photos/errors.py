@@ -24,7 +24,7 @@ class UnsupportedPhoto(PhotoRefused):
 
 
 class UnsupportedColorMode(UnsupportedPhoto):
-    """A colour mode or bit depth that cannot be cloaked faithfully: CMYK, 12-bit JPEG."""
+    """A color mode or bit depth that cannot be cloaked faithfully: CMYK, 12-bit JPEG."""
 
     reason = "UNSUPPORTED_COLOR_MODE"
 

@@ -1,4 +1,4 @@
-"""A few bytes kept in a photo's file, in a place that viewers pass over: where the marker of a cloaked photo lives.
+"""A few bytes kept in a photo's file, in a place that viewers pass over: where the tag of a cloaked photo lives.
 
 JPEG: an APP15 segment. PNG: a private ancillary chunk that editors must drop when they change the picture. WebP: an
 unknown chunk at the end (RFC 9649, 2.7.1.5), for which a simple file becomes an extended one.
@@ -33,23 +33,23 @@ Buffers = Sequence[bytes | memoryview]
 
 
 def payload_of(data: bytes) -> bytes | None:
-    """The bytes that a marker in the file holds; None where there is no marker, or no readable file."""
+    """The bytes that a tag in the file holds; None where there is no tag, or no readable file."""
     found = _find(data)
     return None if found is None else found[0]
 
 
-def without_marker(data: bytes) -> bytes:
-    """The file as it was before it was marked, but for what marking a WebP made of its header."""
+def without_tag(data: bytes) -> bytes:
+    """The file as it was before it was tagged, but for what tagging a WebP made of its header."""
     found = _find(data)
     if found is None:
         return data
     _, begin, end = found
     bare = data[:begin] + data[end:]
-    return without_marker(_sized(bare) if webp.SIGNATURE.match(data) else bare)
+    return without_tag(_sized(bare) if webp.SIGNATURE.match(data) else bare)
 
 
 def picture_of(data: bytes) -> Buffers:
-    """The part of a whole file, with or without a marker, that makes the picture."""
+    """The part of a whole file, with or without a tag, that makes the picture."""
     view = memoryview(data)
     if jpeg.SIGNATURE.match(data):
         return (view[metadata_end(data) :],)
@@ -58,8 +58,8 @@ def picture_of(data: bytes) -> Buffers:
     return tuple(view[begin:end] for kind, begin, end in _webp_chunks(data) if kind in _PICTURE_KINDS)
 
 
-def marked(photo: bytes | Pieces, payload: bytes) -> bytes:
-    """The file with a marker; it must have none. ``payload`` has at most MAX_PAYLOAD_BYTES."""
+def with_tag(photo: bytes | Pieces, payload: bytes) -> bytes:
+    """The file with a tag; it must have none. ``payload`` has at most MAX_PAYLOAD_BYTES."""
     if isinstance(photo, Pieces):
         return photo.joined(_jpeg_segment(payload))
     if jpeg.SIGNATURE.match(photo):
@@ -79,7 +79,7 @@ def _jpeg_segment(payload: bytes) -> bytes:
 
 
 def _find(data: bytes) -> tuple[bytes, int, int] | None:
-    """(payload, begin, end) of the first marker."""
+    """(payload, begin, end) of the first tag."""
     if jpeg.SIGNATURE.match(data):
         try:
             structure = read_structure(data, DEFAULT_LIMITS, header_only=True)

@@ -1,6 +1,6 @@
 """JPEG in, JPEG out: same quantization tables, chroma subsampling and scan script, metadata segments byte for byte.
 
-Taken: 8-bit baseline, extended and progressive Huffman JPEGs, grey, YCbCr or RGB. Refused: CMYK and YCCK (adding RGB
+Taken: 8-bit baseline, extended and progressive Huffman JPEGs, gray, YCbCr or RGB. Refused: CMYK and YCCK (adding RGB
 levels to inks without the profile's transform would be a guess), 12-bit, arithmetic, lossless, hierarchical.
 
 What changes besides the pixels: sampling factors that the encoder cannot write (4:4:0, 4:1:1) become the next finer
@@ -20,7 +20,7 @@ import simplejpeg
 from PIL import Image
 
 from facecloak.photos.errors import PhotoDamaged, PhotoTruncated
-from facecloak.photos.grayscale import grey_to_rgb, rgb_to_grey
+from facecloak.photos.grayscale import gray_to_rgb, rgb_to_gray
 from facecloak.photos.jpeg_structure import APP1, APP2, JpegStructure, Segment, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.orientation import orientation_of
@@ -41,7 +41,7 @@ class JpegEncoding:
 
     Attributes:
         tables: quantization tables of the components in turn, 64 values in natural order; Cr's only where it differs.
-        subsampling: "4:4:4", "4:2:2" or "4:2:0"; None for grey.
+        subsampling: "4:4:4", "4:2:2" or "4:2:0"; None for gray.
         optimized: whether the file has Huffman tables of its own.
         restart_interval: MCUs between restart markers, 0 for none.
         metadata: the segments to keep.
@@ -58,7 +58,7 @@ class JpegEncoding:
 
     def encode(self, stored_srgb_u8: np.ndarray) -> bytes:
         """See :class:`facecloak.photos.photo.Encoding`."""
-        pixels = rgb_to_grey(stored_srgb_u8) if self.subsampling is None else stored_srgb_u8
+        pixels = rgb_to_gray(stored_srgb_u8) if self.subsampling is None else stored_srgb_u8
         encoded = _encode(pixels, self)
         kept = b"".join(segment.data for segment in self.metadata)
         return encoded[:2] + kept + encoded[metadata_end(encoded) :]
@@ -67,12 +67,12 @@ class JpegEncoding:
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     """Decode a JPEG; raises the refusals of :func:`facecloak.photos.decode_photo`."""
     structure = read_structure(data, limits)
-    grey = len(structure.components) == 1
-    pixels = _decode_pixels(data, colorspace="GRAY" if grey else "RGB")
+    gray = len(structure.components) == 1
+    pixels = _decode_pixels(data, colorspace="GRAY" if gray else "RGB")
     if pixels.shape[:2] != (structure.height, structure.width):
         raise PhotoDamaged("The JPEG's size is not what its header states.")
     return Decoded(
-        stored_srgb_u8=grey_to_rgb(pixels[:, :, 0]) if grey else pixels,
+        stored_srgb_u8=gray_to_rgb(pixels[:, :, 0]) if gray else pixels,
         orientation=jpeg_orientation(structure),
         encoding=_encoding_of(structure, has_trailer=structure.end < len(data)),
     )
@@ -100,16 +100,16 @@ def _decode_pixels(data: bytes, *, colorspace: str) -> np.ndarray:
         raise PhotoDamaged("The JPEG's picture data is damaged.")
     try:
         if "subsampling" in fault:  # TurboJPEG takes only the usual sampling factors, libjpeg (in Pillow) takes all
-            return _decode_with_pillow(data, grey=colorspace == "GRAY")
+            return _decode_with_pillow(data, gray=colorspace == "GRAY")
         return simplejpeg.decode_jpeg(data, colorspace, strict=False)
     except (ValueError, OSError) as error:
         raise PhotoDamaged("The JPEG cannot be decoded.") from error
 
 
-def _decode_with_pillow(data: bytes, *, grey: bool) -> np.ndarray:
+def _decode_with_pillow(data: bytes, *, gray: bool) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        pixels = np.array(image.convert("L" if grey else "RGB"))
-    return pixels[:, :, None] if grey else pixels
+        pixels = np.array(image.convert("L" if gray else "RGB"))
+    return pixels[:, :, None] if gray else pixels
 
 
 def _encoding_of(structure: JpegStructure, *, has_trailer: bool) -> JpegEncoding:

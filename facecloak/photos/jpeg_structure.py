@@ -33,7 +33,7 @@ _ZIGZAG_PLACES = tuple(ZIGZAG.index(position) for position in range(64))
 
 @dataclass(frozen=True)
 class Component:
-    """One colour component of the frame."""
+    """One color component of the frame."""
 
     identifier: int
     horizontal: int
@@ -173,7 +173,7 @@ def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: Photo
     if precision != 8:
         raise UnsupportedColorMode(f"The JPEG has {precision} bits a sample; 8 are taken.", bits=precision)
     if count not in (1, 3):
-        raise UnsupportedColorMode("The JPEG is neither grey nor RGB (CMYK?).", components=count)
+        raise UnsupportedColorMode("The JPEG is neither gray nor RGB (CMYK?).", components=count)
     if not found.width or not found.height:
         raise UnsupportedPhoto("The JPEG does not state its size.")
     limits.check_size(found.width, found.height)

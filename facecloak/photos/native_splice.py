@@ -29,7 +29,7 @@ class Fault(IntEnum):
 
 
 class CannotSplice(FaceCloakError):
-    """This photo has to take the full way; never leaves the domain."""
+    """This photo has to be decoded and encoded again; never leaves the domain."""
 
     reason = "CANNOT_SPLICE"
 

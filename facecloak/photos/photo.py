@@ -44,7 +44,7 @@ class Photo:
     Attributes:
         srgb_u8: (H, W, 3) uint8 RGB, upright (EXIF orientation applied), read-only. These are the *stored* values: an
             ICC profile is kept in the file but not applied; in a wide-gamut photo a level is one of its own gamut.
-            Grey photos have three equal channels. Alpha is kept aside.
+            Gray photos have three equal channels. Alpha is kept aside.
         orientation: the EXIF orientation 1..8 that the file has and keeps.
         data: the file as it came.
         encoding: how the file was encoded.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pieces:
-    """What comes before the place for a marker (``head``), and the picture's own data and all that follows."""
+    """What comes before the place for a tag (``head``), and the picture's own data and all that follows."""
 
     head: tuple[bytes | memoryview, ...]
     picture: tuple[bytes | memoryview, ...]
 
-    def joined(self, marker: bytes = b"") -> bytes:
-        """The file, with ``marker`` in its place."""
-        return b"".join([*self.head, marker, *self.picture])
+    def joined(self, tag: bytes = b"") -> bytes:
+        """The file, with ``tag`` in its place."""
+        return b"".join([*self.head, tag, *self.picture])

@@ -1,7 +1,7 @@
 """PNG in, PNG out, chunk by chunk (W3C PNG Third Edition).
 
-Returned as they came: 8- and 16-bit RGB, RGBA, grey, grey + alpha. Returned wider than they came, because a mask's
-levels do not fit: palette as RGB(A), grey of 1, 2 or 4 bits as 8-bit grey, a transparent colour (tRNS) as an alpha
+Returned as they came: 8- and 16-bit RGB, RGBA, gray, gray + alpha. Returned wider than they came, because a mask's
+levels do not fit: palette as RGB(A), gray of 1, 2 or 4 bits as 8-bit gray, a transparent color (tRNS) as an alpha
 channel. Interlaced files come back not interlaced. All other chunks (iCCP, eXIf, tEXt, pHYs, ...) are kept byte for
 byte. Refused: animated.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
-from facecloak.photos.grayscale import grey_to_rgb, rgb_to_grey
+from facecloak.photos.grayscale import gray_to_rgb, rgb_to_gray
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.orientation import orientation_of
 from facecloak.photos.photo import Decoded, PhotoFormat
@@ -35,7 +35,7 @@ _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: 
 _DECODED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # They describe the encoding that is written anew, or an animation of one frame.
 _DROPPED = frozenset((*_DECODED, b"acTL", b"fcTL", b"fdAT"))
-# They describe samples of the original's kind, so they go when the colour type or depth changes.
+# They describe samples of the original's kind, so they go when the color type or depth changes.
 _OF_SAMPLES = frozenset((b"sBIT", b"hIST", b"bKGD"))
 
 
@@ -56,7 +56,7 @@ class PngEncoding:
     """How a PNG was encoded.
 
     Attributes:
-        stored: (H, W, channels) of 1-4 channels (grey, grey + alpha, RGB, RGBA), uint8 or uint16; as decoded. Alpha and
+        stored: (H, W, channels) of 1-4 channels (gray, gray + alpha, RGB, RGBA), uint8 or uint16; as decoded. Alpha and
             the low byte of 16-bit samples come back from here.
         before, after: the kept chunks in front of and behind the picture data.
     """
@@ -69,7 +69,7 @@ class PngEncoding:
     def encode(self, stored_srgb_u8: np.ndarray) -> bytes:
         """See :class:`facecloak.photos.photo.Encoding`."""
         colors = 1 if self.stored.shape[2] <= 2 else 3
-        changed = rgb_to_grey(stored_srgb_u8)[:, :, None] if colors == 1 else stored_srgb_u8
+        changed = rgb_to_gray(stored_srgb_u8)[:, :, None] if colors == 1 else stored_srgb_u8
         samples = self.stored.copy()
         if samples.dtype == np.uint16:
             for strip in _strips(samples):
@@ -100,11 +100,11 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
         kept = [chunk for chunk in kept if chunk.kind not in _OF_SAMPLES]
     first = next(index for index, chunk in enumerate(chunks) if chunk.kind == b"IDAT")
     leading = set(map(id, chunks[:first]))
-    grey = stored.shape[2] <= 2
-    shown = _to_u8(stored[:, :, :1] if grey else stored[:, :, :3])
+    gray = stored.shape[2] <= 2
+    shown = _to_u8(stored[:, :, :1] if gray else stored[:, :, :3])
     exif = next((chunk.payload for chunk in kept if chunk.kind == b"eXIf"), b"")
     return Decoded(
-        stored_srgb_u8=grey_to_rgb(shown[:, :, 0]) if grey else np.ascontiguousarray(shown),
+        stored_srgb_u8=gray_to_rgb(shown[:, :, 0]) if gray else np.ascontiguousarray(shown),
         orientation=orientation_of(exif),
         encoding=PngEncoding(
             stored=stored,
@@ -147,7 +147,7 @@ def _read_chunks(data: bytes, limits: PhotoLimits) -> list[Chunk]:
 
 
 def _read_header(header: Chunk, limits: PhotoLimits) -> tuple[int, int]:
-    """(bit depth, colour type) from IHDR; the size is checked."""
+    """(bit depth, color type) from IHDR; the size is checked."""
     if header.kind != b"IHDR" or len(header.payload) != 13:
         raise PhotoDamaged("The PNG does not begin with its header.")
     width, height, depth, color_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", header.payload)
@@ -174,7 +174,7 @@ def _decode_u8(bare: bytes) -> np.ndarray:
 
 
 def _decode_u16(bare: bytes) -> np.ndarray:
-    """By OpenCV, since Pillow keeps 16 bits of grey only."""
+    """By OpenCV, since Pillow keeps 16 bits of gray only."""
     pixels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("no 16-bit picture")

@@ -1,8 +1,8 @@
-"""The splice way through a JPEG: look at parts of it, add to parts of it, and copy everything else byte for byte.
+"""Splicing a JPEG: look at parts of it, add to parts of it, and copy everything else byte for byte.
 
 Taken: what :mod:`facecloak.photos.native_splice` takes, which is one baseline or extended Huffman scan of 8 bits,
-grey, YCbCr or RGB, of any sampling. Other JPEGs, and those found damaged on the way, raise CannotSplice and go the
-full way.
+gray, YCbCr or RGB, of any sampling. Other JPEGs, and those found damaged on the way, raise CannotSplice and are
+decoded and encoded again.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class JpegSplice:
 
         Raises:
             PhotoTooLarge: beyond ``limits``.
-            CannotSplice: to go the full way.
+            CannotSplice: to be decoded and encoded again.
         """
         if not SIGNATURE.match(data):
             raise CannotSplice(Fault.NOT_A_JPEG)
@@ -112,7 +112,7 @@ class JpegSplice:
         return Look(to_upright(pixels, self.orientation), upright[0], upright[1], points / _BLOCK)
 
     def thumbnail(self) -> Look:
-        """The whole photo at 1/8, in grey (three equal channels), for the price of the entropy decoding alone.
+        """The whole photo at 1/8, in gray (three equal channels), for the price of the entropy decoding alone.
 
         For `python -m benchmarks.finding`, which says why faces are not searched in it.
         """
@@ -261,7 +261,7 @@ class JpegSplice:
 
 
 def _header_of(data: bytes, limits: PhotoLimits) -> JpegStructure:
-    """The header; a fault in it is for the full way to name, but for the size."""
+    """The header; a fault in it is for decoding to name, but for the size."""
     limits.check_bytes(len(data))
     try:
         return read_structure(data, limits, header_only=True)

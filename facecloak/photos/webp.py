@@ -51,7 +51,7 @@ class WebpEncoding:
         pixels = stored_srgb_u8 if self.alpha is None else np.dstack([stored_srgb_u8, self.alpha])
         out = io.BytesIO()
         options: dict[str, object] = dict(_LOSSLESS) if self.quality is None else {"quality": self.quality}
-        # exact: colours under full transparency are pixels too, and stay.
+        # exact: colors under full transparency are pixels too, and stay.
         Image.fromarray(pixels).save(out, "WEBP", exact=True, **options, **self.metadata)
         return out.getvalue()
 

@@ -18,7 +18,7 @@ class BatchInvalid(InvalidInput):
     reason = "RECOGNIZER_BATCH_INVALID"
 
 
-class CallAbandoned(FaceCloakError):
+class InferenceCancelled(FaceCloakError):
     """Whoever wanted the recognizer's answer went away while it was waited for; says nothing about the recognizer."""
 
     code = ErrorCode.CANCELLED

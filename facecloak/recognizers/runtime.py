@@ -52,7 +52,7 @@ class RecognizerRuntime(Protocol):
     def gradient(self, name: str, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray) -> GradientResult:
         """Loss, embedding and gradient of N crops.
 
-        Minimizing the loss moves the embedding away from ``near``, towards ``far``.
+        Minimizing the loss moves the embedding away from ``near``, toward ``far``.
 
         Args:
             far, near: (D,), (1, D) or (N, D); normalized inside; a zero row contributes nothing.
@@ -76,5 +76,5 @@ class RecognizerRuntime(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the sessions. The runtime cannot be used afterwards."""
+        """Free the sessions. The runtime cannot be used afterward."""
         ...

@@ -29,7 +29,7 @@ class LocalMaskStore:
         self._sealer = sealer
         with _failures():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _remove_abandoned(root)
+            _remove_leftovers(root)
 
     def put(self, user_id: str, mask: StoredMask) -> None:
         """See :class:`facecloak.stores.MaskStore`."""
@@ -104,7 +104,7 @@ def _failures() -> Iterator[None]:
         raise StoreUnavailable("The mask store cannot be used.") from error
 
 
-def _remove_abandoned(root: Path) -> None:
+def _remove_leftovers(root: Path) -> None:
     oldest = time.time() - _ABANDONED_AFTER_S
     for pattern in (f"{TEMPORARY_PREFIX}*", f"??/{TEMPORARY_PREFIX}*"):
         for path in root.glob(pattern):

@@ -75,7 +75,7 @@ class InProcessProtector:
         )
 
     def surrogates(self) -> tuple[RecognizerIdentity, ...]:
-        """What the masks are learned against, and what else shapes them: none of it can judge them."""
+        """What the masks are learned against, and what else shapes them: none of it can evaluate them."""
         return self._surrogates
 
     def describe(self) -> Mapping[str, Any]:

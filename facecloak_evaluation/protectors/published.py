@@ -106,15 +106,15 @@ class ReferenceProtector:
 
 
 def surrogate_for(evaluators: Sequence[str], *, known: Sequence[str]) -> str:
-    """The recognizer that the published algorithm learns against where `evaluators` judge: fr_feature, the one of
-    ArcFace's kind, if it does not judge, and otherwise the first that does not.
+    """The recognizer that the published algorithm learns against where `evaluators` evaluate: fr_feature, the one of
+    ArcFace's kind, if it is no evaluator, and otherwise the first that is none.
 
     Raises:
-        ValueError: all of `known` judge.
+        ValueError: all of `known` are evaluators.
     """
     free = [name for name in known if name not in evaluators]
     if not free:
-        raise ValueError("every surrogate judges")
+        raise ValueError("every surrogate is an evaluator")
     return _PUBLISHED_KIND if _PUBLISHED_KIND in free else free[0]
 
 

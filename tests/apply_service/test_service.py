@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 from apply_service.servicer import call_checker
-from facecloak.cloaking.cloaker import Laid
+from facecloak.cloaking.cloaker import PlacementMethod
 from facecloak.errors import ErrorCode
 from facecloak.faces import ARCFACE_TEMPLATE
 from facecloak.masks.mask import Mask, MaskGeometry
@@ -387,10 +387,12 @@ def test_what_was_done_is_measured(make_service: Callable[..., Any], astronaut_p
 
 def test_a_jpeg_is_spliced_and_its_answer_is_not_cloaked_again(service: Any, astronaut_photo: bytes) -> None:
     once = apply(service, astronaut_photo, "alice")
-    assert once.way == (apply_pb2.CLOAK_WAY_SPLICE if native_splice.is_available() else apply_pb2.CLOAK_WAY_FULL)
+    assert once.encoding_path == (
+        apply_pb2.ENCODING_PATH_SPLICED if native_splice.is_available() else apply_pb2.ENCODING_PATH_REENCODED
+    )
     again = apply(service, once.photo, "alice")
     assert outcomes(again) == ["ALREADY_CLOAKED"]
-    assert again.way == apply_pb2.CLOAK_WAY_UNCHANGED
+    assert again.encoding_path == apply_pb2.ENCODING_PATH_UNCHANGED
     assert again.photo == once.photo
     assert again.subjects[0].mask_id == once.subjects[0].mask_id
     other = apply(service, once.photo, "bob")
@@ -400,7 +402,7 @@ def test_a_jpeg_is_spliced_and_its_answer_is_not_cloaked_again(service: Any, ast
 def test_what_cannot_be_spliced_is_counted_by_why(make_service: Callable[..., Any], astronaut_srgb_u8: Any) -> None:
     service = make_service()
     response = apply(service, cv2.imencode(".png", astronaut_srgb_u8[:, :, ::-1])[1].tobytes(), "alice")
-    assert response.way == apply_pb2.CLOAK_WAY_FULL
+    assert response.encoding_path == apply_pb2.ENCODING_PATH_REENCODED
     labels = {"reason": "NOT_A_JPEG"}
     assert service.server.telemetry.registry.get_sample_value("facecloak_photos_full_total", labels) == 1
 
@@ -419,5 +421,5 @@ def test_by_what_masks_are_laid_is_counted(make_service: Callable[..., Any], ast
     hint = common_pb2.FaceHint(landmarks=common_pb2.FaceLandmarks(**landmarks))
     assert outcomes(apply(service, astronaut_photo, "carol", carol=hint)) == ["CLOAKED"]
     registry = service.server.telemetry.registry
-    counts = {by: registry.get_sample_value("facecloak_masks_laid_total", {"by": by.value}) for by in Laid}
-    assert counts == {Laid.MESH: 1, Laid.LANDMARKS: 1, Laid.SQUARE: 1}
+    counts = {by: registry.get_sample_value("facecloak_masks_laid_total", {"by": by.value}) for by in PlacementMethod}
+    assert counts == {PlacementMethod.MESH: 1, PlacementMethod.LANDMARKS: 1, PlacementMethod.SQUARE: 1}

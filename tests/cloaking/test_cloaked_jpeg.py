@@ -1,4 +1,4 @@
-"""Cloaking JPEGs by splicing: the same people in the same places as the full way, and never twice."""
+"""Cloaking JPEGs by splicing: the same people in the same places as by encoding again, and never twice."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecloak.call_context import unwatched
+from facecloak.call_context import unobserved
 from facecloak.cloaking.blend import add_in_place
-from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject, Way
-from facecloak.cloaking.face_search import Search
-from facecloak.cloaking.photo_session import OpenedPhoto
+from facecloak.cloaking.cloaker import Cloaker, EncodingPath, Outcome, Subject
+from facecloak.cloaking.face_search import FaceSearch
+from facecloak.cloaking.photo_session import PhotoSession
 from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Box, Face, FaceFinder, WorkingCopy
 from facecloak.masks.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, decode_photo, encode_photo
-from facecloak.photos.file_tag import payload_of, without_marker
+from facecloak.photos.file_tag import payload_of, without_tag
 from facecloak.photos.native_splice import is_available
 from facecloak.photos.splice import Look, Rectangle
 from facecloak.stores import MaskNotFound
@@ -74,7 +74,7 @@ class CountingFinder:
         return self.finder.mesh_of(srgb_u8, landmarks)
 
 
-class ScalesOfLooks(OpenedPhoto):
+class ScalesOfLooks(PhotoSession):
     """A photo that remembers the scales at which it was looked at."""
 
     def __init__(self, data: bytes, **options: Any) -> None:
@@ -122,8 +122,8 @@ def test_a_cheap_look_places_the_mask_where_decoding_everything_does(
     }
     watched = CountingFinder(finder)
     result = Cloaker(watched, Masks()).cloak(data, [hints[hint]])
-    assert result.way is Way.SPLICE
-    assert result.why_full == ""
+    assert result.encoding_path is EncodingPath.SPLICED
+    assert result.fallback_reason == ""
     assert result.subjects[0].outcome is Outcome.CLOAKED
     face = result.subjects[0].face
     assert face is not None
@@ -143,8 +143,8 @@ def test_a_small_face_beside_a_large_one_is_looked_at_closely(
     data = jpeg(canvas)
     large, small = finder.find(decode_photo(data).srgb_u8)
     assert large.box.area > 16 * small.box.area
-    photo = ScalesOfLooks(data, limits=DEFAULT_LIMITS, watch=unwatched)
-    search = Search(finder, photo)
+    photo = ScalesOfLooks(data, limits=DEFAULT_LIMITS, observer=unobserved)
+    search = FaceSearch(finder, photo)
     if hinted:
         faces = [search.face_of(Subject(name, box=face.box))[0] for name, face in (("alice", large), ("bob", small))]
     else:
@@ -173,7 +173,7 @@ def test_a_large_photo_that_cannot_be_looked_at_is_sought_in_the_whole(
 ) -> None:
     data = jpeg(enlarged(astronaut_srgb_u8, 3000), progressive=True)
     result = Cloaker(finder, Masks()).cloak(data, [Subject("alice")])
-    assert (result.way, result.subjects[0].outcome) == (Way.FULL, Outcome.CLOAKED)
+    assert (result.encoding_path, result.subjects[0].outcome) == (EncodingPath.REENCODED, Outcome.CLOAKED)
 
 
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_rows": 1}, {"subsampling": "4:4:4"}])
@@ -207,7 +207,7 @@ def test_a_cloaked_photo_is_not_cloaked_again(finder: FaceFinder, astronaut_phot
     once = cloaker.cloak(astronaut_photo, [Subject("alice")])
     again = cloaker.cloak(once.photo, [Subject("alice")])
     assert again.photo is once.photo
-    assert again.way is Way.UNCHANGED
+    assert again.encoding_path is EncodingPath.UNCHANGED
     assert again.subjects[0].outcome is Outcome.ALREADY_CLOAKED
     assert again.subjects[0].mask_id == MASKS["alice"].mask_id
 
@@ -229,12 +229,12 @@ def test_another_user_is_cloaked_in_a_marked_photo_and_both_stay_named(finder: F
 def test_a_marker_from_another_photo_protects_nobody_from_being_cloaked(
     finder: FaceFinder, astronaut_photo: bytes, astronaut_srgb_u8: np.ndarray
 ) -> None:
-    from facecloak.photos.file_tag import marked
+    from facecloak.photos.file_tag import with_tag
 
     cloaker = Cloaker(finder, Masks())
     stolen = payload_of(cloaker.cloak(astronaut_photo, [Subject("alice")]).photo)
     assert stolen is not None
-    forged = marked(jpeg(astronaut_srgb_u8[:, ::-1]), stolen)
+    forged = with_tag(jpeg(astronaut_srgb_u8[:, ::-1]), stolen)
     result = cloaker.cloak(forged, [Subject("alice")])
     assert result.subjects[0].outcome is Outcome.CLOAKED
     assert payload_of(result.photo) != stolen
@@ -242,9 +242,9 @@ def test_a_marker_from_another_photo_protects_nobody_from_being_cloaked(
 
 def test_without_its_marker_a_cloaked_photo_looks_like_any_other(finder: FaceFinder, astronaut_photo: bytes) -> None:
     once = Cloaker(finder, Masks()).cloak(astronaut_photo, [Subject("alice")])
-    unmarked = Cloaker(finder, Masks(), mark=False).cloak(astronaut_photo, [Subject("alice")])
-    assert without_marker(once.photo) == unmarked.photo
-    again = Cloaker(finder, Masks()).cloak(unmarked.photo, [Subject("alice")])
+    untagged = Cloaker(finder, Masks(), tag=False).cloak(astronaut_photo, [Subject("alice")])
+    assert without_tag(once.photo) == untagged.photo
+    again = Cloaker(finder, Masks()).cloak(untagged.photo, [Subject("alice")])
     assert again.subjects[0].outcome is Outcome.CLOAKED
 
 
@@ -259,7 +259,7 @@ def test_the_full_way_says_why_and_marks_too(
 ) -> None:
     cloaker = Cloaker(finder, Masks())
     result = cloaker.cloak(make(astronaut_srgb_u8), [Subject("alice")])
-    assert (result.way, result.why_full) == (Way.FULL, reason)
+    assert (result.encoding_path, result.fallback_reason) == (EncodingPath.REENCODED, reason)
     assert cloaker.cloak(result.photo, [Subject("alice")]).subjects[0].outcome is Outcome.ALREADY_CLOAKED
 
 

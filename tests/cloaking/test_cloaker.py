@@ -49,7 +49,7 @@ def face_at(x: float, y: float, *, scale: float = 1.0, degrees: float = 0.0) -> 
     return Face(box=Box(*low.tolist(), *(high - low).tolist()), landmarks=landmarks.astype(np.float32), score=1.0)
 
 
-def grey_photo(width: int = 300, height: int = 260, level: int = 128) -> np.ndarray:
+def gray_photo(width: int = 300, height: int = 260, level: int = 128) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
@@ -59,7 +59,7 @@ def change(photo: np.ndarray, mask: Mask, face: Face, **options: float) -> np.nd
 
 def test_at_the_crops_own_scale_the_mask_is_added_as_it_is() -> None:
     mask = soft_mask()
-    delta = change(grey_photo(), mask, face_at(40, 30))
+    delta = change(gray_photo(), mask, face_at(40, 30))
     assert np.array_equal(delta[30:142, 40:152], mask.pixels)
     delta[30:142, 40:152] = 0
     assert not delta.any()
@@ -70,7 +70,7 @@ def test_at_the_crops_own_scale_the_mask_is_added_as_it_is() -> None:
 def test_the_aligned_crop_of_the_result_holds_the_mask(scale: float, degrees: float) -> None:
     """What recognizers see of the change is the mask: the two directions of the alignment agree."""
     mask, face = soft_mask(), face_at(500, 500, scale=scale, degrees=degrees)
-    photo = grey_photo(1000, 1000)
+    photo = gray_photo(1000, 1000)
     seen = aligned_crop(add_mask(photo, mask, face), face.landmarks).astype(float) - 128
     inner = slice(4, -4)
     error = np.abs(seen - mask.pixels)[inner, inner]
@@ -96,7 +96,7 @@ def test_the_budget_holds_inside_and_nothing_changes_outside(
 ) -> None:
     mask = mask_of(np.random.default_rng(seed).integers(-20, 21, (MASK_SIZE, MASK_SIZE, 3)))
     face = face_at(x, y, scale=scale, degrees=degrees)
-    photo = grey_photo(level=level)
+    photo = gray_photo(level=level)
     out = add_mask(photo, mask, face, strength=strength)
     assert (out.shape, out.dtype) == (photo.shape, photo.dtype)
     delta = np.abs(out.astype(int) - photo)
@@ -110,7 +110,7 @@ def test_the_budget_holds_inside_and_nothing_changes_outside(
 
 
 def test_the_photo_itself_is_not_touched() -> None:
-    photo = grey_photo()
+    photo = gray_photo()
     photo.setflags(write=False)
     out = add_mask(photo, soft_mask(), face_at(40, 30))
     assert (photo == 128).all()
@@ -119,20 +119,20 @@ def test_the_photo_itself_is_not_touched() -> None:
 
 @pytest.mark.parametrize("mask", [mask_of(np.zeros((112, 112, 3))), soft_mask()])
 def test_no_mask_or_no_strength_is_no_change(mask: Mask) -> None:
-    assert not change(grey_photo(), mask, face_at(40, 30, scale=0.7, degrees=9), strength=0.0).any()
+    assert not change(gray_photo(), mask, face_at(40, 30, scale=0.7, degrees=9), strength=0.0).any()
 
 
 def test_levels_are_clipped_and_do_not_wrap() -> None:
     up, down = mask_of(np.full((112, 112, 3), 127)), mask_of(np.full((112, 112, 3), -128))
-    assert add_mask(grey_photo(level=250), up, face_at(40, 30))[90, 90].tolist() == [255] * 3
-    assert add_mask(grey_photo(level=5), down, face_at(40, 30))[90, 90].tolist() == [0] * 3
+    assert add_mask(gray_photo(level=250), up, face_at(40, 30))[90, 90].tolist() == [255] * 3
+    assert add_mask(gray_photo(level=5), down, face_at(40, 30))[90, 90].tolist() == [0] * 3
 
 
 @pytest.mark.parametrize("scale", [0.15, 0.3, 0.45])
 def test_fine_detail_averages_out_on_a_small_face(scale: float) -> None:
     """A checkerboard of single mask pixels has mean zero; sampled and not averaged it would come out as +-100."""
     checkers = np.indices((112, 112)).sum(axis=0) % 2 * 200 - 100
-    delta = change(grey_photo(), mask_of(np.repeat(checkers[:, :, None], 3, axis=2)), face_at(40.3, 30.7, scale=scale))
+    delta = change(gray_photo(), mask_of(np.repeat(checkers[:, :, None], 3, axis=2)), face_at(40.3, 30.7, scale=scale))
     assert np.abs(delta).max() <= 30
     assert np.abs(delta[delta.shape[0] // 8 :]).mean() < 1
 
@@ -140,7 +140,7 @@ def test_fine_detail_averages_out_on_a_small_face(scale: float) -> None:
 def test_a_small_face_gets_the_masks_local_mean() -> None:
     halves = np.zeros((112, 112, 3))
     halves[:, :56], halves[:, 56:] = 10, -10
-    delta = change(grey_photo(), mask_of(halves), face_at(40, 30, scale=0.25))
+    delta = change(gray_photo(), mask_of(halves), face_at(40, 30, scale=0.25))
     # 28 px wide from x = 40 - 3/8: columns 41..52 lie wholly in the left half and 55..66 in the right.
     assert (delta[32:56, 41:53] == 10).all()
     assert (delta[32:56, 55:66] == -10).all()
@@ -148,15 +148,15 @@ def test_a_small_face_gets_the_masks_local_mean() -> None:
 
 def test_a_large_face_has_no_seams_between_strips() -> None:
     ramp = np.repeat(np.linspace(-60, 60, 112).round()[:, None, None], 112, axis=1).repeat(3, axis=2)
-    delta = change(grey_photo(900, 900), mask_of(ramp), face_at(30, 30, scale=7))
+    delta = change(gray_photo(900, 900), mask_of(ramp), face_at(30, 30, scale=7))
     column = delta[40:800, 400, 0]
     assert (np.diff(column) >= 0).all()
     assert np.diff(column).max() <= 1
 
 
 def test_a_face_beyond_the_photo() -> None:
-    assert not change(grey_photo(), soft_mask(), face_at(5000, 5000)).any()
-    assert change(grey_photo(), soft_mask(), face_at(-60, -60)).any()
+    assert not change(gray_photo(), soft_mask(), face_at(5000, 5000)).any()
+    assert change(gray_photo(), soft_mask(), face_at(-60, -60)).any()
 
 
 # --- Cloaker
@@ -196,7 +196,7 @@ LEFT, RIGHT, SMALL = face_at(40, 60), face_at(250, 60), face_at(400, 150, scale=
 
 @pytest.fixture(scope="module")
 def png() -> bytes:
-    return cv2.imencode(".png", grey_photo(480, 300))[1].tobytes()
+    return cv2.imencode(".png", gray_photo(480, 300))[1].tobytes()
 
 
 def cloaker(*faces: Face, **options: float) -> Cloaker:
@@ -213,7 +213,7 @@ def test_the_only_face_is_the_subjects(png: bytes) -> None:
     assert (subject.user_id, subject.outcome, subject.mask_id) == ("alice", Outcome.CLOAKED, ALICE.mask_id)
     assert subject.face is LEFT
     out = decode_photo(result.photo).srgb_u8
-    assert np.array_equal(out, add_mask(grey_photo(480, 300), ALICE, LEFT))
+    assert np.array_equal(out, add_mask(gray_photo(480, 300), ALICE, LEFT))
 
 
 def test_no_face_and_no_mask_return_the_very_same_bytes(png: bytes) -> None:
@@ -239,7 +239,7 @@ def test_several_faces_are_ambiguous_unless_one_is_dominant(png: bytes) -> None:
 def test_boxes_tell_several_subjects_apart(png: bytes) -> None:
     result = cloaker(LEFT, RIGHT).cloak(png, [Subject("bob", box=RIGHT.box), Subject("alice", box=LEFT.box)])
     assert outcomes(result) == [Outcome.CLOAKED, Outcome.CLOAKED]
-    expected = add_mask(add_mask(grey_photo(480, 300), BOB, RIGHT), ALICE, LEFT)
+    expected = add_mask(add_mask(gray_photo(480, 300), BOB, RIGHT), ALICE, LEFT)
     assert np.array_equal(decode_photo(result.photo).srgb_u8, expected)
 
 
@@ -254,7 +254,7 @@ def test_landmarks_are_used_as_they_are_and_nothing_is_searched(png: bytes) -> N
     result = Cloaker(finder, Masks(alice=ALICE)).cloak(png, [Subject("alice", landmarks=LEFT.landmarks)])
     assert outcomes(result) == [Outcome.CLOAKED]
     assert finder.searches == 0
-    expected = add_mask(grey_photo(480, 300), ALICE, LEFT)
+    expected = add_mask(gray_photo(480, 300), ALICE, LEFT)
     assert np.array_equal(decode_photo(result.photo).srgb_u8, expected)
 
 
@@ -266,7 +266,7 @@ def test_one_face_has_one_subject(png: bytes) -> None:
     assert [subject.user_id for subject in result.subjects] == ["alice", "bob"]
     result = cloaker(LEFT).cloak(png, [Subject("alice"), Subject("bob")])
     assert outcomes(result) == [Outcome.CLOAKED, Outcome.FACE_ALREADY_TAKEN]
-    expected = add_mask(grey_photo(480, 300), ALICE, LEFT)
+    expected = add_mask(gray_photo(480, 300), ALICE, LEFT)
     assert np.array_equal(decode_photo(result.photo).srgb_u8, expected)
 
 
@@ -333,12 +333,12 @@ def test_hints_are_in_upright_pixels() -> None:
     tags = Image.Exif()
     tags[0x0112] = 6
     out = io.BytesIO()
-    Image.fromarray(grey_photo(480, 300)).save(out, "PNG", exif=tags)
+    Image.fromarray(gray_photo(480, 300)).save(out, "PNG", exif=tags)
     result = cloaker().cloak(out.getvalue(), [Subject("alice", landmarks=face_at(120, 300).landmarks)])
     assert outcomes(result) == [Outcome.CLOAKED]
     upright = decode_photo(result.photo).srgb_u8
     assert upright.shape == (480, 300, 3)
-    assert np.array_equal(upright, add_mask(grey_photo(300, 480), ALICE, face_at(120, 300)))
+    assert np.array_equal(upright, add_mask(gray_photo(300, 480), ALICE, face_at(120, 300)))
 
 
 def test_bad_photos_and_limits(png: bytes) -> None:

@@ -55,7 +55,7 @@ def test_the_client_in_the_guide_runs(tmp_path: Path, model_repository: Path, as
         assert "not cloaked" not in done.stdout
         assert out.read_bytes() != astronaut_photo
         # No face: the reason reaches the person.
-        portrait.write_bytes(_grey())
+        portrait.write_bytes(_gray())
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 1
         assert done.stderr.startswith("not enrolled: NO_FACE:")
@@ -64,7 +64,7 @@ def test_the_client_in_the_guide_runs(tmp_path: Path, model_repository: Path, as
             server.stop(grace_seconds=0)
 
 
-def _grey() -> bytes:
+def _gray() -> bytes:
     import numpy as np
     import simplejpeg
 

@@ -18,7 +18,7 @@ from facecloak.models.spec import RecognizerSpec, Source
 from facecloak.photos import decode_photo, encode_photo
 from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.experiment import Experiment
-from facecloak_evaluation.face_extraction import Reader
+from facecloak_evaluation.face_extraction import FaceExtractor
 from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport, EvaluationProtocol
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
@@ -109,5 +109,9 @@ PROTOCOL = EvaluationProtocol(gallery_photos=(1, 2), probe_photos=(3, 4, 5), ran
 
 
 def experiment_of(people: Sequence[Person], others: Sequence[Path], **changes: Any) -> Experiment:
-    defaults: dict[str, Any] = {"protocol": PROTOCOL, "runtime": ColorRuntime(), "reader": Reader(MiddleFinder())}
+    defaults: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "runtime": ColorRuntime(),
+        "extractor": FaceExtractor(MiddleFinder()),
+    }
     return Experiment(people=people, others=others, **(defaults | changes))

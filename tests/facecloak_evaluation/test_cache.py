@@ -9,7 +9,7 @@ import pytest
 
 from facecloak.faces import Face
 from facecloak.stores import Sealer
-from facecloak_evaluation.cache import RememberingFinder, RememberingRuntime, SealedNotes
+from facecloak_evaluation.cache import CachedFinder, CachedRuntime, SealedCache
 from tests.facecloak_evaluation.small_world import ColorRuntime, MiddleFinder
 
 PHOTO = np.full((160, 200, 3), 99, np.uint8)
@@ -32,59 +32,59 @@ class CountingRuntime(ColorRuntime):
 
 
 @pytest.fixture
-def notes(tmp_path: Path) -> SealedNotes:
-    return SealedNotes(tmp_path / "readings", Sealer(bytes(32)))
+def notes(tmp_path: Path) -> SealedCache:
+    return SealedCache(tmp_path / "readings", Sealer(bytes(32)))
 
 
 def crops(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, 112, 112)).astype(np.float32)
 
 
-def test_the_same_pixels_are_looked_at_once(notes: SealedNotes) -> None:
+def test_the_same_pixels_are_looked_at_once(notes: SealedCache) -> None:
     finder = CountingFinder()
-    remembering = RememberingFinder(finder, notes)
-    (first,), (second,) = remembering.find(PHOTO), remembering.find(PHOTO.copy())
+    cached = CachedFinder(finder, notes)
+    (first,), (second,) = cached.find(PHOTO), cached.find(PHOTO.copy())
     assert finder.looked == 1
     assert (first.box, first.score) == (second.box, second.score)
     assert np.array_equal(first.landmarks, second.landmarks)
-    assert remembering.identity == finder.identity
+    assert cached.identity == finder.identity
 
 
-def test_other_pixels_another_shape_and_another_finder_are_looked_at(notes: SealedNotes) -> None:
+def test_other_pixels_another_shape_and_another_finder_are_looked_at(notes: SealedCache) -> None:
     finder = CountingFinder()
-    remembering = RememberingFinder(finder, notes)
-    remembering.find(PHOTO)
-    remembering.find(PHOTO.reshape(200, 160, 3))
+    cached = CachedFinder(finder, notes)
+    cached.find(PHOTO)
+    cached.find(PHOTO.reshape(200, 160, 3))
     changed = PHOTO.copy()
     changed[0, 0, 0] += 1
-    remembering.find(changed)
+    cached.find(changed)
     assert finder.looked == 3
     other = CountingFinder()
     other.identity = "another"
-    RememberingFinder(other, notes).find(PHOTO)
+    CachedFinder(other, notes).find(PHOTO)
     assert other.looked == 1
 
 
-def test_a_photo_without_a_face_is_remembered_too(notes: SealedNotes) -> None:
+def test_a_photo_without_a_face_is_remembered_too(notes: SealedCache) -> None:
     finder = CountingFinder()
-    remembering = RememberingFinder(finder, notes)
-    assert remembering.find(np.zeros_like(PHOTO)) == remembering.find(np.zeros_like(PHOTO)) == []
+    cached = CachedFinder(finder, notes)
+    assert cached.find(np.zeros_like(PHOTO)) == cached.find(np.zeros_like(PHOTO)) == []
     assert finder.looked == 1
 
 
-def test_only_unknown_crops_are_embedded(notes: SealedNotes) -> None:
+def test_only_unknown_crops_are_embedded(notes: SealedCache) -> None:
     runtime = CountingRuntime()
-    remembering = RememberingRuntime(runtime, notes)
+    cached = CachedRuntime(runtime, notes)
     some = crops(5)
-    remembering.embed("judge", some[1:3])
-    rows = remembering.embed("judge", some)
+    cached.embed("judge", some[1:3])
+    rows = cached.embed("judge", some)
     assert runtime.embedded == 5
     assert np.array_equal(rows, ColorRuntime().embed("judge", some))
-    remembering.embed("judge_too", some[:1])
+    cached.embed("judge_too", some[:1])
     assert runtime.embedded == 6
 
 
-def test_notes_are_sealed_private_and_bound_to_their_name(notes: SealedNotes, tmp_path: Path) -> None:
+def test_notes_are_sealed_private_and_bound_to_their_name(notes: SealedCache, tmp_path: Path) -> None:
     notes.put("ab12", b"an embedding")
     notes.put("ab34", b"another")
     folder = tmp_path / "readings"
@@ -96,15 +96,15 @@ def test_notes_are_sealed_private_and_bound_to_their_name(notes: SealedNotes, tm
     assert folder.stat().st_mode & 0o077 == 0
     files[0].write_bytes(files[1].read_bytes())
     assert notes.get("ab12") is None
-    assert SealedNotes(folder, Sealer(b"k" * 32)).get("ab34") is None
+    assert SealedCache(folder, Sealer(b"k" * 32)).get("ab34") is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 60])
-def test_a_damaged_note_costs_only_time(notes: SealedNotes, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_note_costs_only_time(notes: SealedCache, tmp_path: Path, damage: bytes) -> None:
     runtime = CountingRuntime()
-    remembering = RememberingRuntime(runtime, notes)
-    rows = remembering.embed("judge", crops(1))
+    cached = CachedRuntime(runtime, notes)
+    rows = cached.embed("judge", crops(1))
     (file,) = (path for path in (tmp_path / "readings").rglob("*") if path.is_file())
     file.write_bytes(damage)
-    assert np.array_equal(remembering.embed("judge", crops(1)), rows)
+    assert np.array_equal(cached.embed("judge", crops(1)), rows)
     assert runtime.embedded == 2

@@ -14,7 +14,7 @@ from facecloak.faces import ARCFACE_TEMPLATE
 from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.delivered_photo import mask_box
 from facecloak_evaluation.errors import EvaluationInputInvalid, EvaluatorWasSurrogate
-from facecloak_evaluation.face_extraction import Reader
+from facecloak_evaluation.face_extraction import FaceExtractor
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
@@ -145,7 +145,7 @@ def test_progress_is_told_of_every_piece(people: People, others: Others) -> None
     told: Counter[str] = Counter()
     experiment = experiment_of(people, others, advance=lambda kind, about: told.update([kind]))
     experiment.run_round(Painter(COLORS), evaluators=["judge", "judge_too"])
-    assert told == {"read": 18, "enroll": 3, "cloak": 15, "judge": 2}
+    assert told == {"read": 18, "enroll": 3, "cloak": 15, "evaluate": 2}
 
 
 def test_a_photo_without_a_face_is_left_out_and_named(people: People, others: Others) -> None:
@@ -169,7 +169,7 @@ def test_the_mean_is_over_rounds(people: People, others: Others) -> None:
         experiment.run_round(Painter(DISGUISE), evaluators=["judge"]),
         experiment.run_round(Painter(COLORS), evaluators=["judge_too"]),
     ]
-    mean = experiment.judge.mean([judgement for item in rounds for judgement in item.judgements])
+    mean = experiment.evaluator.mean([result for item in rounds for result in item.results])
     assert mean["evaluators"] == ["judge", "judge_too"]
     assert mean["pairings"][str(Pairing.CLOAKED_PROBE)]["psr_at_1"]["value"] == 0.5
     assert mean["pairings"][str(Pairing.CLOAKED_PROBE)]["gain_at_1"]["value"] == 0.5
@@ -199,7 +199,7 @@ def test_the_persons_face_is_the_largest_near_the_middle() -> None:
             boxes = (Box(0, 0, 150, 60), Box(75, 75, 12, 12), Box(45, 40, 70, 80))
             return [Face(box, ARCFACE_TEMPLATE, 1.0) for box in boxes]
 
-    face = Reader(Several()).person_in(np.full((160, 160, 3), 99, np.uint8))
+    face = FaceExtractor(Several()).person_in(np.full((160, 160, 3), 99, np.uint8))
     assert face is not None
     assert face.box.width == 70
 
@@ -209,11 +209,11 @@ def test_a_second_finder_is_asked_only_where_the_first_sees_nobody() -> None:
         def find(self, srgb_u8: np.ndarray) -> list[Any]:
             return []
 
-    reader = Reader(Blind(), second=MiddleFinder())
-    assert reader.see_clean(np.full((160, 160, 3), 99, np.uint8)) is not None
-    assert reader.second_used == 1
-    assert Reader(MiddleFinder(), second=Blind()).see_clean(np.full((160, 160, 3), 99, np.uint8)) is not None
-    assert Reader(Blind()).see_clean(np.full((160, 160, 3), 99, np.uint8)) is None
+    extractor = FaceExtractor(Blind(), second=MiddleFinder())
+    assert extractor.see_clean(np.full((160, 160, 3), 99, np.uint8)) is not None
+    assert extractor.second_used == 1
+    assert FaceExtractor(MiddleFinder(), second=Blind()).see_clean(np.full((160, 160, 3), 99, np.uint8)) is not None
+    assert FaceExtractor(Blind()).see_clean(np.full((160, 160, 3), 99, np.uint8)) is None
 
 
 def test_the_mask_box_holds_the_aligned_square() -> None:

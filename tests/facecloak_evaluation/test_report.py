@@ -106,7 +106,7 @@ def test_a_page_shows_pictures_only_where_examples_are_handed_over(
     pictures = [value for name, value in page.attributes if name == "src"]
     assert len(pictures) == 2 * 3
     before, after, difference = (decoded(picture) for picture in pictures[:3])
-    # Bob, who is left as he is: nothing changed but by the JPEG's rounding, and the difference is grey.
+    # Bob, who is left as he is: nothing changed but by the JPEG's rounding, and the difference is gray.
     assert before.shape == after.shape == difference.shape
     assert abs(int(np.median(difference)) - 128) <= 8
     assert "worst first" in page.text

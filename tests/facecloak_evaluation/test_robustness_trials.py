@@ -73,7 +73,7 @@ def test_a_service_of_one_strength_has_no_curve(people: People, others: Others) 
 
 
 def test_the_same_change_to_every_photo_is_taken_off_by_whoever_has_pairs(people: People, others: Others) -> None:
-    # Grey strangers: shifted, they reach 0 and 255 nowhere, so that what is subtracted is what was added.
+    # Gray strangers: shifted, they reach 0 and 255 nowhere, so that what is subtracted is what was added.
     for number, path in enumerate(others):
         path.write_bytes(photo_of((127, 127, 127), seed=number))
     document = round_of(people, others, Shifter(COLORS), extraction_photos=(2, 50))

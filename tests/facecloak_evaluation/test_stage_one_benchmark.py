@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from benchmarks.stage_one import __main__ as stage_one
 from benchmarks.stage_one import measuring
-from benchmarks.stage_one.conditions import CEILING, CONDITIONS, DEFAULT, FLOOR, UNSEEN_CEILING, Photos
+from benchmarks.stage_one.conditions import CEILING, CONDITIONS, DEFAULT, FLOOR, UNSEEN_CEILING, PhotoChoice
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize
 from enroll_service.pipeline import PerturbSettings, StageSettings, SynthesisSettings
@@ -69,7 +69,7 @@ def test_a_mask_from_other_real_photos_never_saw_the_probes_that_wear_it(tmp_pat
     person = Person("anna", tmp_path / "enrol.jpg", photos)
     probes: list[Any] = [SimpleNamespace(number=number) for number in measuring.PROBES]
     worn = []
-    masks = measuring._masks_of(Photos.ALL_BUT_PROBES, person, probes)
+    masks = measuring._masks_of(PhotoChoice.ALL_BUT_PROBES, person, probes)
     for learned_from, judged in masks:
         assert learned_from[0] == person.enroll_photo
         assert len(learned_from) in (6, 7)
@@ -129,7 +129,7 @@ def test_in_turn_each_judge_judges_masks_learned_against_all_others() -> None:
 def test_people_are_measured_side_by_side(shared_dir: Path, model_repository: Path) -> None:
     people = read_people(shared_dir / "faces" / "people", selection="1:2")
     settings = StageSettings(synthesis=SynthesisSettings(variations=2), perturb=PerturbSettings(iterations=1, batch=2))
-    rounds = (measuring.Round(("dlib_resnet",), ("mobileface",)),)
+    rounds = (measuring.BenchRound(("dlib_resnet",), ("mobileface",)),)
     plan = measuring.Plan(model_repository, settings, rounds, (DEFAULT,), ssim=0.86)
     gallery = measuring.Bench(plan).gallery(people, ())
     results = list(measure_all(people, plan, gallery, jobs=2))

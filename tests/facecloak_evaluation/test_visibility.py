@@ -52,7 +52,7 @@ def test_literal_values_of_noise() -> None:
     assert seen.largest_change_levels == 8
 
 
-def test_a_grey_shift_has_no_color_and_known_psnr() -> None:
+def test_a_gray_shift_has_no_color_and_known_psnr() -> None:
     seen = visibility(ramp(), ramp() + np.uint8(4))
     assert seen.psnr_db == pytest.approx(10 * np.log10(255**2 / 16))
     assert seen.rms_change_levels == pytest.approx(4)
@@ -82,7 +82,7 @@ def test_a_wrap_would_be_seen() -> None:
         (ramp()[:6], ramp()[:6]),
         (ramp()[..., 0], ramp()[..., 0]),
     ],
-    ids=["sizes", "float", "int8", "too small", "grey"],
+    ids=["sizes", "float", "int8", "too small", "gray"],
 )
 def test_what_cannot_be_compared_is_refused(first: np.ndarray, second: np.ndarray) -> None:
     with pytest.raises(ValueError, match="pictures"):

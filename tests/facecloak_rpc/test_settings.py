@@ -26,7 +26,7 @@ def test_every_setting_is_explained(settings_class: type[Any]) -> None:
 
 
 @BOTH
-def test_a_misspelt_variable_is_refused(settings_class: type[Any]) -> None:
+def test_a_misspelled_variable_is_refused(settings_class: type[Any]) -> None:
     prefix = settings_class.model_config["env_prefix"]
     with pytest.raises(InvalidSettings, match=f"unknown setting {prefix}PROT; did you mean {prefix}PORT"):
         refuse_unknown(settings_class, {f"{prefix}PROT": "1"})

@@ -109,7 +109,7 @@ def test_a_pose_is_found_again(yaw: float, pitch: float, roll: float, scale: flo
 
 
 def test_angles_have_the_stated_signs() -> None:
-    nose = np.array([0.0, 0.0, -1.0])  # towards the camera
+    nose = np.array([0.0, 0.0, -1.0])  # toward the camera
     assert (_rotation(0.3, 0, 0) @ nose)[0] > 0.2  # looks to the image's right
     assert (_rotation(0, 0.3, 0) @ nose)[1] > 0.2  # looks down
     assert (_rotation(0, 0, 0.3) @ np.array([1.0, 0.0, 0.0]))[1] > 0.2  # clockwise
@@ -131,8 +131,8 @@ def test_the_nearer_triangle_is_seen_and_backs_are_not() -> None:
     assert place[8, 7] == pytest.approx((7, 8), abs=0.05)
     backs = rasterize(square[None], triangles[2:, ::-1], width=12, height=12)
     assert not backs.covered.any()
-    towards = facing(square, triangles[2:])
-    assert np.allclose(towards, (0, 0, -1))
+    toward = facing(square, triangles[2:])
+    assert np.allclose(toward, (0, 0, -1))
 
 
 def test_the_whole_crop_is_covered_however_the_head_is_turned() -> None:

@@ -1,11 +1,11 @@
-"""What a marker says, to whom, and what it does not say."""
+"""What a tag says, to whom, and what it does not say."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from facecloak.masks.cloak_tag import bears, payload_for
+from facecloak.masks.cloak_tag import contains, payload_for
 from facecloak.masks.mask import Mask
 
 PICTURE = (b"a picture's data", b"in pieces")
@@ -20,19 +20,19 @@ ALICE, BOB, CAROL = mask(1), mask(2), mask(3)
 
 def test_only_masks_that_the_picture_bears_are_named() -> None:
     payload = payload_for([ALICE, BOB], PICTURE)
-    assert bears(payload, ALICE, PICTURE)
-    assert bears(payload, BOB, PICTURE)
-    assert not bears(payload, CAROL, PICTURE)
+    assert contains(payload, ALICE, PICTURE)
+    assert contains(payload, BOB, PICTURE)
+    assert not contains(payload, CAROL, PICTURE)
 
 
 def test_the_cut_into_pieces_does_not_matter() -> None:
-    assert bears(payload_for([ALICE], PICTURE), ALICE, [memoryview(b"a picture's datain "), b"", b"pieces"])
+    assert contains(payload_for([ALICE], PICTURE), ALICE, [memoryview(b"a picture's datain "), b"", b"pieces"])
 
 
 def test_a_new_version_of_a_mask_is_another_mask() -> None:
     renewed = Mask.new(ALICE.pixels, seed=1)
     assert renewed.mask_id != ALICE.mask_id
-    assert not bears(payload_for([ALICE], PICTURE), renewed, PICTURE)
+    assert not contains(payload_for([ALICE], PICTURE), renewed, PICTURE)
 
 
 def test_what_moves_is_part_of_the_secret() -> None:
@@ -42,13 +42,13 @@ def test_what_moves_is_part_of_the_secret() -> None:
         Mask(nothing, ALICE.mask_id, ALICE.created_at, seed=1, displacement=np.full((28, 28, 2), units, np.int8))
         for units in (3, 4)
     ]
-    assert bears(payload_for(moving[:1], PICTURE), moving[0], PICTURE)
-    assert not bears(payload_for(moving[:1], PICTURE), moving[1], PICTURE)
+    assert contains(payload_for(moving[:1], PICTURE), moving[0], PICTURE)
+    assert not contains(payload_for(moving[:1], PICTURE), moving[1], PICTURE)
 
 
 def test_a_marker_is_of_no_use_in_another_picture() -> None:
-    assert not bears(payload_for([ALICE], PICTURE), ALICE, [b"another picture's data"])
-    assert not bears(payload_for([ALICE], PICTURE), ALICE, [PICTURE[0], PICTURE[1][:-1] + b"\0"])
+    assert not contains(payload_for([ALICE], PICTURE), ALICE, [b"another picture's data"])
+    assert not contains(payload_for([ALICE], PICTURE), ALICE, [PICTURE[0], PICTURE[1][:-1] + b"\0"])
 
 
 def test_two_photos_of_one_person_have_nothing_in_common() -> None:
@@ -69,4 +69,4 @@ def test_nothing_of_the_mask_is_in_the_marker() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\x01", b"\x01short", b"\x02" + bytes(16), b"\x01" + bytes(16 * 1000)])
 def test_a_strange_marker_names_nobody(payload: bytes) -> None:
-    assert not bears(payload, ALICE, PICTURE)
+    assert not contains(payload, ALICE, PICTURE)

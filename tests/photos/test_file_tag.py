@@ -1,4 +1,4 @@
-"""The marker's place in each format: it comes back, goes away, and changes nothing of the picture."""
+"""The tag's place in each format: it comes back, goes away, and changes nothing of the picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facecloak.photos import decode_photo
-from facecloak.photos.file_tag import marked, payload_of, picture_of, without_marker
+from facecloak.photos.file_tag import payload_of, picture_of, with_tag, without_tag
 
 Save = Callable[..., bytes]
 PAYLOAD = bytes(range(256)) + b"\xff\xd9 odd length"
@@ -31,7 +31,7 @@ def photo(request: pytest.FixtureRequest, scene: np.ndarray, save: Save) -> byte
 
 
 def test_a_marker_is_found_and_the_picture_is_the_same(photo: bytes) -> None:
-    out = marked(photo, PAYLOAD)
+    out = with_tag(photo, PAYLOAD)
     assert payload_of(photo) is None
     assert payload_of(out) == PAYLOAD
     assert [bytes(part) for part in picture_of(out)] == [bytes(part) for part in picture_of(photo)]
@@ -39,7 +39,7 @@ def test_a_marker_is_found_and_the_picture_is_the_same(photo: bytes) -> None:
 
 
 def test_a_marker_goes_without_a_trace_of_its_payload(photo: bytes) -> None:
-    bare = without_marker(marked(photo, PAYLOAD))
+    bare = without_tag(with_tag(photo, PAYLOAD))
     assert payload_of(bare) is None
     assert PAYLOAD not in bare
     assert np.array_equal(decode_photo(bare).srgb_u8, decode_photo(photo).srgb_u8)
@@ -48,14 +48,14 @@ def test_a_marker_goes_without_a_trace_of_its_payload(photo: bytes) -> None:
 
 
 def test_several_markers_all_go(photo: bytes) -> None:
-    twice = marked(marked(photo, b"one"), b"two")
-    assert payload_of(without_marker(twice)) is None
+    twice = with_tag(with_tag(photo, b"one"), b"two")
+    assert payload_of(without_tag(twice)) is None
 
 
 def test_transparency_survives_marking(save: Save, scene: np.ndarray) -> None:
     rgba = np.dstack([scene, np.full(scene.shape[:2], 7, np.uint8)])
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("WEBP", {"quality": 80})):
-        out = marked(save(rgba, kind, **options), PAYLOAD)
+        out = with_tag(save(rgba, kind, **options), PAYLOAD)
         import io
 
         from PIL import Image  # the alpha channel is kept aside by decode_photo
@@ -69,4 +69,4 @@ def test_transparency_survives_marking(save: Save, scene: np.ndarray) -> None:
 )
 def test_no_file_has_no_marker(data: bytes) -> None:
     assert payload_of(data) is None
-    assert without_marker(data) == data
+    assert without_tag(data) == data

@@ -119,9 +119,9 @@ def test_further_pictures_are_dropped_with_their_index(save, scene) -> None:
     assert b"MPF\0" not in after
 
 
-def test_a_grey_photo_stays_grey(save, scene) -> None:
-    grey = np.array(Image.fromarray(scene).convert("L"))
-    photo = decode_photo(save(grey, "JPEG", quality=90))
+def test_a_gray_photo_stays_gray(save, scene) -> None:
+    gray = np.array(Image.fromarray(scene).convert("L"))
+    photo = decode_photo(save(gray, "JPEG", quality=90))
     assert (photo.srgb_u8[:, :, 0] == photo.srgb_u8[:, :, 2]).all()
     target = photo.srgb_u8.astype(int)
     target[20:60, 20:60] += np.array([10, -4, 0])  # a luma of 0.64
@@ -178,7 +178,7 @@ def test_every_cut_is_found(save, scene, progressive: bool) -> None:
             decode_photo(data[:length])
 
 
-def test_a_cut_photo_with_an_end_marker_is_not_filled_with_grey(save, scene) -> None:
+def test_a_cut_photo_with_an_end_marker_is_not_filled_with_gray(save, scene) -> None:
     data = save(scene, "JPEG", quality=80)
     with pytest.raises(PhotoDamaged):
         decode_photo(data[: len(data) * 3 // 4] + b"\xff\xd9")

@@ -77,7 +77,7 @@ def test_narrow_pixels_come_back_wider(save, scene, depth: int, mode: str) -> No
         assert np.array_equal(np.array(back.convert("RGB")), target)
 
 
-def test_two_and_four_bit_grey() -> None:
+def test_two_and_four_bit_gray() -> None:
     for depth, row in ((2, b"\0\x1b"), (4, b"\0\x05\xaf")):
         photo = decode_photo(png(header(4, 1, depth, 0), row))
         top = 2**depth - 1
@@ -120,7 +120,7 @@ def test_sixteen_bits_stay_sixteen_bits(channels: int) -> None:
     assert np.array_equal(decode_photo(encode_photo(photo, target)).srgb_u8, target)
 
 
-def test_sixteen_bit_grey_with_alpha() -> None:
+def test_sixteen_bit_gray_with_alpha() -> None:
     rows = b"".join(b"\0" + struct.pack(">4H", 1000 * y, 65535, 30000, 777) for y in range(4))
     photo = decode_photo(png(header(2, 4, 16, 4), rows))
     assert photo.srgb_u8[:, 0, 0].tolist() == [(1000 * y + 128) // 257 for y in range(4)]
@@ -131,11 +131,11 @@ def test_sixteen_bit_grey_with_alpha() -> None:
 
 def test_interlaced_is_read() -> None:
     """Adam7 (PNG section 8.2), written here by hand since no library at hand writes it."""
-    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in grey[y::dy, x::dx])
+    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in gray[y::dy, x::dx])
     photo = decode_photo(png(header(8, 8, 8, 0, interlace=1), rows))
-    assert np.array_equal(photo.srgb_u8[:, :, 0], grey)
+    assert np.array_equal(photo.srgb_u8[:, :, 0], gray)
     assert np.array_equal(decode_photo(encode_photo(photo, changed(photo.srgb_u8))).srgb_u8, changed(photo.srgb_u8))
 
 

@@ -99,7 +99,7 @@ TABLES = st.sampled_from(
 @settings(max_examples=80, deadline=None)
 @given(
     width=st.integers(1, 150), height=st.integers(1, 150), quality=st.integers(5, 100), tables=TABLES,
-    kind=st.sampled_from(["4:4:4", "4:2:2", "4:2:0", "grey"]), seed=st.integers(0, 10**6),
+    kind=st.sampled_from(["4:4:4", "4:2:2", "4:2:0", "gray"]), seed=st.integers(0, 10**6),
     levels=st.sampled_from([1.0, 12.0, 300.0]),
 )  # fmt: skip
 def test_every_coefficient_is_the_sum_inside_and_the_same_outside(
@@ -108,7 +108,7 @@ def test_every_coefficient_is_the_sum_inside_and_the_same_outside(
     rng = np.random.default_rng(seed)
     pixels = np.clip(soft(rng, height, width, levels=120) + rng.normal(128, 6, (height, width, 3)), 0, 255)
     picture = pixels.astype(np.uint8)
-    if kind == "grey":
+    if kind == "gray":
         data = encoded(picture[:, :, 0], quality=quality, **tables)
     else:
         data = encoded(picture, quality=quality, subsampling=kind, **tables)
@@ -121,7 +121,7 @@ def test_every_coefficient_is_the_sum_inside_and_the_same_outside(
     )
     change = Change(left, top, across, down, planes(scan, soft(rng, *size, len(scan.factors), levels=levels)))
     out = patched(data, scan.apply([change]))
-    simplejpeg.decode_jpeg(out, "GRAY" if kind == "grey" else "RGB")  # strict: a warning of libjpeg's is an error
+    simplejpeg.decode_jpeg(out, "GRAY" if kind == "gray" else "RGB")  # strict: a warning of libjpeg's is an error
     wanted = expected(coefficients(data), scan.deltas(change), (left, top), scan.factors)
     for plane, want in zip(coefficients(out), wanted, strict=True):
         assert np.array_equal(plane, want)
@@ -165,7 +165,7 @@ def test_all_bytes_before_and_behind_the_face_are_the_originals(astronaut_photo:
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
 def test_decoded_pixels_change_in_the_touched_blocks_alone(scene: np.ndarray, save: Save, subsampling: str) -> None:
     data = save(scene, "JPEG", quality=92, subsampling=subsampling)
-    # Grey levels: of colored ones, a coarser chroma keeps the mean alone.
+    # Gray levels: of colored ones, a coarser chroma keeps the mean alone.
     spot = Spot(37, 22, np.repeat(soft(np.random.default_rng(2), 30, 40, 1), 3, axis=2))
     pieces = JpegSplice(data, limits=DEFAULT_LIMITS).added([spot])
     assert pieces is not None
@@ -255,7 +255,7 @@ def test_a_table_without_the_needed_codes_is_extended() -> None:
 
 
 @pytest.mark.parametrize("tables", [{}, {"restart_marker_blocks": 7}, {"restart_marker_rows": 1}], ids=str)
-@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "grey"])
+@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "gray"])
 def test_a_table_without_room_for_the_needed_codes_is_made_anew(kind: str, tables: dict) -> None:
     """Smooth for the most part, so that rare symbols have the longest codes there are."""
     rng = np.random.default_rng(7)
@@ -263,7 +263,7 @@ def test_a_table_without_room_for_the_needed_codes_is_made_anew(kind: str, table
     pixels[:120, :120] += rng.normal(0, 20, (120, 120, 3))
     picture = np.clip(pixels, 0, 255).astype(np.uint8)
     options = {"quality": 90, "optimize": True, **tables}
-    data = encoded(picture[:, :, 0], **options) if kind == "grey" else encoded(picture, subsampling=kind, **options)
+    data = encoded(picture[:, :, 0], **options) if kind == "gray" else encoded(picture, subsampling=kind, **options)
     full = read_structure(data, DEFAULT_LIMITS).huffman_tables
     assert any(table[15] for table in full.values())
     scan = NativeScan(data)
@@ -275,7 +275,7 @@ def test_a_table_without_room_for_the_needed_codes_is_made_anew(kind: str, table
     assert replacements[-1].end == scan.end
     out = patched(data, replacements)
     assert len(out) < 1.05 * len(data)
-    simplejpeg.decode_jpeg(out, "GRAY" if kind == "grey" else "RGB")
+    simplejpeg.decode_jpeg(out, "GRAY" if kind == "gray" else "RGB")
     wanted = expected(coefficients(data), scan.deltas(change), (left, top), scan.factors)
     assert all(np.array_equal(*pair) for pair in zip(coefficients(out), wanted, strict=True))
     new = read_structure(out, DEFAULT_LIMITS).huffman_tables
@@ -312,9 +312,9 @@ def test_a_look_shows_what_decoding_everything_does(
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_the_thumbnail_is_the_mean_of_blocks(scene: np.ndarray, save: Save, subsampling: str) -> None:
     data = save(scene[:88, :128], "JPEG", quality=95, subsampling=subsampling)
-    grey = cv2.cvtColor(decode_photo(data).srgb_u8, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(decode_photo(data).srgb_u8, cv2.COLOR_RGB2GRAY)
     look = JpegSplice(data, limits=DEFAULT_LIMITS).thumbnail()
-    means = cv2.resize(grey, (16, 11), interpolation=cv2.INTER_AREA).astype(int)
+    means = cv2.resize(gray, (16, 11), interpolation=cv2.INTER_AREA).astype(int)
     assert look.srgb_u8.shape == (11, 16, 3)
     assert np.abs(look.srgb_u8[:, :, 0] - means).max() <= 3
 

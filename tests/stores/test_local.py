@@ -81,7 +81,7 @@ def test_a_killed_writer_leaves_a_whole_mask(tmp_path: Path, sealer: Sealer) -> 
     assert min(seeds) >= 10
 
 
-def test_abandoned_temporary_files_go_and_fresh_ones_stay(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
+def test_leftover_temporary_files_go_and_fresh_ones_stay(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
     LocalMaskStore(tmp_path, sealer).put("alice", make_mask(1))
     (mask,) = files(tmp_path)
     old, fresh = mask.with_name(".new-old"), mask.with_name(".new-fresh")

@@ -34,7 +34,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Node:
+class TfjsNode:
     """One node of a TensorFlow GraphDef, its attributes decoded."""
 
     name: str
@@ -139,13 +139,13 @@ def convert_graph_model(
     return conversion.graph.model(inputs=inputs, outputs=shapes)
 
 
-def _needed(nodes: Sequence[Node], outputs: Mapping[str, str]) -> list[Node]:
+def _needed(nodes: Sequence[TfjsNode], outputs: Mapping[str, str]) -> list[TfjsNode]:
     """The nodes that lead to the outputs, in an order in which each comes after its inputs."""
     by_name = {node.name: node for node in nodes}
     missing = sorted(set(outputs) - set(by_name))
     if missing or not outputs:
         raise ModelUnsupported(f"the graph has no node {missing[0]!r}" if missing else "the graph has no outputs")
-    ordered: dict[str, Node] = {}
+    ordered: dict[str, TfjsNode] = {}
     stack = [(name, False) for name in reversed(list(outputs))]
     opened: set[str] = set()
     while stack:
@@ -163,19 +163,19 @@ def _needed(nodes: Sequence[Node], outputs: Mapping[str, str]) -> list[Node]:
     return list(ordered.values())
 
 
-def _image_shape(node: Node) -> tuple[int, int, int]:
+def _image_shape(node: TfjsNode) -> tuple[int, int, int]:
     sides = [int(side["size"]) for side in node.attributes["shape"]["dim"]]
     if len(sides) != 4 or min(sides[1:]) < 1 or max(sides) > 4096:
         raise ModelUnsupported(f"the input {node.name!r} is not an image of fixed size")
     return sides[1], sides[2], sides[3]
 
 
-def _node(raw: Mapping[str, Any]) -> Node:
+def _node(raw: Mapping[str, Any]) -> TfjsNode:
     inputs = tuple(name.split(":")[0] for name in raw.get("input", []) if not name.startswith("^"))
     if any(name.endswith((":1", ":2")) for name in raw.get("input", [])):
         raise ModelUnsupported(f"{raw['name']!r} reads a second output")
     attributes = {key: _attribute(value) for key, value in raw.get("attr", {}).items()}
-    return Node(raw["name"], raw["op"], inputs, attributes)
+    return TfjsNode(raw["name"], raw["op"], inputs, attributes)
 
 
 def _attribute(value: Mapping[str, Any]) -> Any:

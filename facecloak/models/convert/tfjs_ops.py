@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from facecloak.models.convert.tfjs import Conversion, Node, Shape, Value
+from facecloak.models.convert.tfjs import Conversion, Shape, TfjsNode, Value
 from facecloak.models.errors import ModelUnsupported
 
-Rule = Callable[[Conversion, Node], None]
+Rule = Callable[[Conversion, TfjsNode], None]
 RULES: dict[str, Rule] = {}
 
 
@@ -26,7 +26,7 @@ def _rule(*operations: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def _window(node: Node, size: tuple[int, int], shape: Shape) -> tuple[dict[str, Any], tuple[int, int]]:
+def _window(node: TfjsNode, size: tuple[int, int], shape: Shape) -> tuple[dict[str, Any], tuple[int, int]]:
     """ONNX's kernel, stride, pad and dilation attributes and the output's (height, width)."""
     if node.attributes.get("data_format", "NHWC") != "NHWC":
         raise ModelUnsupported(f"{node.name!r} is not NHWC")
@@ -52,7 +52,9 @@ def _window(node: Node, size: tuple[int, int], shape: Shape) -> tuple[dict[str, 
     return window, (out[0], out[1])
 
 
-def _activate(c: Conversion, name: str, activation: str, node: Node, *, slope: str | None, channels_first: bool) -> str:
+def _activate(
+    c: Conversion, name: str, activation: str, node: TfjsNode, *, slope: str | None, channels_first: bool
+) -> str:
     if activation == "Prelu":
         if slope is None:
             raise ModelUnsupported(f"{node.name!r} has no slopes")
@@ -68,7 +70,7 @@ def _activate(c: Conversion, name: str, activation: str, node: Node, *, slope: s
 
 
 @_rule("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
-def _convolution(c: Conversion, node: Node) -> None:
+def _convolution(c: Conversion, node: TfjsNode) -> None:
     image, kernel = c.nchw(c.value(node.inputs[0])), c.weight(node.inputs[1])
     height, width, channels, multiplier = kernel.shape
     window, sides = _window(node, (height, width), image.shape)
@@ -93,7 +95,7 @@ def _convolution(c: Conversion, node: Node) -> None:
 
 
 @_rule("MaxPool", "AvgPool")
-def _pool(c: Conversion, node: Node) -> None:
+def _pool(c: Conversion, node: TfjsNode) -> None:
     image = c.nchw(c.value(node.inputs[0]))
     height, width = node.attributes["ksize"][1:3]
     window, sides = _window(node, (height, width), image.shape)
@@ -104,7 +106,7 @@ def _pool(c: Conversion, node: Node) -> None:
 
 
 @_rule("MatMul", "_FusedMatMul")
-def _matmul(c: Conversion, node: Node) -> None:
+def _matmul(c: Conversion, node: TfjsNode) -> None:
     rows, matrix = c.value(node.inputs[0]), np.asarray(c.weight(node.inputs[1]), np.float32)
     if len(rows.shape) != 2 or node.attributes.get("transpose_a"):
         raise ModelUnsupported(f"{node.name!r} is not a product of rows and a matrix")
@@ -134,7 +136,7 @@ _BINARY = {
 
 
 @_rule(*_BINARY)
-def _binary(c: Conversion, node: Node) -> None:
+def _binary(c: Conversion, node: TfjsNode) -> None:
     known = [c.values[name] for name in node.inputs if name in c.values]
     rank = max(len(value.shape) for value in known)
     operands = [c.values[name] if name in c.values else c.constant_like(name, rank=rank) for name in node.inputs]
@@ -164,7 +166,7 @@ def _broadcast(shapes: list[Shape]) -> Shape:
 
 
 @_rule("Relu", "Sigmoid", "Tanh", "Abs", "Sqrt", "Neg", "Exp", "Elu", "Relu6", "LeakyRelu")
-def _unary(c: Conversion, node: Node) -> None:
+def _unary(c: Conversion, node: TfjsNode) -> None:
     value = c.value(node.inputs[0])
     if node.operation == "Relu6":
         name = c.graph.add("Clip", value.name, c.graph.floats(0.0), c.graph.floats(6.0))
@@ -176,7 +178,7 @@ def _unary(c: Conversion, node: Node) -> None:
 
 
 @_rule("Identity", "StopGradient", "Dropout")
-def _identity(c: Conversion, node: Node) -> None:
+def _identity(c: Conversion, node: TfjsNode) -> None:
     if node.inputs[0] in c.shapes:
         c.shapes[node.name] = c.shapes[node.inputs[0]]
     elif node.inputs[0] in c.weights:
@@ -186,33 +188,33 @@ def _identity(c: Conversion, node: Node) -> None:
 
 
 @_rule("Softmax")
-def _softmax(c: Conversion, node: Node) -> None:
+def _softmax(c: Conversion, node: TfjsNode) -> None:
     value = c.plain(c.value(node.inputs[0]))
     c.values[node.name] = Value(c.graph.add("Softmax", value.name, axis=-1), value.shape)
 
 
 @_rule("Square")
-def _square(c: Conversion, node: Node) -> None:
+def _square(c: Conversion, node: TfjsNode) -> None:
     value = c.value(node.inputs[0])
     c.values[node.name] = Value(c.graph.add("Mul", value.name, value.name), value.shape, value.is_nchw)
 
 
 @_rule("Rsqrt")
-def _rsqrt(c: Conversion, node: Node) -> None:
+def _rsqrt(c: Conversion, node: TfjsNode) -> None:
     value = c.value(node.inputs[0])
     root = c.graph.add("Sqrt", value.name)
     c.values[node.name] = Value(c.graph.add("Reciprocal", root), value.shape, value.is_nchw)
 
 
 @_rule("Prelu")
-def _prelu(c: Conversion, node: Node) -> None:
+def _prelu(c: Conversion, node: TfjsNode) -> None:
     value = c.value(node.inputs[0])
     name = _activate(c, value.name, "Prelu", node, slope=node.inputs[1], channels_first=value.is_nchw)
     c.values[node.name] = Value(name, value.shape, value.is_nchw)
 
 
 @_rule("Mean", "Sum")
-def _reduce(c: Conversion, node: Node) -> None:
+def _reduce(c: Conversion, node: TfjsNode) -> None:
     value = c.value(node.inputs[0])
     rank = len(value.shape)
     axes = sorted(int(axis) % rank for axis in np.ravel(c.weight(node.inputs[1])))
@@ -233,7 +235,7 @@ def _nchw_axis(axis: int) -> int:
 
 
 @_rule("Pad", "PadV2", "MirrorPad")
-def _pad(c: Conversion, node: Node) -> None:
+def _pad(c: Conversion, node: TfjsNode) -> None:
     value = c.value(node.inputs[0])
     amounts = [(int(a), int(b)) for a, b in c.weight(node.inputs[1])]
     if any(amounts[0]):
@@ -253,7 +255,7 @@ def _pad(c: Conversion, node: Node) -> None:
 
 
 @_rule("Reshape")
-def _reshape(c: Conversion, node: Node) -> None:
+def _reshape(c: Conversion, node: TfjsNode) -> None:
     value = c.plain(c.value(node.inputs[0]))
     target = _shape_operand(c, node.inputs[1])
     # A batch written as 1 is an artifact of the export; every rule here keeps the batch first.
@@ -272,7 +274,7 @@ def _reshape(c: Conversion, node: Node) -> None:
 
 
 @_rule("Squeeze")
-def _squeeze(c: Conversion, node: Node) -> None:
+def _squeeze(c: Conversion, node: TfjsNode) -> None:
     value = c.plain(c.value(node.inputs[0]))
     axes = [axis % len(value.shape) for axis in node.attributes.get("squeeze_dims") or []]
     axes = axes or [axis for axis, side in enumerate(value.shape) if side == 1]
@@ -283,7 +285,7 @@ def _squeeze(c: Conversion, node: Node) -> None:
 
 
 @_rule("ExpandDims")
-def _expand(c: Conversion, node: Node) -> None:
+def _expand(c: Conversion, node: TfjsNode) -> None:
     value = c.plain(c.value(node.inputs[0]))
     axis = int(c.weight(node.inputs[1])) % (len(value.shape) + 1)
     name = c.graph.add("Unsqueeze", value.name, c.graph.ints([axis]))
@@ -291,7 +293,7 @@ def _expand(c: Conversion, node: Node) -> None:
 
 
 @_rule("ConcatV2")
-def _concat(c: Conversion, node: Node) -> None:
+def _concat(c: Conversion, node: TfjsNode) -> None:
     values = [c.value(name) for name in node.inputs[:-1]]
     rank = len(values[0].shape)
     axis = int(c.weight(node.inputs[-1])) % rank
@@ -308,7 +310,7 @@ def _concat(c: Conversion, node: Node) -> None:
 
 
 @_rule("Transpose")
-def _transpose(c: Conversion, node: Node) -> None:
+def _transpose(c: Conversion, node: TfjsNode) -> None:
     value, order = c.plain(c.value(node.inputs[0])), [int(axis) for axis in c.weight(node.inputs[1])]
     if order[0] != 0:
         raise ModelUnsupported(f"{node.name!r} moves the batch")
@@ -317,7 +319,7 @@ def _transpose(c: Conversion, node: Node) -> None:
 
 
 @_rule("ResizeBilinear", "ResizeNearestNeighbor")
-def _resize(c: Conversion, node: Node) -> None:
+def _resize(c: Conversion, node: TfjsNode) -> None:
     image = c.nchw(c.value(node.inputs[0]))
     height, width = (int(side) for side in c.weight(node.inputs[1]))
     corners, half = node.attributes.get("align_corners"), node.attributes.get("half_pixel_centers")
@@ -336,7 +338,7 @@ def _resize(c: Conversion, node: Node) -> None:
 
 
 @_rule("DepthToSpace")
-def _depth_to_space(c: Conversion, node: Node) -> None:
+def _depth_to_space(c: Conversion, node: TfjsNode) -> None:
     image, block = c.nchw(c.value(node.inputs[0])), int(node.attributes["block_size"])
     _, height, width, channels = image.shape
     name = c.graph.add("DepthToSpace", image.name, blocksize=block, mode="DCR")
@@ -348,12 +350,12 @@ def _depth_to_space(c: Conversion, node: Node) -> None:
 
 
 @_rule("Shape")
-def _shape(c: Conversion, node: Node) -> None:
+def _shape(c: Conversion, node: TfjsNode) -> None:
     c.shapes[node.name] = c.value(node.inputs[0]).shape
 
 
 @_rule("StridedSlice")
-def _strided_slice(c: Conversion, node: Node) -> None:
+def _strided_slice(c: Conversion, node: TfjsNode) -> None:
     source = c.shapes[node.inputs[0]]
     begin, end, step = (int(np.ravel(c.weight(name))[0]) for name in node.inputs[1:4])
     if node.attributes.get("shrink_axis_mask"):
@@ -365,7 +367,7 @@ def _strided_slice(c: Conversion, node: Node) -> None:
 
 
 @_rule("Pack")
-def _pack(c: Conversion, node: Node) -> None:
+def _pack(c: Conversion, node: TfjsNode) -> None:
     c.shapes[node.name] = tuple(side for name in node.inputs for side in _shape_operand(c, name))
 
 

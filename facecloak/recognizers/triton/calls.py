@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import structlog
 
-from facecloak.call_context import outgoing_headers
-from facecloak.cancellation import abandoned
+from facecloak.call_context import cancellation, outgoing_headers
 from facecloak.errors import FaceCloakError
 from facecloak.models.errors import RecognizerFailed
-from facecloak.recognizers.errors import CallAbandoned
+from facecloak.recognizers.errors import InferenceCancelled
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
 from facecloak.recognizers.triton.retry import TryAgain, patiently
@@ -95,7 +94,7 @@ class TritonCalls:
             counted.push(circuit)
             try:
                 yield
-            except CallAbandoned:
+            except InferenceCancelled:
                 counted.pop_all()
                 raise
 
@@ -103,15 +102,15 @@ class TritonCalls:
         """Do ``work``, made of calls of one model; if ``patient``, again while what it fails by may pass by itself.
 
         Raises:
-            CallAbandoned: nobody wants the answer any more (:data:`facecloak.cancellation.abandoned`).
+            InferenceCancelled: nobody wants the answer any more (:data:`facecloak.call_context.cancellation`).
         """
         try:
             if not patient:
                 return work()
             return patiently(work, seconds=self._connection.retry_seconds, closing=self._closing)
         except TryAgain as error:
-            if patient and abandoned.get()():
-                raise CallAbandoned(f"nobody waits for the recognizer {model!r} any more", model=model) from error
+            if patient and cancellation.get()():
+                raise InferenceCancelled(f"nobody waits for the recognizer {model!r} any more", model=model) from error
             raise self._failure(model, error.__cause__) from error.__cause__
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from facecloak.cancellation import abandoned
+from facecloak.call_context import cancellation
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -28,19 +28,19 @@ def patiently(work: Callable[[], T], *, seconds: float, closing: threading.Event
 
     Args:
         seconds: after which it is not tried again.
-        closing: ends it once set; so does :data:`facecloak.cancellation.abandoned`.
+        closing: ends it once set; so does :data:`facecloak.call_context.cancellation`.
     """
     from tenacity import Retrying, retry_if_exception_type
     from tenacity import wait_random_exponential as wait_longer_each_time
 
-    is_abandoned = abandoned.get()
+    is_cancelled = cancellation.get()
 
     def is_over(state: RetryCallState) -> bool:
-        return (state.seconds_since_start or 0.0) >= seconds or closing.is_set() or is_abandoned()
+        return (state.seconds_since_start or 0.0) >= seconds or closing.is_set() or is_cancelled()
 
     def sleep(wanted: float) -> None:
         end = time.monotonic() + wanted
-        while (left := end - time.monotonic()) > 0 and not is_abandoned():
+        while (left := end - time.monotonic()) > 0 and not is_cancelled():
             if closing.wait(min(left, _NOTICE_SECONDS)):
                 return
 

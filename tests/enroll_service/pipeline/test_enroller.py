@@ -1,4 +1,4 @@
-"""Enrolment from a photo to a mask with the real recognizers, kept short by few iterations."""
+"""Enrollment from a photo to a mask with the real recognizers, kept short by few iterations."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ import numpy as np
 import onnx
 import pytest
 
-from facecloak.cancellation import abandoned
+from facecloak.call_context import cancellation
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.models.convert.onnx_file import convert_ready_model
 from facecloak.models.errors import RecognizerFailed
 from facecloak.models.install import store_recognizer
 from facecloak.models.repository import ModelRepository
 from facecloak.models.spec import RecognizerSpec
-from facecloak.recognizers.errors import CallAbandoned
+from facecloak.recognizers.errors import InferenceCancelled
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.triton.dev_server.process import TritonProcess
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
@@ -161,7 +161,7 @@ def test_who_goes_away_ends_the_wait_for_a_server_and_blames_no_model(
     gone = threading.Event()
 
     def ask() -> np.ndarray:
-        abandoned.set(gone.is_set)
+        cancellation.set(gone.is_set)
         return runtime.embed("small", crops8)
 
     with ThreadPoolExecutor(1) as pool:
@@ -169,7 +169,7 @@ def test_who_goes_away_ends_the_wait_for_a_server_and_blames_no_model(
         time.sleep(0.3)
         assert not waiting.done()
         gone.set()
-        assert isinstance(waiting.exception(20), CallAbandoned)
+        assert isinstance(waiting.exception(20), InferenceCancelled)
     # One failure would have opened the circuit for those who still wait.
     assert refused(lambda: runtime.probe("small", gradient=False)).metadata["cause"] == "UNAVAILABLE"
 

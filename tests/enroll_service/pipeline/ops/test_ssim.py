@@ -56,5 +56,5 @@ def test_tolerance_is_wide_on_texture_and_narrow_on_flat_skin() -> None:
     assert float(budget.min()) > 0
 
 
-def test_luma_of_grey_is_the_level() -> None:
+def test_luma_of_gray_is_the_level() -> None:
     assert torch.allclose(luma(torch.full((1, 3, 4, 4), 99.0)), torch.full((1, 1, 4, 4), 99.0))

@@ -38,8 +38,8 @@ def mesh(finder: FaceFinder, astronaut_srgb_u8: np.ndarray, face: Face) -> np.nd
 @pytest.fixture(scope="module")
 def levels() -> np.ndarray:
     """(112, 112, 3) float32 of a mask with some structure."""
-    grey = cv2.GaussianBlur(np.random.default_rng(3).normal(0, 60, (112, 112)), (0, 0), 1.5).astype(np.float32)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    gray = cv2.GaussianBlur(np.random.default_rng(3).normal(0, 60, (112, 112)), (0, 0), 1.5).astype(np.float32)
+    return np.repeat(gray[:, :, None], 3, axis=2)
 
 
 @pytest.mark.parametrize("geometry", list(MaskGeometry))

@@ -46,7 +46,7 @@ def test_projection_leaves_what_is_within_budget() -> None:
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
-def test_damp_chroma_scales_color_and_keeps_grey(keep: float) -> None:
+def test_damp_chroma_scales_color_and_keeps_gray(keep: float) -> None:
     change = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(2))
     damped = damp_chroma(change, keep=keep)
     assert torch.allclose(damped.mean(dim=1), change.mean(dim=1), atol=1e-6)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from facecloak_evaluation.face_extraction import Seen, embed
+from facecloak_evaluation.face_extraction import ExtractedFace, embed
 from facecloak_evaluation.metrics import Tally, figure, margins_of, protected_at
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
 
@@ -29,25 +29,25 @@ OTHER = ""
 
 
 @dataclass(frozen=True)
-class Photos:
+class LabeledFaces:
     """Photos as recognizers get them, and whose they are."""
 
-    seen: tuple[Seen, ...]
+    seen: tuple[ExtractedFace, ...]
     owners: tuple[str, ...]
 
-    def of_people(self, people: frozenset[str]) -> Photos:
+    def of_people(self, people: frozenset[str]) -> LabeledFaces:
         """Only these people's."""
         return self._where([owner in people for owner in self.owners])
 
-    def not_of(self, people: frozenset[str]) -> Photos:
+    def not_of(self, people: frozenset[str]) -> LabeledFaces:
         """Everybody else's."""
         return self._where([owner not in people for owner in self.owners])
 
-    def __add__(self, more: Photos) -> Photos:
-        return Photos(self.seen + more.seen, self.owners + more.owners)
+    def __add__(self, more: LabeledFaces) -> LabeledFaces:
+        return LabeledFaces(self.seen + more.seen, self.owners + more.owners)
 
-    def _where(self, keep: Sequence[bool]) -> Photos:
-        return Photos(
+    def _where(self, keep: Sequence[bool]) -> LabeledFaces:
+        return LabeledFaces(
             tuple(seen for seen, wanted in zip(self.seen, keep, strict=True) if wanted),
             tuple(owner for owner, wanted in zip(self.owners, keep, strict=True) if wanted),
         )
@@ -68,14 +68,14 @@ class Evidence:
         cloaked_gallery: the same with the enrolled people's photos cloaked.
     """
 
-    clean_probes: Photos
-    cloaked_probes: Photos
-    clean_gallery: Photos
-    cloaked_gallery: Photos
+    clean_probes: LabeledFaces
+    cloaked_probes: LabeledFaces
+    clean_gallery: LabeledFaces
+    cloaked_gallery: LabeledFaces
 
 
 @dataclass
-class Judgement:
+class EvaluatorResult:
     """What one evaluator said about one platform.
 
     Attributes:
@@ -95,7 +95,7 @@ class Judgement:
     document: dict[str, Any] = field(default_factory=dict)
 
 
-class Judge:
+class Evaluator:
     """Judges by any recognizer of a runtime; a crop is embedded once however often it is looked at.
 
     Args:
@@ -106,10 +106,10 @@ class Judge:
         self._runtime = runtime
         self._protocol = protocol
         self._people = tuple(people)
-        # Keyed by the crop's identity; `Seen` values of clean photos live as long as the experiment.
-        self._known: dict[tuple[str, int], tuple[Seen, np.ndarray]] = {}
+        # Keyed by the crop's identity; `ExtractedFace` values of clean photos live as long as the experiment.
+        self._known: dict[tuple[str, int], tuple[ExtractedFace, np.ndarray]] = {}
 
-    def judge(self, evidence: Evidence, *, evaluator: str, platform: str) -> Judgement:
+    def evaluate(self, evidence: Evidence, *, evaluator: str, platform: str) -> EvaluatorResult:
         """All pairings and ranks."""
         clean = self._embed(evaluator, evidence.clean_probes, keep=True)
         cloaked = self._embed(evaluator, evidence.cloaked_probes)
@@ -122,7 +122,7 @@ class Judge:
             Pairing.CLOAKED_GALLERY: (clean, cloaked_gallery, worn, evidence.clean_probes.missed),
             Pairing.BOTH_CLOAKED: (cloaked, cloaked_gallery, worn, evidence.cloaked_probes.missed),
         }
-        result = Judgement(evaluator=evaluator, platform=platform)
+        result = EvaluatorResult(evaluator=evaluator, platform=platform)
         result.margins = margins_of(cloaked, owners, gallery=clean_gallery, gallery_owners=plain)
         figures: dict[str, dict[str, Any]] = {str(pairing): {} for pairing in Pairing}
         for rank in self._protocol.ranks:
@@ -156,7 +156,7 @@ class Judge:
         return result
 
     def probes(
-        self, probes: Photos, gallery: Photos, *, evaluator: str, control: Mapping[int, Tally]
+        self, probes: LabeledFaces, gallery: LabeledFaces, *, evaluator: str, control: Mapping[int, Tally]
     ) -> dict[str, Any]:
         """PSR and gain of some probes against a gallery that is known already."""
         rows = self._embed(evaluator, probes)
@@ -168,20 +168,18 @@ class Judge:
             figures |= {f"psr_at_{rank}": self._figure(tally), f"gain_at_{rank}": self._figure(tally, minus=before)}
         return figures
 
-    def mean(self, judgements: Sequence[Judgement]) -> dict[str, Any]:
-        """The mean over judgements (one a round), people resampled together."""
+    def mean(self, results: Sequence[EvaluatorResult]) -> dict[str, Any]:
+        """The mean over results (one a round), people resampled together."""
         pairings: dict[str, dict[str, Any]] = {}
-        controls = {
-            rank: Tally.stack([judgement.control[rank] for judgement in judgements]) for rank in self._protocol.ranks
-        }
+        controls = {rank: Tally.stack([result.control[rank] for result in results]) for rank in self._protocol.ranks}
         for pairing in Pairing:
             entry = pairings[str(pairing)] = {}
             for rank, control in controls.items():
-                stacked = Tally.stack([judgement.tallies[pairing, rank] for judgement in judgements])
+                stacked = Tally.stack([result.tallies[pairing, rank] for result in results])
                 entry[f"psr_at_{rank}"] = self._figure(stacked)
                 entry[f"gain_at_{rank}"] = self._figure(stacked, minus=control)
         return {
-            "evaluators": [judgement.evaluator for judgement in judgements],
+            "evaluators": [result.evaluator for result in results],
             "control": {f"psr_at_{rank}": self._figure(tally) for rank, tally in controls.items()},
             "pairings": pairings,
         }
@@ -189,22 +187,22 @@ class Judge:
     def _figure(self, tally: Tally, *, minus: Tally | None = None) -> dict[str, float | int]:
         return figure(tally, minus=minus, resamples=self._protocol.resamples, seed=self._protocol.seed).as_json()
 
-    def _each_person(self, judgement: Judgement) -> dict[str, Mapping[str, int]]:
+    def _each_person(self, result: EvaluatorResult) -> dict[str, Mapping[str, int]]:
         rank = self._protocol.ranks[0]
-        cloaked, control = judgement.tallies[Pairing.CLOAKED_PROBE, rank], judgement.control[rank]
+        cloaked, control = result.tallies[Pairing.CLOAKED_PROBE, rank], result.control[rank]
         return {
             name: {"probes": int(trials), "protected": int(hits), "protected_uncloaked": int(before)}
             for name, trials, hits, before in zip(self._people, cloaked.trials, cloaked.hits, control.hits, strict=True)
         }
 
-    def _embed(self, evaluator: str, photos: Photos, *, keep: bool = False) -> np.ndarray:
+    def _embed(self, evaluator: str, photos: LabeledFaces, *, keep: bool = False) -> np.ndarray:
         unknown = [seen for seen in photos.seen if (evaluator, id(seen)) not in self._known]
         fresh: dict[int, np.ndarray] = {}
         if unknown:
             rows = embed(self._runtime, evaluator, [seen.crop_u8 for seen in unknown])
             fresh = {id(seen): row for seen, row in zip(unknown, rows, strict=True)}
             if keep:
-                # The Seen is kept with its row: an id is only unique while its object lives.
+                # The ExtractedFace is kept with its row: an id is only unique while its object lives.
                 self._known |= {(evaluator, id(seen)): (seen, fresh[id(seen)]) for seen in unknown}
         return np.stack(
             [fresh[id(seen)] if id(seen) in fresh else self._known[evaluator, id(seen)][1] for seen in photos.seen]

@@ -12,7 +12,7 @@ from facecloak_rpc.errors import Overloaded
 _RETRY_AFTER_SECONDS = "0.5"
 
 
-class Admission:
+class InFlightLimit:
     """A fixed number of places."""
 
     def __init__(self, limit: int, *, what: str) -> None:
