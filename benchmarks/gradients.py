@@ -19,7 +19,7 @@ from torch.nn import functional
 from benchmarks.timing import take_turns
 
 BATCHES = (1, 8, 16)
-_OPERATORS = Path(__file__).resolve().parents[1] / "tests" / "recognizers" / "gradient" / "torch_graph.py"
+_OPERATORS = Path(__file__).resolve().parents[1] / "tests" / "onnx_gradient" / "torch_graph.py"
 
 
 def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
