@@ -161,19 +161,19 @@ def test_a_mask_lies_in_the_faces_frame_where_there_is_a_mesh(
     in_face_frame = QUICK.model_copy(
         update={
             "geometry": MaskGeometry.FACE,
-            "synthesis": SynthesisSettings(variations=4, synthesizer=SynthesizerName.MIXED),
+            "synthesis": SynthesisSettings(variations=4, synthesizer=SynthesizerName.MESH),
         }
     )
     mask = _run(Enroller(runtime=runtime, finder=finder, settings=in_face_frame), astronaut_photo)
     assert mask.geometry is MaskGeometry.FACE
     assert mask.report["geometry"] == "uv-112"
-    assert mask.report["synthesis"] == {"synthesizer": "elastic-1+mesh-2", "elastic-1": 2, "mesh-2": 2}
+    assert mask.report["synthesis"] == {"synthesizer": "mesh-2", "elastic-1": 0, "mesh-2": 4}
     assert Mask.from_bytes(mask.to_bytes()) == mask
     # Where the largest package was left out there is no mesh.
     reduced = FaceFinder(FrDetect(model_repository), FrLandmark(model_repository), None, first_side=1.0)
     without = _run(Enroller(runtime=runtime, finder=reduced, settings=in_face_frame), astronaut_photo)
     assert without.geometry is MaskGeometry.SQUARE
-    assert without.report["synthesis"] == {"synthesizer": "elastic-1+mesh-2", "elastic-1": 4, "mesh-2": 0}
+    assert without.report["synthesis"] == {"synthesizer": "mesh-2", "elastic-1": 4, "mesh-2": 0}
     assert "shape was not found" in without.report["warnings"][0]
 
 

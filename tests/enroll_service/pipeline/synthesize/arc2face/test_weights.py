@@ -80,7 +80,7 @@ def test_the_documented_conversion_makes_them_readable(
     encoder = weights / "encoder"
     torch.save(load_file(encoder / "model.safetensors"), encoder / "pytorch_model.bin")
     (encoder / "model.safetensors").unlink()
-    document = Path(__file__).parents[4] / "docs" / "arc2face.md"
+    document = Path(__file__).parents[5] / "docs" / "arc2face.md"
     (code,) = re.findall(r"```python\n(.*?)```", document.read_text(), flags=re.DOTALL)
     monkeypatch.chdir(weights)
     exec(code, {})
