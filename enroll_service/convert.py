@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from enroll_service.jobs.request import Enrollment, Order, ProgressEvent, Stage
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent, Stage
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
@@ -32,24 +32,24 @@ _STRENGTH_NAMES = {number: strength for strength, number in _STRENGTHS.items()}
 _STAGE_NAMES = {number: stage for stage, number in _STAGES.items()}
 
 
-def order_from(request: enroll_pb2.EnrollUserRequest) -> Order:
+def request_from(message: enroll_pb2.EnrollUserRequest) -> EnrollmentRequest:
     """Raises InvalidInput where the request id is malformed or the strength unknown; the rest is checked by the
     domain."""
-    if not _REQUEST_ID.fullmatch(request.request_id):
+    if not _REQUEST_ID.fullmatch(message.request_id):
         raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
-    seed = request.options.seed if request.options.HasField("seed") else None
-    strength = _STRENGTH_NAMES.get(request.options.strength)
-    if strength is None and request.options.strength != enroll_pb2.STRENGTH_UNSPECIFIED:
+    seed = message.options.seed if message.options.HasField("seed") else None
+    strength = _STRENGTH_NAMES.get(message.options.strength)
+    if strength is None and message.options.strength != enroll_pb2.STRENGTH_UNSPECIFIED:
         raise InvalidInput("the strength is none that this release knows", field="options.strength")
-    photos = tuple(_photo_from(photo) for photo in request.photos)
-    return Order(
-        user_id=request.user_id,
+    photos = tuple(_photo_from(photo) for photo in message.photos)
+    return EnrollmentRequest(
+        user_id=message.user_id,
         photos=photos,
         seed=seed,
-        request_id=request.request_id,
+        request_id=message.request_id,
         strength=strength,
-        add=request.options.add,
-        leave_out_unfit=request.options.leave_out_unfit,
+        add=message.options.add,
+        leave_out_unfit=message.options.leave_out_unfit,
     )
 
 
@@ -58,21 +58,21 @@ def _photo_from(message: enroll_pb2.EnrollmentPhoto) -> EnrollmentPhoto:
     return EnrollmentPhoto(data=message.data, face=face)
 
 
-def order_to(order: Order) -> enroll_pb2.EnrollUserRequest:
-    """The client's side of :func:`order_from`."""
+def request_to(request: EnrollmentRequest) -> enroll_pb2.EnrollUserRequest:
+    """The client's side of :func:`request_from`."""
     photos = [
         enroll_pb2.EnrollmentPhoto(data=photo.data, face=box_to(photo.face) if photo.face is not None else None)
-        for photo in order.photos
+        for photo in request.photos
     ]
     return enroll_pb2.EnrollUserRequest(
-        request_id=order.request_id,
-        user_id=order.user_id,
+        request_id=request.request_id,
+        user_id=request.user_id,
         photos=photos,
         options=enroll_pb2.EnrollOptions(
-            seed=order.seed,
-            strength=_STRENGTHS[order.strength] if order.strength else enroll_pb2.STRENGTH_UNSPECIFIED,
-            add=order.add,
-            leave_out_unfit=order.leave_out_unfit,
+            seed=request.seed,
+            strength=_STRENGTHS[request.strength] if request.strength else enroll_pb2.STRENGTH_UNSPECIFIED,
+            add=request.add,
+            leave_out_unfit=request.leave_out_unfit,
         ),
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from enroll_service.jobs.job import Follower
-from enroll_service.jobs.request import Enrollment, Order
+from enroll_service.jobs.job import Subscriber
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
 from facecloak.errors import InvalidInput
 from facecloak.stores import MaskStore
@@ -19,28 +19,28 @@ class Enrollments:
     """Enrolls users and keeps their masks in a store."""
 
     def __init__(self, *, jobs: EnrollmentJobs, store: MaskStore, photo_bytes_limit: int) -> None:
-        """``photo_bytes_limit`` bounds the sum of one order's photos, bytes."""
+        """``photo_bytes_limit`` bounds the sum of one request's photos, bytes."""
         self._jobs = jobs
         self._store = store
         self._photo_bytes_limit = photo_bytes_limit
 
-    def enroll(self, order: Order) -> Follower:
-        """Queues the order or joins the one of the same request id; iterate what it returns.
+    def enroll(self, request: EnrollmentRequest) -> Subscriber:
+        """Queues the request or joins the one of the same request id; iterate what it returns.
 
         Raises:
             InvalidInput: user id, number or size of the photos, or seed out of range.
             Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
         """
-        check_user_id(order.user_id)
-        count, size = len(order.photos), sum(len(photo.data) for photo in order.photos)
+        check_user_id(request.user_id)
+        count, size = len(request.photos), sum(len(photo.data) for photo in request.photos)
         if not 1 <= count <= PHOTOS_LIMIT:
             raise InvalidInput("give 1 to 16 photos", field="photos", limit=PHOTOS_LIMIT, count=count)
         if size > self._photo_bytes_limit:
             limit = self._photo_bytes_limit
             raise InvalidInput("the photos are too large together", field="photos", max_bytes=limit, bytes=size)
-        if order.seed is not None and not 0 <= order.seed < SEED_LIMIT:
+        if request.seed is not None and not 0 <= request.seed < SEED_LIMIT:
             raise InvalidInput("the seed must be 0 to 2^32 - 1", field="seed", limit=SEED_LIMIT - 1)
-        return self._jobs.submit(order)
+        return self._jobs.submit(request)
 
     def get(self, user_id: str) -> Enrollment:
         """Describes the user's stored mask. Raises MaskNotFound."""

@@ -26,15 +26,15 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         self, request: enroll_pb2.EnrollUserRequest, context: grpc.ServicerContext
     ) -> Iterator[enroll_pb2.EnrollUserResponse]:
         """Progress, then the result."""
-        order = convert.order_from(request)
-        structlog.contextvars.bind_contextvars(user=user_tag(order.user_id), client_request_id=order.request_id)
-        follower = self._enrollments.enroll(order)
+        enrollment = convert.request_from(request)
+        structlog.contextvars.bind_contextvars(user=user_tag(request.user_id), client_request_id=request.request_id)
+        subscriber = self._enrollments.enroll(enrollment)
         # False: the call ended before we could ask to be told so.
-        if not context.add_callback(follower.leave):
-            follower.leave(CallCancelled("the call was cancelled"))
-        for event in follower:
+        if not context.add_callback(subscriber.leave):
+            subscriber.leave(CallCancelled("the call was cancelled"))
+        for event in subscriber:
             yield convert.progress_to(event)
-        yield enroll_pb2.EnrollUserResponse(result=convert.enrollment_to(follower.result))
+        yield enroll_pb2.EnrollUserResponse(result=convert.enrollment_to(subscriber.result))
 
     def GetEnrollment(  # noqa: N802
         self, request: enroll_pb2.GetEnrollmentRequest, context: grpc.ServicerContext

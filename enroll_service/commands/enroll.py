@@ -14,7 +14,7 @@ import click
 from facecloak_rpc.box_option import BoxType
 
 if TYPE_CHECKING:
-    from enroll_service.jobs.request import Enrollment, Order, ProgressEvent
+    from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent
 
 Show = Callable[["ProgressEvent"], None]
 
@@ -54,14 +54,14 @@ def enroll(
         raise click.UsageError("--data is for work done here: leave it out with --target")
     if face and len(photos) > 1:
         raise click.UsageError("--face is for one photo")
-    from enroll_service.jobs.request import Order
+    from enroll_service.jobs.request import EnrollmentRequest
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from enroll_service.pipeline.settings import Strength
     from facecloak.faces import Box
 
     box = Box(*face) if face else None
     contents = tuple(EnrollmentPhoto(path.read_bytes(), face=box) for path in photos)
-    order = Order(
+    request = EnrollmentRequest(
         user_id=user_id,
         photos=contents,
         seed=seed,
@@ -72,13 +72,13 @@ def enroll(
     )
     with _progress_bar() as show:
         if target:
-            enrollment = enroll_remotely(order, target=target, timeout_seconds=timeout_seconds, show=show)
+            enrollment = enroll_remotely(request, target=target, timeout_seconds=timeout_seconds, show=show)
         else:
-            enrollment = enroll_here(order, data=data, show=show)
+            enrollment = enroll_here(request, data=data, show=show)
     click.echo(_as_json(enrollment) if as_json else _as_text(enrollment))
 
 
-def enroll_remotely(order: Order, *, target: str, timeout_seconds: float, show: Show) -> Enrollment:
+def enroll_remotely(request: EnrollmentRequest, *, target: str, timeout_seconds: float, show: Show) -> Enrollment:
     """Enrolls through EnrollUser. Raises RemoteError."""
     from enroll_service import convert
     from facecloak.v1 import enroll_pb2_grpc
@@ -86,7 +86,7 @@ def enroll_remotely(order: Order, *, target: str, timeout_seconds: float, show: 
 
     with open_channel(target) as channel, remote_errors():
         stub = enroll_pb2_grpc.EnrollServiceStub(channel)
-        call = stub.EnrollUser(convert.order_to(order), timeout=timeout_seconds)
+        call = stub.EnrollUser(convert.request_to(request), timeout=timeout_seconds)
         # Leaving early, by Ctrl-C for one, closes the channel, and that cancels the call.
         for message in call:
             event = message.WhichOneof("event")
@@ -99,7 +99,7 @@ def enroll_remotely(order: Order, *, target: str, timeout_seconds: float, show: 
     raise RemoteError("the service sent no result", code=ErrorCode.INTERNAL, reason="NO_RESULT", retry_seconds=None)
 
 
-def enroll_here(order: Order, *, data: Path | None, show: Show) -> Enrollment:
+def enroll_here(request: EnrollmentRequest, *, data: Path | None, show: Show) -> Enrollment:
     """Enrolls in this process, on the local store. Raises what the service would answer with."""
     from enroll_service.server import build_domain
     from enroll_service.settings import EnrollSettings
@@ -109,10 +109,10 @@ def enroll_here(order: Order, *, data: Path | None, show: Show) -> Enrollment:
     configure_logging(log_format="console", level="warning")
     domain = build_domain(load_settings(EnrollSettings, data=data))
     try:
-        follower = domain.enrollments.enroll(order)
-        for event in follower:
+        subscriber = domain.enrollments.enroll(request)
+        for event in subscriber:
             show(event)
-        return follower.result
+        return subscriber.result
     finally:
         # After Ctrl-C the work stops at its next iteration.
         domain.close()

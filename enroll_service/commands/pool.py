@@ -34,7 +34,7 @@ def faces(pictures: Path, *, output: Path, count: int, seed: int, as_json: bool)
     """
     import numpy as np
 
-    from enroll_service.pipeline.perturb.ensemble import sameness
+    from enroll_service.pipeline.ops.similarity_scale import sameness
     from enroll_service.pipeline.synthesize.face_morphing import FacePool
     from enroll_service.settings import EnrollSettings
     from facecloak.recognizers.onnx_runtime import OnnxRuntime

@@ -9,7 +9,7 @@ from enroll_service.jobs.job import Job
 from facecloak_rpc.errors import Overloaded
 
 
-class Turns:
+class FairQueue:
     """Waiting jobs, at most ``limit``, ``user_limit`` of one user. Call it with the queue's lock held.
 
     Fair between users: a job queues up when it arrives, but behind everybody again when an earlier one of its own user

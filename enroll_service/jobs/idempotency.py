@@ -15,29 +15,29 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 
 from enroll_service.errors import RequestIdReused
-from enroll_service.jobs.request import RECEIPT, Order
+from enroll_service.jobs.request import RECEIPT, EnrollmentRequest
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import Mask
 
 _SALT_BYTES = 16
 
 
-def with_receipt(mask: StoredMask, order: Order) -> StoredMask:
-    """The order's finished mask with a receipt in its report; unchanged where the order has no request id."""
-    if not order.request_id:
+def with_receipt(mask: StoredMask, request: EnrollmentRequest) -> StoredMask:
+    """The request's finished mask with a receipt in its report; unchanged where the request has no request id."""
+    if not request.request_id:
         return mask
     salt = secrets.token_bytes(_SALT_BYTES)
     receipt = {
         "salt": salt.hex(),
-        "request_id": _id_digest(order, salt).hex(),
-        "content": order.digest(key=salt).hex(),
+        "request_id": _id_digest(request, salt).hex(),
+        "content": request.digest(key=salt).hex(),
     }
     first, *others = mask.masks
     first = replace(first, report={**first.report, RECEIPT: receipt})
     return first if isinstance(mask, Mask) else replace(mask, masks=(first, *others))
 
 
-def is_of(mask: StoredMask, order: Order, *, ttl_seconds: float) -> bool:
+def is_of(mask: StoredMask, request: EnrollmentRequest, *, ttl_seconds: float) -> bool:
     """Whether the mask was made by this very request, in the last ``ttl_seconds``.
 
     Raises:
@@ -45,18 +45,18 @@ def is_of(mask: StoredMask, order: Order, *, ttl_seconds: float) -> bool:
     """
     receipt = mask.report.get(RECEIPT)
     age = datetime.now(UTC) - datetime.fromisoformat(mask.created_at)
-    if not order.request_id or not isinstance(receipt, Mapping) or age.total_seconds() > ttl_seconds:
+    if not request.request_id or not isinstance(receipt, Mapping) or age.total_seconds() > ttl_seconds:
         return False
     try:
         salt, known_id, content = (bytes.fromhex(receipt[name]) for name in ("salt", "request_id", "content"))
     except (KeyError, TypeError, ValueError):  # a later release's
         return False
-    if not hmac.compare_digest(known_id, _id_digest(order, salt)):
+    if not hmac.compare_digest(known_id, _id_digest(request, salt)):
         return False
-    if not hmac.compare_digest(content, order.digest(key=salt)):
+    if not hmac.compare_digest(content, request.digest(key=salt)):
         raise RequestIdReused("this request id was used with other photos or other options")
     return True
 
 
-def _id_digest(order: Order, salt: bytes) -> bytes:
-    return blake2b(order.request_id.encode(), key=salt, digest_size=16).digest()
+def _id_digest(request: EnrollmentRequest, salt: bytes) -> bytes:
+    return blake2b(request.request_id.encode(), key=salt, digest_size=16).digest()

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextvars import copy_context
 
-from enroll_service.jobs.request import Enrollment, Order, ProgressEvent, Stage
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent, Stage
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.errors import CallCancelled
 
@@ -15,14 +15,14 @@ from facecloak_rpc.errors import CallCancelled
 class Job:
     """One enrollment. All fields that change are guarded by ``changed``, the condition of the whole queue."""
 
-    def __init__(self, order: Order, *, digest: bytes, changed: threading.Condition) -> None:
-        self.user_id = order.user_id
-        self.request_id = order.request_id
-        self.order: Order | None = order  # dropped at the end: photos are held no longer than needed
+    def __init__(self, request: EnrollmentRequest, *, digest: bytes, changed: threading.Condition) -> None:
+        self.user_id = request.user_id
+        self.request_id = request.request_id
+        self.request: EnrollmentRequest | None = request  # dropped at the end: photos are held no longer than needed
         self.digest = digest
-        self.turn = 0  # the lowest goes first; see Turns
+        self.turn = 0  # the lowest goes first; see FairQueue
         self.changed = changed
-        self.followers: set[Follower] = set()
+        self.subscribers: set[Subscriber] = set()
         self.progress = ProgressEvent(Stage.QUEUED, 0.0)
         self.cause: FaceCloakError | None = None
         self.result: Enrollment | None = None
@@ -34,22 +34,22 @@ class Job:
         self.cancelled = threading.Event()
 
     def cancel(self, cause: FaceCloakError) -> None:
-        """Asks the work to stop; followers get ``cause``. Call with the lock held."""
+        """Asks the work to stop; subscribers get ``cause``. Call with the lock held."""
         if not self.done and self.cause is None:
             self.cause = cause
             self.cancelled.set()
             self.changed.notify_all()
 
     def finish(self, *, result: Enrollment | None = None, error: BaseException | None = None) -> None:
-        """Ends the job for its followers. Call with the lock held."""
+        """Ends the job for its subscribers. Call with the lock held."""
         self.result = result
         self.error = error
         self.done = True
-        self.order = None
+        self.request = None
         self.changed.notify_all()
 
 
-class Follower:
+class Subscriber:
     """One caller's view of a job. Iterate it for progress; the job's result is then in :attr:`result`."""
 
     def __init__(self, job: Job, *, buffer: int) -> None:
@@ -88,11 +88,11 @@ class Follower:
         self._events.append(event)
 
     def leave(self, cause: FaceCloakError | None = None) -> None:
-        """Stops following; the last follower to leave cancels the job. May be called any number of times."""
+        """Stops following; the last subscriber to leave cancels the job. May be called any number of times."""
         with self._job.changed:
-            self._job.followers.discard(self)
+            self._job.subscribers.discard(self)
             self._left = self._left or cause or CallCancelled("the call was cancelled")
-            if not self._job.followers:
+            if not self._job.subscribers:
                 self._job.cancel(self._left)
             self._job.changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""Turns orders into masks with the pipeline, and proves that its recognizers answer."""
+"""FairQueue requests into masks with the pipeline, and proves that its recognizers answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
-from enroll_service.jobs.request import Order, ProgressEvent, Stage
+from enroll_service.jobs.request import EnrollmentRequest, ProgressEvent, Stage
 from enroll_service.pipeline.enroller import Enroller, Progress
 from enroll_service.pipeline.settings import StageSettings
 from facecloak.call_context import StepObserver, unobserved
@@ -33,9 +33,9 @@ class Learner:
         self._enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
 
     def learn(
-        self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
+        self, request: EnrollmentRequest, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
     ) -> StoredMask:
-        """Learns the order's mask. Raises EnrollmentRefused, MaskNotRefinable, EnrollmentCancelled, PhotoRefused."""
+        """Learns the request's mask. Raises EnrollmentRefused, MaskNotRefinable, EnrollmentCancelled, PhotoRefused."""
         with _Stages(self._observer) as stages:
 
             def on_progress(event: Progress) -> None:
@@ -43,13 +43,13 @@ class Learner:
                 progress(ProgressEvent(Stage(event.stage), event.fraction, event.detail))
 
             return self._enroller.run(
-                order.photos,
+                request.photos,
                 progress=on_progress,
                 cancelled=cancelled,
-                seed=order.seed,
-                strength=order.strength,
-                earlier=order.earlier,
-                leave_out_unfit=order.leave_out_unfit,
+                seed=request.seed,
+                strength=request.strength,
+                earlier=request.earlier,
+                leave_out_unfit=request.leave_out_unfit,
             )
 
     def probe(self) -> None:

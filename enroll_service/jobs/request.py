@@ -57,7 +57,7 @@ class Enrollment:
 
 
 @dataclass(frozen=True)
-class Order:
+class EnrollmentRequest:
     """What to enroll: 1..16 photos of one user. ``seed`` or ``strength`` None: the operator's; ``request_id`` may be
     empty.
 

@@ -1,4 +1,4 @@
-"""Enrollments as jobs: a bounded queue, worker threads, and followers who see a job's progress and its result.
+"""Enrollments as jobs: a bounded queue, worker threads, and subscribers who see a job's progress and its result.
 
 A job ends early when nobody follows it any more. A request id names a job, so that a repeated call joins the first one,
 and stays with the mask that the job made (:mod:`enroll_service.jobs.idempotency`).
@@ -16,10 +16,10 @@ import structlog
 from cachetools import TTLCache
 
 from enroll_service.errors import EnrollmentOvertaken, EnrollmentSuperseded, RequestIdReused
-from enroll_service.jobs.fair_queue import Turns
+from enroll_service.jobs.fair_queue import FairQueue
 from enroll_service.jobs.idempotency import is_of, with_receipt
-from enroll_service.jobs.job import Follower, Job
-from enroll_service.jobs.request import Enrollment, Order, ProgressEvent
+from enroll_service.jobs.job import Job, Subscriber
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent
 from enroll_service.metrics import EnrollMetrics
 from facecloak.call_context import cancellation
 from facecloak.masks.bank import StoredMask
@@ -30,8 +30,8 @@ from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 _log = structlog.get_logger("enroll_service.jobs.runner")
 _CONTENT_KEY = secrets.token_bytes(32)
 
-Work = Callable[[Order, Callable[[ProgressEvent], None], Callable[[], bool]], StoredMask]
-"""Learns a mask: (order, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
+Work = Callable[[EnrollmentRequest, Callable[[ProgressEvent], None], Callable[[], bool]], StoredMask]
+"""Learns a mask: (request, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
 
 Recall = Callable[[str], StoredMask]
 """A user's stored mask; raises MaskNotFound."""
@@ -41,8 +41,10 @@ Keep = Callable[[str, StoredMask], None]
 
 
 class EnrollmentJobs:
-    """Runs orders on a fixed number of threads; users take turns (:class:`Turns`). One user's orders run one after the
-    other, in their order: the mask that stays is the last one asked for."""
+    """Runs requests on a fixed number of threads; users take turns (:class:`FairQueue`).
+
+    One user's requests run one after the other, in their order: the mask that stays is the last one asked for.
+    """
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class EnrollmentJobs:
         self._progress_buffer = progress_buffer
         self._metrics = metrics
         self._changed = threading.Condition(threading.RLock())
-        self._waiting = Turns(limit=queue_limit, user_limit=user_queue_limit)
+        self._waiting = FairQueue(limit=queue_limit, user_limit=user_queue_limit)
         self._running: set[Job] = set()
         self._results_ttl_seconds = results_ttl_seconds
         self._finished: TTLCache[str, Job] = TTLCache(results_limit, results_ttl_seconds)
@@ -87,8 +89,8 @@ class EnrollmentJobs:
         """Jobs being worked on."""
         return len(self._running)
 
-    def submit(self, order: Order) -> Follower:
-        """Queues an order, or joins the job of the same request id, or takes the mask that this very request has made.
+    def submit(self, request: EnrollmentRequest) -> Subscriber:
+        """Queues a request, or joins the job of the same request id, or takes the mask that this very request has made.
 
         Raises:
             Overloaded: the queue is full; says when to come back.
@@ -96,23 +98,23 @@ class EnrollmentJobs:
             ShuttingDown: the service stops.
             StoreUnavailable: it cannot be told whether the request has made a mask.
         """
-        digest = order.digest(key=_CONTENT_KEY) if order.request_id else b""
+        digest = request.digest(key=_CONTENT_KEY) if request.request_id else b""
         with self._changed:
-            follower = self._join(order, digest=digest)
-        if follower is not None:
-            return follower
-        made = self._made_before(order)  # without the lock: a store may be slow
+            subscriber = self._join(request, digest=digest)
+        if subscriber is not None:
+            return subscriber
+        made = self._made_before(request)  # without the lock: a store may be slow
         with self._changed:
-            follower = self._join(order, digest=digest)
-            if follower is None:
-                job = Job(order, digest=digest, changed=self._changed)
+            subscriber = self._join(request, digest=digest)
+            if subscriber is None:
+                job = Job(request, digest=digest, changed=self._changed)
                 if made is None:
                     self._enqueue(job)
                 else:
                     # Not remembered here: the store knows, and whether the user was deleted meanwhile, too.
                     job.finish(result=made)
-                follower = self._follow(job)
-        return follower
+                subscriber = self._subscribe(job)
+        return subscriber
 
     def forget(self, user_id: str, *, then: Callable[[], bool]) -> bool:
         """Cancels the user's jobs, drops their results, and runs ``then`` while no mask is being stored."""
@@ -136,12 +138,12 @@ class EnrollmentJobs:
         for thread in self._threads:
             thread.join(timeout=30)
 
-    def _join(self, order: Order, *, digest: bytes) -> Follower | None:
+    def _join(self, request: EnrollmentRequest, *, digest: bytes) -> Subscriber | None:
         """Follows the job of the same request id, if this instance knows one."""
         if self._closed:
             raise ShuttingDown("the service is about to stop")
-        job = self._known(order.request_id, digest) if order.request_id else None
-        return None if job is None else self._follow(job)
+        job = self._known(request.request_id, digest) if request.request_id else None
+        return None if job is None else self._subscribe(job)
 
     def _known(self, request_id: str, digest: bytes) -> Job | None:
         live = [job for job in (*self._running, *self._waiting) if job.request_id == request_id]
@@ -151,21 +153,21 @@ class EnrollmentJobs:
             raise RequestIdReused("this request id was used with other photos, another user or other options")
         return job
 
-    def _made_before(self, order: Order) -> Enrollment | None:
+    def _made_before(self, request: EnrollmentRequest) -> Enrollment | None:
         """What this very request has made before a restart, or on another instance of the service."""
-        if not order.request_id:
+        if not request.request_id:
             return None
         try:
-            mask = self._recall(order.user_id)
+            mask = self._recall(request.user_id)
         except (MaskNotFound, MaskCorrupt, SealBroken, WrongKey):
             return None  # nothing that a new enrollment would not mend
-        return Enrollment.of(mask) if is_of(mask, order, ttl_seconds=self._results_ttl_seconds) else None
+        return Enrollment.of(mask) if is_of(mask, request, ttl_seconds=self._results_ttl_seconds) else None
 
-    def _follow(self, job: Job) -> Follower:
-        follower = Follower(job, buffer=self._progress_buffer)
-        job.followers.add(follower)
+    def _subscribe(self, job: Job) -> Subscriber:
+        subscriber = Subscriber(job, buffer=self._progress_buffer)
+        job.subscribers.add(subscriber)
         self._changed.notify_all()
-        return follower
+        return subscriber
 
     def _enqueue(self, job: Job) -> None:
         # Those told to stop give their places up at once, not when a worker comes to them.
@@ -195,15 +197,15 @@ class EnrollmentJobs:
             job.context.run(self._run, job)
 
     def _run(self, job: Job) -> None:
-        assert job.order is not None
+        assert job.request is not None
         started = time.monotonic()
 
         def progress(event: ProgressEvent) -> None:
             with self._changed:
                 fraction = min(1.0, max(event.fraction, job.progress.fraction))
                 job.progress = ProgressEvent(event.stage, fraction, event.detail)
-                for follower in job.followers:
-                    follower.push(job.progress)
+                for subscriber in job.subscribers:
+                    subscriber.push(job.progress)
                 self._changed.notify_all()
 
         def cancelled() -> bool:
@@ -217,17 +219,17 @@ class EnrollmentJobs:
         mask: StoredMask | None = None
         error: BaseException | None = None
         try:
-            order = job.order
-            if order.add:
-                order = replace(order, earlier=self._recall(job.user_id))
-            mask = with_receipt(self._work(order, progress, cancelled), order)
+            request = job.request
+            if request.add:
+                request = replace(request, earlier=self._recall(job.user_id))
+            mask = with_receipt(self._work(request, progress, cancelled), request)
             with self._storing:
                 if not cancelled():
-                    self._require_current(order)
+                    self._require_current(request)
                     self._keep(job.user_id, mask)
                 else:
                     mask = None
-        except Exception as caught:  # noqa: BLE001 - it belongs to the caller, whom it reaches through the follower
+        except Exception as caught:  # noqa: BLE001 - it belongs to the caller, whom it reaches through the subscriber
             mask, error = None, caught
         with self._changed:
             self._running.discard(job)
@@ -240,9 +242,9 @@ class EnrollmentJobs:
             self._metrics.ended(outcome, seconds=seconds, mask=mask)
         _log.info("enrollment", outcome=outcome, seconds=round(seconds, 2))
 
-    def _require_current(self, order: Order) -> None:
+    def _require_current(self, request: EnrollmentRequest) -> None:
         """Of two calls that refine one mask at once, the later would undo the other's photos."""
-        if order.earlier is not None and self._recall(order.user_id).mask_id != order.earlier.mask_id:
+        if request.earlier is not None and self._recall(request.user_id).mask_id != request.earlier.mask_id:
             raise EnrollmentOvertaken("the user's mask was replaced while it was being refined")
 
     def _finish(self, job: Job, *, error: BaseException | None, mask: StoredMask | None = None) -> None:

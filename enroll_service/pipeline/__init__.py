@@ -1,4 +1,4 @@
-"""The three stages of enrolment: synthesize, perturb, personalize. The only room that needs torch."""
+"""The three stages of enrollment: synthesize, perturb, personalize. The only room that needs torch."""
 
 from enroll_service.pipeline.errors import (
     EnrollmentCancelled,

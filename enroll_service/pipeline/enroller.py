@@ -1,4 +1,4 @@
-"""Enrolment from photos to mask: intake, then the three stages. No gRPC, no store."""
+"""Enrollment from photos to mask: intake, then the three stages. No gRPC, no store."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from enroll_service.pipeline.errors import EnrollmentCancelled, MaskNotRefinable
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.portrait import Portrait
 from enroll_service.pipeline.intake.quality import shared_doubts
-from enroll_service.pipeline.intake.selection import Admission, admit_all
-from enroll_service.pipeline.intake.view import shrink_to_view, similarity_seen
-from enroll_service.pipeline.personalize.measure import measure, quantize, summary_of, unquantize, warnings_for
+from enroll_service.pipeline.intake.selection import PhotoSelection, select_photos
+from enroll_service.pipeline.ops.quantize import quantize, unquantize
+from enroll_service.pipeline.ops.similarity_scale import as_crops
+from enroll_service.pipeline.personalize.measure import measure, summary_of, warnings_for
+from enroll_service.pipeline.personalize.own_size import shrink_to_view, similarity_seen
 from enroll_service.pipeline.perturb.anchors import AnchorPool, mirrored, opposite
 from enroll_service.pipeline.perturb.bank import learn_bank, measure_bank
-from enroll_service.pipeline.perturb.ensemble import Target, as_crops, own_identity
+from enroll_service.pipeline.perturb.ensemble import Target, own_identity
 from enroll_service.pipeline.settings import StageSettings, Strength
 from enroll_service.pipeline.synthesize.elastic import Synthesizer, as_shown
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
@@ -31,7 +33,7 @@ from facecloak.masks.bank import MaskBank, StoredMask
 from facecloak.masks.mask import Mask, MaskGeometry
 from facecloak.recognizers import RecognizerRuntime
 
-# Where each stage begins on the scale of Progress.fraction: shares of the time that an enrolment takes on two cores.
+# Where each stage begins on the scale of Progress.fraction: shares of the time that an enrollment takes on two cores.
 _SYNTHESIS_BEGINS = 0.02
 _PERTURB_BEGINS = 0.25
 _PERSONALIZE_BEGINS = 0.95
@@ -53,7 +55,7 @@ _TELLING = 48
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an enrolment is: the running stage, the share of the whole done (0..1), and a short sentence."""
+    """How far an enrollment is: the running stage, the share of the whole done (0..1), and a short sentence."""
 
     stage: str
     fraction: float
@@ -217,8 +219,8 @@ class Enroller:
             ]
         )
 
-    def _admit(self, photos: Sequence[EnrollmentPhoto], *, leave_out_unfit: bool) -> Admission:
-        return admit_all(
+    def _admit(self, photos: Sequence[EnrollmentPhoto], *, leave_out_unfit: bool) -> PhotoSelection:
+        return select_photos(
             photos,
             leave_out_unfit=leave_out_unfit,
             finder=self._finder,

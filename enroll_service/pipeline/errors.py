@@ -1,4 +1,4 @@
-"""Why an enrolment is refused or ends early."""
+"""Why an enrollment is refused or ends early."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class IntakeSettings(_Frozen):
 
     background_face_ratio: float = Field(default=4.0, ge=1.0)
     """A face is the photo's only one if its area is at least this many times that of every other; so a passer-by in the
-    background does not stop an enrolment, and a second portrait does."""
+    background does not stop an enrollment, and a second portrait does."""
 
     same_person_score: Share = 0.4
     """Several photos belong together when each one's similarity to the others reaches this, on a scale from another

@@ -64,12 +64,15 @@ class ReferenceProtector:
 
     def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         """Raises EnrollmentRefused."""
-        from enroll_service.pipeline.intake.portrait import admit
-        from enroll_service.pipeline.perturb.ensemble import as_crops, own_identity
+        from enroll_service.pipeline.intake.portrait import portrait_from
+        from enroll_service.pipeline.ops.similarity_scale import as_crops
+        from enroll_service.pipeline.perturb.ensemble import own_identity
         from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 
         began, cpu_began = time.perf_counter(), time.thread_time()
-        portrait = admit(EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake)
+        portrait = portrait_from(
+            EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake
+        )
         synthesizer = ElasticSynthesizer(self._settings.synthesis)
         variations = synthesizer.synthesize(
             [portrait], count=published_algorithm.VARIATIONS, seed=self._settings.seed, checkpoint=lambda done: None

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from enroll_service.convert import order_to
-from enroll_service.jobs.request import Order
+from enroll_service.convert import request_to
+from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import Box
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2, enroll_pb2, enroll_pb2_grpc
@@ -55,12 +55,14 @@ class RemoteProtector:
     def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
         """Raises RemoteError."""
         user_id = f"evaluation-{secrets.token_hex(16)}"
-        order = Order(user_id=user_id, photos=(EnrollmentPhoto(photo, face=box),), request_id=secrets.token_hex(16))
+        request = EnrollmentRequest(
+            user_id=user_id, photos=(EnrollmentPhoto(photo, face=box),), request_id=secrets.token_hex(16)
+        )
         began = time.perf_counter()
         with self._lock:
             self._users[user] = user_id
         with remote_errors():
-            for message in self._enroll.EnrollUser(order_to(order), timeout=ENROLL_SECONDS_LIMIT):
+            for message in self._enroll.EnrollUser(request_to(request), timeout=ENROLL_SECONDS_LIMIT):
                 if message.WhichOneof("event") == "result":
                     self._learn(message.result)
         return EnrollmentReport(seconds=time.perf_counter() - began)

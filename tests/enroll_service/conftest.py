@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.jobs.request import Order, ProgressEvent, Stage
+from enroll_service.jobs.request import EnrollmentRequest, ProgressEvent, Stage
 from enroll_service.pipeline.errors import EnrollmentCancelled
 from enroll_service.server import Domain, build_domain, build_enroll_server, build_enrollments, build_jobs
 from enroll_service.settings import EnrollSettings
@@ -36,10 +36,12 @@ class Gate:
         self.changed = threading.Condition()
         self.probe_error: Exception | None = None
 
-    def learn(self, order: Order, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]) -> Mask:
-        self.earlier.append(order.earlier.mask_id if order.earlier is not None else None)
-        self.leave_out_unfit.append(order.leave_out_unfit)
-        self._note(self.started, order.user_id)
+    def learn(
+        self, request: EnrollmentRequest, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
+    ) -> Mask:
+        self.earlier.append(request.earlier.mask_id if request.earlier is not None else None)
+        self.leave_out_unfit.append(request.leave_out_unfit)
+        self._note(self.started, request.user_id)
         for step in range(4):
             while not self.permits.acquire(timeout=0.01):
                 if cancelled():
@@ -48,9 +50,9 @@ class Gate:
             self.iterations += 1
             progress(ProgressEvent(Stage.PERTURB, (step + 1) / 4, f"step {step + 1} of 4"))
         self._note(self.ended, "done")
-        seed = order.seed or 0
+        seed = request.seed or 0
         pixels = np.random.default_rng(seed).integers(-8, 9, (112, 112, 3)).astype(np.int8)
-        return Mask.new(pixels, seed=seed, versions={"facecloak": "test"}, report={"photo_count": len(order.photos)})
+        return Mask.new(pixels, seed=seed, versions={"facecloak": "test"}, report={"photo_count": len(request.photos)})
 
     def open(self) -> None:
         """Lets everything through from now on."""

@@ -1,4 +1,4 @@
-"""Orders survive the way to protobuf and back, hints included; malformed ones are refused."""
+"""Requests survive the way to protobuf and back, hints included; malformed ones are refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from enroll_service.convert import enrollment_from, enrollment_to, order_from, order_to
-from enroll_service.jobs.request import Enrollment, Order
+from enroll_service.convert import enrollment_from, enrollment_to, request_from, request_to
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
@@ -19,37 +19,40 @@ from facecloak.masks.mask import Mask
 from facecloak.v1 import common_pb2, enroll_pb2
 
 
-def test_an_order_comes_back_as_it_was() -> None:
+def test_a_request_comes_back_as_it_was() -> None:
     photos = (EnrollmentPhoto(b"one", face=Box(1.0, 2.0, 30.0, 40.0)), EnrollmentPhoto(b"two"))
-    order = Order(user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.SUBTLE, add=True)
-    back = order_from(order_to(order))
+    asked = EnrollmentRequest(
+        user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.SUBTLE, add=True
+    )
+    back = request_from(request_to(asked))
     assert (back.user_id, back.seed, back.request_id, back.strength) == ("ann", 7, "r-1", Strength.SUBTLE)
     assert [(photo.data, photo.face) for photo in back.photos] == [(b"one", Box(1.0, 2.0, 30.0, 40.0)), (b"two", None)]
     assert back.add
-    assert back.digest(key=b"key") == order.digest(key=b"key")
+    assert back.digest(key=b"key") == asked.digest(key=b"key")
 
 
-def test_another_strength_is_another_order_and_an_unknown_one_is_refused() -> None:
-    orders = [
-        Order(user_id="ann", photos=(EnrollmentPhoto(b"one"),), strength=strength) for strength in (None, *Strength)
+def test_another_strength_is_another_request_and_an_unknown_one_is_refused() -> None:
+    requests = [
+        EnrollmentRequest(user_id="ann", photos=(EnrollmentPhoto(b"one"),), strength=strength)
+        for strength in (None, *Strength)
     ]
-    assert len({order.digest(key=b"key") for order in orders}) == 4
-    assert [order_from(order_to(order)).strength for order in orders] == [None, *Strength]
-    request = order_to(orders[0])
+    assert len({asked.digest(key=b"key") for asked in requests}) == 4
+    assert [request_from(request_to(asked)).strength for asked in requests] == [None, *Strength]
+    request = request_to(requests[0])
     request.options.strength = 9  # type: ignore[assignment]  # as a newer client may send it
     with pytest.raises(InvalidInput) as refused:
-        order_from(request)
+        request_from(request)
     assert refused.value.metadata["field"] == "options.strength"
 
 
-def test_leaving_photos_out_is_another_order_and_not_doing_so_the_one_of_earlier_releases() -> None:
-    order = Order(user_id="ann", photos=(EnrollmentPhoto(b"one"),), seed=7, add=True)
-    leaving_out = replace(order, leave_out_unfit=True)
-    assert [order_from(order_to(one)).leave_out_unfit for one in (order, leaving_out)] == [False, True]
-    assert order_from(order_to(leaving_out)).digest(key=b"key") == leaving_out.digest(key=b"key")
-    assert leaving_out.digest(key=b"key") != order.digest(key=b"key")
+def test_leaving_photos_out_is_another_request_and_not_doing_so_the_one_of_earlier_releases() -> None:
+    asked = EnrollmentRequest(user_id="ann", photos=(EnrollmentPhoto(b"one"),), seed=7, add=True)
+    leaving_out = replace(asked, leave_out_unfit=True)
+    assert [request_from(request_to(one)).leave_out_unfit for one in (asked, leaving_out)] == [False, True]
+    assert request_from(request_to(leaving_out)).digest(key=b"key") == leaving_out.digest(key=b"key")
+    assert leaving_out.digest(key=b"key") != asked.digest(key=b"key")
     # As the release before the option had it: a retry across an update finds its receipt.
-    assert order.digest(key=b"key").hex() == "750bacf304738bb0015ccd452433ff6b01a2d0b531c19813ff0c43917acb5719"
+    assert asked.digest(key=b"key").hex() == "750bacf304738bb0015ccd452433ff6b01a2d0b531c19813ff0c43917acb5719"
 
 
 def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
@@ -80,19 +83,22 @@ def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
     assert bare["similarities"] == {"two": {"before": 1.0, "after": 0.5}}
 
 
-def test_another_face_is_another_order() -> None:
-    orders = [Order(user_id="ann", photos=(EnrollmentPhoto(b"one", face=face),)) for face in (None, Box(0, 0, 5, 5))]
-    assert orders[0].digest(key=b"key") != orders[1].digest(key=b"key")
+def test_another_face_is_another_request() -> None:
+    requests = [
+        EnrollmentRequest(user_id="ann", photos=(EnrollmentPhoto(b"one", face=face),))
+        for face in (None, Box(0, 0, 5, 5))
+    ]
+    assert requests[0].digest(key=b"key") != requests[1].digest(key=b"key")
 
 
 @pytest.mark.parametrize(
     "box", [{"width": 0, "height": 5}, {"width": 5, "height": -1}, {"x": math.nan, "width": 5, "height": 5}]
 )
 def test_an_impossible_face_is_refused(box: dict[str, float]) -> None:
-    request = order_to(Order(user_id="ann", photos=(EnrollmentPhoto(b"one"),)))
+    request = request_to(EnrollmentRequest(user_id="ann", photos=(EnrollmentPhoto(b"one"),)))
     request.photos[0].face.CopyFrom(common_pb2.FaceBox(**box))
     with pytest.raises(InvalidInput) as refused:
-        order_from(request)
+        request_from(request)
     assert refused.value.metadata["field"] == "photos.face"
 
 

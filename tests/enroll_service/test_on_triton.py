@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.jobs.request import Order
+from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.server import Domain, build_domain
 from enroll_service.settings import EnrollSettings, TritonSettings
@@ -62,7 +62,9 @@ class Enrolling:
     """One enrollment in a thread of its own."""
 
     def __init__(self, domain: Domain, photo: bytes, *, user_id: str) -> None:
-        self._follower = domain.enrollments.enroll(Order(user_id=user_id, photos=(EnrollmentPhoto(photo),), seed=7))
+        self._subscriber = domain.enrollments.enroll(
+            EnrollmentRequest(user_id=user_id, photos=(EnrollmentPhoto(photo),), seed=7)
+        )
         self.fraction = 0.0
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._follow)
@@ -76,7 +78,7 @@ class Enrolling:
             time.sleep(0.01)
 
     def leave(self) -> None:
-        self._follower.leave()
+        self._subscriber.leave()
 
     def wait(self) -> Exception | None:
         self._thread.join(120)
@@ -85,7 +87,7 @@ class Enrolling:
 
     def _follow(self) -> None:
         try:
-            for event in self._follower:
+            for event in self._subscriber:
                 self.fraction = event.fraction
         except Exception as error:  # noqa: BLE001 - the test looks at it
             self.error = error

@@ -16,7 +16,7 @@ from enroll_service.pipeline.errors import (
 )
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.quality import doubts_about, sharpness, usual_tones
-from enroll_service.pipeline.intake.view import View, view_of
+from enroll_service.pipeline.intake.view import PhotoView, view_of
 from enroll_service.pipeline.ops.inpainting import fill_beyond_photo
 from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE
 from enroll_service.pipeline.settings import IntakeSettings
@@ -44,7 +44,7 @@ class Portrait:
     sharpness: float
     eye_distance_px: float
     mesh: np.ndarray | None = None
-    view: View | None = None
+    view: PhotoView | None = None
     doubts: tuple[str, ...] = ()
 
     @property
@@ -53,7 +53,7 @@ class Portrait:
         return np.ascontiguousarray(_inner(self.wide_srgb_u8).transpose(2, 0, 1)[None], dtype=np.float32)
 
 
-def admit(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: IntakeSettings) -> Portrait:
+def portrait_from(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, settings: IntakeSettings) -> Portrait:
     """The one usable face of a photo.
 
     Raises:

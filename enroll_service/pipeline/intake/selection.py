@@ -9,8 +9,8 @@ import numpy as np
 
 from enroll_service.pipeline.errors import EnrollmentRefused, NotSamePerson
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.intake.portrait import Portrait, admit
-from enroll_service.pipeline.perturb.ensemble import TYPICAL_SIMILARITY, sameness
+from enroll_service.pipeline.intake.portrait import Portrait, portrait_from
+from enroll_service.pipeline.ops.similarity_scale import TYPICAL_SIMILARITY, sameness
 from enroll_service.pipeline.settings import IntakeSettings
 from facecloak.errors import FaceCloakError
 from facecloak.faces import FaceFinder
@@ -44,14 +44,14 @@ class LeftOut:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Admission:
+class PhotoSelection:
     """The portraits to learn from, at least one, and the photos that gave none; both in the photos' order."""
 
     portraits: tuple[Portrait, ...]
     left_out: tuple[LeftOut, ...] = ()
 
 
-def admit_all(
+def select_photos(
     photos: Sequence[EnrollmentPhoto],
     *,
     leave_out_unfit: bool,
@@ -59,7 +59,7 @@ def admit_all(
     runtime: RecognizerRuntime,
     surrogates: Sequence[str],
     settings: IntakeSettings,
-) -> Admission:
+) -> PhotoSelection:
     """The photos' portraits, all of one person.
 
     Every surrogate whose typical similarities are known is asked who is in the photos. Without any such surrogate
@@ -81,7 +81,7 @@ def admit_all(
     first: FaceCloakError | None = None
     for index, photo in enumerate(photos):
         try:
-            portraits[index] = admit(photo, index=index, finder=finder, settings=settings)
+            portraits[index] = portrait_from(photo, index=index, finder=finder, settings=settings)
         except (EnrollmentRefused, PhotoRefused) as refused:
             refused.metadata.setdefault("photo", str(index))
             if not leave_out_unfit:
@@ -102,7 +102,9 @@ def admit_all(
             why = "It does not show the person that most of the photos show."
             left_out[index] = LeftOut(index, NotSamePerson.reason, why)
             del portraits[index]
-    return Admission(portraits=tuple(portraits.values()), left_out=tuple(left_out[index] for index in sorted(left_out)))
+    return PhotoSelection(
+        portraits=tuple(portraits.values()), left_out=tuple(left_out[index] for index in sorted(left_out))
+    )
 
 
 def _odd_photos(scores: np.ndarray, *, photos: Sequence[int], settings: IntakeSettings) -> list[int]:

@@ -6,35 +6,25 @@ skin that is smooth from pixel to pixel, and shows more than the crop says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import cv2
 import numpy as np
-from skimage.metrics import structural_similarity
-from torch import Tensor
 
-from enroll_service.pipeline.personalize.measure import quantize
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Box, Face
-from facecloak.masks.mask import MASK_SIZE, Mask, MaskGeometry
+from facecloak.masks.mask import MASK_SIZE, Mask
 
 # Nobody sees more pixels of a face at once on a screen; and a face of 48 megapixels would take seconds to compare.
 _LARGEST_PX = 768
-
-# Rounding to whole levels moves the similarity by less than _NEAR; two or three rounds do.
-_ROUNDS = 12
-_NEAR = 0.0005
-_BACK_OFF = 0.998
 
 # Where a mask lies depends on the face alone.
 _ANY_MASK = Mask.new(np.zeros((MASK_SIZE, MASK_SIZE, 3), np.int8), seed=0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class View:
+class PhotoView:
     """The part of an enrolled photo that a mask can change.
 
     Attributes:
@@ -54,7 +44,7 @@ class View:
         return changed
 
 
-def view_of(srgb_u8: np.ndarray, face: Face, mesh: np.ndarray | None) -> View:
+def view_of(srgb_u8: np.ndarray, face: Face, mesh: np.ndarray | None) -> PhotoView:
     """The view of a face in an upright photo (H, W, 3) uint8 RGB, ``face`` and ``mesh`` in its px."""
     height, width = srgb_u8.shape[:2]
     left, top, right, bottom = place_mask(_ANY_MASK, face).bounds(width=width, height=height)
@@ -66,33 +56,8 @@ def view_of(srgb_u8: np.ndarray, face: Face, mesh: np.ndarray | None) -> View:
     offset = np.array([left, top]) - (0.5 / scale - 0.5)
     points = (face.landmarks - offset) * scale
     box = Box((face.box.x - left) * scale, (face.box.y - top) * scale, face.box.width * scale, face.box.height * scale)
-    return View(
+    return PhotoView(
         srgb_u8=np.ascontiguousarray(part),
         face=Face(box=box, landmarks=points, score=face.score),
         mesh=None if mesh is None else np.hstack([(mesh[:, :2] - offset) * scale, mesh[:, 2:] * scale]),
     )
-
-
-def similarity_seen(pixels: np.ndarray, views: Sequence[View], *, geometry: MaskGeometry) -> float:
-    """Structural similarity of the views with and without a mask, their mean; the figure that an evaluation reports of
-    a face at its own size.
-
-    Args:
-        pixels: (112, 112, 3) int8 mask.
-        views: at least one.
-    """
-    mask = Mask.new(pixels, seed=0, geometry=geometry)
-    return fmean(
-        float(structural_similarity(view.srgb_u8, view.masked(mask), channel_axis=2, data_range=255)) for view in views
-    )
-
-
-def shrink_to_view(perturbation: Tensor, views: Sequence[View], *, geometry: MaskGeometry, kept: float) -> Tensor:
-    """The perturbation (1, 3, 112, 112), in levels, made weaker until ``views`` keep the similarity ``kept``; the very
-    same one where they do."""
-    for _ in range(_ROUNDS):
-        similarity = similarity_seen(quantize(perturbation), views, geometry=geometry)
-        if similarity >= kept - _NEAR:
-            break
-        perturbation = perturbation * (((1 - kept) / (1 - similarity)) ** 0.5 * _BACK_OFF)
-    return perturbation

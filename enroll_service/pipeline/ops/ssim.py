@@ -1,17 +1,14 @@
-"""How visible a mask is, and where change is seen least. Differentiable, in torch, on crops (N, 3, H, W) of levels
-0..255."""
+"""Structural similarity of crops (N, 3, H, W) of levels 0..255. Differentiable."""
 
 from __future__ import annotations
 
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from enroll_service.pipeline.ops.variations import Variations
-
 # Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
 # TIP 2004.
 _C1 = (0.01 * 255) ** 2
-_C2 = (0.03 * 255) ** 2
+C2 = (0.03 * 255) ** 2
 _WINDOW = 7
 
 # Rec. 601, as JPEG's luma.
@@ -30,7 +27,7 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     variance_2 = unbiased * (_window_mean(second * second) - mean_2 * mean_2)
     covariance = unbiased * (_window_mean(first * second) - mean_1 * mean_2)
     luminance = (2 * mean_1 * mean_2 + _C1) / (mean_1**2 + mean_2**2 + _C1)
-    structure = (2 * covariance + _C2) / (variance_1 + variance_2 + _C2)
+    structure = (2 * covariance + C2) / (variance_1 + variance_2 + C2)
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
@@ -60,17 +57,3 @@ def smooth(crops: Tensor, sigma_px: float) -> Tensor:
         return crops
     side = 2 * max(1, round(3 * sigma_px)) + 1
     return gaussian_blur2d(crops, (side, side), (sigma_px, sigma_px))
-
-
-def tolerance(variations: Variations, *, texture_px: float) -> Tensor:
-    """How much squared change each pixel may take for one unit of lost structural similarity, (1, 1, H, W),
-    levels squared.
-
-    For a small change d, independent of the picture, SSIM's structure term loses d^2 / (2 var + C2) in a window of
-    variance var: so the budget is an ellipsoid, wide where there is texture (eyes, brows, nose, mouth, hair: where
-    identity is) and narrow on flat skin. Averaged over the variations, since the mask must suit photos that nobody
-    has seen.
-    """
-    grey = luma(variations.crops)
-    variance = (smooth(grey * grey, texture_px) - smooth(grey, texture_px) ** 2).clamp_min(0)
-    return variations.gathered(variance + _C2 / 2)

@@ -48,7 +48,7 @@ class Variations:
         """The variations at ``indices`` (M,)."""
         return Variations(self.crops[indices], None if self.grids is None else self.grids[indices])
 
-    def laid(self, change: Tensor) -> Tensor:
+    def warped(self, change: Tensor) -> Tensor:
         """A mask's ``change`` (1, C, 112, 112) as it lies on each crop: (N, C, 112, 112), or (1, C, 112, 112) where it
         lies the same on all. Differentiable."""
         if self.grids is None:
@@ -57,9 +57,9 @@ class Variations:
 
     def masked(self, change: Tensor) -> Tensor:
         """The crops with a mask's ``change`` (1, 3, 112, 112) added, clipped to 0..255. Differentiable."""
-        return (self.crops + self.laid(change)).clamp(0, 255)
+        return (self.crops + self.warped(change)).clamp(0, 255)
 
-    def gathered(self, maps: Tensor) -> Tensor:
+    def mean_in_mask_frame(self, maps: Tensor) -> Tensor:
         """Mean over the variations of ``maps`` (N, C, 112, 112), each brought to the mask's frame: (1, C, 112, 112).
 
         A place of the mask that no variation shows gets the mean of all places.
@@ -68,7 +68,7 @@ class Variations:
             return maps.mean(dim=0, keepdim=True)
         place = torch.zeros(1, *maps.shape[1:], requires_grad=True)
         with torch.enable_grad():
-            laid = self.laid(place)
+            laid = self.warped(place)
         # Sampling is linear, so its gradient spreads each crop's pixels over the mask with the weights they came by.
         (total,) = torch.autograd.grad(laid, place, grad_outputs=maps, retain_graph=True)
         (weight,) = torch.autograd.grad(laid, place, grad_outputs=torch.ones_like(maps))
@@ -83,11 +83,11 @@ def joined_variations(parts: Sequence[Variations]) -> Variations:
     if all(part.grids is None for part in parts):
         return Variations(crops)
     return Variations(
-        crops, torch.cat([still_grids(len(part)) if part.grids is None else part.grids for part in parts])
+        crops, torch.cat([identity_grids(len(part)) if part.grids is None else part.grids for part in parts])
     )
 
 
-def still_grids(count: int) -> Tensor:
+def identity_grids(count: int) -> Tensor:
     """(count, 112, 112, 2): each pixel of the crop finds its place in the mask where it is."""
     line = torch.linspace(-1, 1, MASK_SIZE)
     y, x = torch.meshgrid(line, line, indexing="ij")

@@ -7,14 +7,15 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from enroll_service.pipeline.ops.jpeg import compressed
+from enroll_service.pipeline.ops.quantize import unquantize
+from enroll_service.pipeline.ops.similarity_scale import NEAREST_STRANGER, TYPICAL_SIMILARITY, as_crops, share_left
 from enroll_service.pipeline.ops.ssim import structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import NEAREST_STRANGER, TYPICAL_SIMILARITY, Target, as_crops, share_left
+from enroll_service.pipeline.perturb.ensemble import Target
 from facecloak.recognizers import RecognizerRuntime
 
 # What most platforms re-encode uploads to, or worse (method's condition "q85").
@@ -25,16 +26,6 @@ _WEAK_SHARE = 0.5
 
 # Between the eyes of the enrolled photo, px: in the aligned crop it is 35, and what a smaller face lacks is made up.
 _COMFORTABLE_EYE_DISTANCE_PX = 30
-
-
-def quantize(perturbation: Tensor) -> np.ndarray:
-    """The mask's pixels, (112, 112, 3) int8, from a perturbation (1, 3, 112, 112) in levels."""
-    return perturbation[0].permute(1, 2, 0).round().clamp(-127, 127).to(torch.int8).numpy()
-
-
-def unquantize(pixels: np.ndarray) -> Tensor:
-    """The perturbation (1, 3, 112, 112), in levels, that a mask's pixels (112, 112, 3) int8 hold."""
-    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
 
 
 def measure(
@@ -58,7 +49,7 @@ def measure(
         through JPEG 85, and its ``psr_estimate`` where the recognizer's usual similarities are known; ``psr_estimate``:
         the mean of these, None without any.
     """
-    mask = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
+    mask = unquantize(pixels)
     masked = shown.masked(mask).round()
     before, after = _through_jpeg(held_out.crops), _through_jpeg(held_out.masked(mask))
     similarities = {name: _similarities(name, before, after, runtime, target) for name, target in targets.items()}

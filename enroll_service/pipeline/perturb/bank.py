@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, as_crops
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target
 from enroll_service.pipeline.perturb.pgd import perturb
-from enroll_service.pipeline.perturb.repulsion import Elsewhere
+from enroll_service.pipeline.perturb.repulsion import Repulsion
 from enroll_service.pipeline.settings import PerturbSettings, StageSettings
 from enroll_service.pipeline.synthesize.face_morphing import Morphing
 from facecloak.recognizers import RecognizerRuntime
@@ -57,7 +58,7 @@ def learn_bank(
         morphing: morphs each batch with other faces.
     """
     bank, onward = settings.bank, settings.perturb.onward
-    elsewhere = Elsewhere(targets, repulsion=bank.repulsion, margin=bank.margin, onward=onward)
+    elsewhere = Repulsion(targets, repulsion=bank.repulsion, margin=bank.margin, onward=onward)
     plans = [settings.perturb] + [_shortened(settings)] * (settings.bank.masks - 1)
     costs = [plan.iterations * plan.batch for plan in plans]
     sample = variations.chosen(torch.arange(min(_SAMPLE, len(variations))))
@@ -122,7 +123,7 @@ def _shortened(settings: StageSettings) -> PerturbSettings:
 
 
 def _note_where_it_leads(
-    mask: Tensor, sample: Variations, *, elsewhere: Elsewhere, runtime: RecognizerRuntime, names: Sequence[str]
+    mask: Tensor, sample: Variations, *, elsewhere: Repulsion, runtime: RecognizerRuntime, names: Sequence[str]
 ) -> None:
     clean, masked = as_crops(sample.crops), as_crops(sample.masked(mask))
     for name in names:

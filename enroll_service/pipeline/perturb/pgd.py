@@ -2,8 +2,9 @@
 
 A universal perturbation by projected gradient descent with momentum (MI-FGSM, Dong et al. 2018), smoothed gradients
 (TI-FGSM, 2019) and random misalignment, against an ensemble. What is ours is the geometry: steps and projection use
-the ellipsoid of equal structural similarity (see :func:`visibility.tolerance`) in place of a box of equal levels. At
-the same measured similarity that moves budget from flat skin to eyes, nose and mouth, where recognizers look too.
+the ellipsoid of equal structural similarity (:mod:`enroll_service.pipeline.perturb.tolerance`) in place of a box of
+equal levels. At the same measured similarity that moves budget from flat skin to eyes, nose and mouth, where
+recognizers look too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from enroll_service.pipeline.ops.photometry import vary_tones
-from enroll_service.pipeline.ops.ssim import smooth, structural_similarity, tolerance
+from enroll_service.pipeline.ops.ssim import smooth, structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.ops.warping import misalign
 from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble
+from enroll_service.pipeline.perturb.tolerance import tolerance
 from enroll_service.pipeline.settings import PerturbSettings
 from enroll_service.pipeline.synthesize.face_morphing import Morphing
 
@@ -110,9 +112,9 @@ def bring_to_target(perturbation: Tensor, shown: Variations, *, settings: Pertur
 
 
 def damp_chroma(change: Tensor, *, keep: float) -> Tensor:
-    """A change (1, 3, H, W) with its deviation from grey scaled by ``keep``."""
-    grey = change.mean(dim=1, keepdim=True)
-    return grey + keep * (change - grey)
+    """A change (1, 3, H, W) with its deviation from gray scaled by ``keep``."""
+    gray = change.mean(dim=1, keepdim=True)
+    return gray + keep * (change - gray)
 
 
 class Leakage:

@@ -18,13 +18,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from enroll_service.pipeline.perturb.ensemble import Target, unit
+from enroll_service.pipeline.ops.similarity_scale import unit
+from enroll_service.pipeline.perturb.ensemble import Target
 
 # Share of the running mean that each batch renews: steady over some three batches.
 _RENEWED = 0.3
 
 
-class Elsewhere:
+class Repulsion:
     """The directions that are taken, by surrogate, and the target that keeps the next mask out of them.
 
     Args:

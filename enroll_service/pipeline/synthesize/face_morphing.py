@@ -43,9 +43,9 @@ MAX_POOL_BYTES = 16 * 1024 * 1024
 _COLUMNS = 8
 _QUALITY = 92
 
-# Px about the face's outline: a morph ends softly near the first, a sheet shows grey beyond the second.
+# Px about the face's outline: a morph ends softly near the first, a sheet shows gray beyond the second.
 _MORPHED_PX, _SHOWN_PX = 3, 9
-_GREY = 128.0
+_GRAY = 128.0
 
 # Of a blend's two faces, each has this share at least.
 _LEAST_SHARE = 0.3
@@ -94,7 +94,7 @@ class FacePool:
             share = np.float32(rng.uniform(_LEAST_SHARE, 1 - _LEAST_SHARE))
             blends.append(share * textures[first[pair]] + (1 - share) * textures[second[pair]])
         shown = face_region(grown_px=_SHOWN_PX)[..., None]
-        return cls(np.clip(np.round(_GREY + shown * (np.array(blends) - _GREY)), 0, 255).astype(np.uint8))
+        return cls(np.clip(np.round(_GRAY + shown * (np.array(blends) - _GRAY)), 0, 255).astype(np.uint8))
 
     @functools.cached_property
     def identity(self) -> str:

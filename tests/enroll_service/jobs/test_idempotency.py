@@ -11,14 +11,14 @@ import pytest
 
 from enroll_service.errors import RequestIdReused
 from enroll_service.jobs.idempotency import is_of, with_receipt
-from enroll_service.jobs.request import Enrollment, Order
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.settings import Strength
 from facecloak.faces import Box
 from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
 from facecloak.masks.mask import Mask
 
-ORDER = Order(user_id="alice", photos=(EnrollmentPhoto(b"a photo"),), request_id="request-1")
+REQUEST = EnrollmentRequest(user_id="alice", photos=(EnrollmentPhoto(b"a photo"),), request_id="request-1")
 
 
 def mask(*, count: int = 1, **fields: object) -> StoredMask:
@@ -29,10 +29,10 @@ def mask(*, count: int = 1, **fields: object) -> StoredMask:
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_stored_mask_knows_its_request_again(count: int) -> None:
     made = mask(count=count)
-    kept = mask_from_bytes(with_receipt(made, ORDER).to_bytes())
-    assert is_of(kept, ORDER, ttl_seconds=60)
-    assert not is_of(kept, replace(ORDER, request_id="request-2"), ttl_seconds=60)
-    assert not is_of(kept, replace(ORDER, request_id=""), ttl_seconds=60)
+    kept = mask_from_bytes(with_receipt(made, REQUEST).to_bytes())
+    assert is_of(kept, REQUEST, ttl_seconds=60)
+    assert not is_of(kept, replace(REQUEST, request_id="request-2"), ttl_seconds=60)
+    assert not is_of(kept, replace(REQUEST, request_id=""), ttl_seconds=60)
     assert kept.mask_id == made.mask_id
     assert [one.pixels.tolist() for one in kept.masks] == [one.pixels.tolist() for one in made.masks]
     assert Enrollment.of(kept) == Enrollment.of(made)
@@ -42,7 +42,7 @@ def test_a_stored_mask_knows_its_request_again(count: int) -> None:
     "change",
     [
         {"photos": (EnrollmentPhoto(b"another"),)},
-        {"photos": (*ORDER.photos, *ORDER.photos)},
+        {"photos": (*REQUEST.photos, *REQUEST.photos)},
         {"photos": (EnrollmentPhoto(b"a photo", face=Box(1, 2, 3, 4)),)},
         {"seed": 1},
         {"strength": Strength.SUBTLE},
@@ -51,20 +51,20 @@ def test_a_stored_mask_knows_its_request_again(count: int) -> None:
     ],
 )
 def test_another_request_under_the_same_id_is_refused(change: dict[str, object]) -> None:
-    kept = with_receipt(mask(), ORDER)
+    kept = with_receipt(mask(), REQUEST)
     with pytest.raises(RequestIdReused):
-        is_of(kept, replace(ORDER, **change), ttl_seconds=60)  # type: ignore[arg-type]
+        is_of(kept, replace(REQUEST, **change), ttl_seconds=60)  # type: ignore[arg-type]
 
 
 def test_a_receipt_is_no_ones_for_long() -> None:
     old = mask(created_at=(datetime.now(UTC) - timedelta(seconds=100)).isoformat())
-    kept = with_receipt(old, ORDER)
-    assert is_of(kept, ORDER, ttl_seconds=160)
-    assert not is_of(kept, ORDER, ttl_seconds=60)
+    kept = with_receipt(old, REQUEST)
+    assert is_of(kept, REQUEST, ttl_seconds=160)
+    assert not is_of(kept, REQUEST, ttl_seconds=60)
 
 
 def test_receipts_tell_nothing_and_have_nothing_in_common() -> None:
-    receipts = [with_receipt(mask(), ORDER).report["receipt"] for _ in range(2)]
+    receipts = [with_receipt(mask(), REQUEST).report["receipt"] for _ in range(2)]
     assert not {*receipts[0].values()} & {*receipts[1].values()}
     written = json.dumps(receipts)
     for secret in (b"request-1", b"alice", b"a photo"):
@@ -74,9 +74,9 @@ def test_receipts_tell_nothing_and_have_nothing_in_common() -> None:
 
 @pytest.mark.parametrize("receipt", ["none", {}, {"salt": "x"}, {"salt": 1, "request_id": "", "content": ""}])
 def test_what_is_no_receipt_is_taken_for_none(receipt: object) -> None:
-    assert not is_of(mask(report={"receipt": receipt}), ORDER, ttl_seconds=60)
+    assert not is_of(mask(report={"receipt": receipt}), REQUEST, ttl_seconds=60)
 
 
 def test_without_a_request_id_there_is_no_receipt() -> None:
     made = mask()
-    assert with_receipt(made, replace(ORDER, request_id="")) is made
+    assert with_receipt(made, replace(REQUEST, request_id="")) is made

@@ -10,8 +10,8 @@ import numpy as np
 
 from enroll_service.pipeline.errors import EnrollmentRefused, SynthesisFailed, SynthesizerUnavailable
 from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
+from enroll_service.pipeline.ops.similarity_scale import TYPICAL_SIMILARITY, sameness, unit
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import TYPICAL_SIMILARITY, sameness, unit
 from enroll_service.pipeline.settings import StageSettings
 from enroll_service.pipeline.synthesize.arc2face.painter import part_of
 from enroll_service.pipeline.synthesize.arc2face.weights import IDENTITY_SIZE, LICENSE

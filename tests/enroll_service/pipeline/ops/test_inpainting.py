@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.intake.portrait import Portrait, admit, portrait_of
+from enroll_service.pipeline.intake.portrait import Portrait, portrait_from, portrait_of
 from enroll_service.pipeline.ops import inpainting
 from enroll_service.pipeline.ops.inpainting import fill_beyond_photo, filled_texture
 from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE
@@ -32,7 +32,7 @@ def finder(model_repository: Path) -> FaceFinder:
 
 @pytest.fixture(scope="module")
 def portrait(finder: FaceFinder, astronaut_photo: bytes) -> Portrait:
-    return admit(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
+    return portrait_from(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity as reference_similarity
 
-from enroll_service.pipeline.ops.ssim import luma, smooth, structural_similarity, tolerance
+from enroll_service.pipeline.ops.ssim import luma, smooth, structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.perturb.tolerance import tolerance
 
 
 def _crops(count: int, seed: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ def test_without_grids_and_with_identity_grids_the_mask_lies_alike() -> None:
     assert torch.equal(plain.masked(change), (crops + change).clamp(0, 255))
     assert torch.allclose(plain.masked(change), through_grid.masked(change), atol=1e-3)
     maps = _random(2, 1, 112, 112, seed=3)
-    assert torch.allclose(plain.gathered(maps), through_grid.gathered(maps), atol=1e-3)
+    assert torch.allclose(plain.mean_in_mask_frame(maps), through_grid.mean_in_mask_frame(maps), atol=1e-3)
 
 
 def test_a_shifted_grid_shifts_the_mask_and_its_gradient() -> None:
@@ -34,11 +34,11 @@ def test_a_shifted_grid_shifts_the_mask_and_its_gradient() -> None:
     change = torch.zeros(1, 3, 112, 112)
     change[:, :, 50, 60] = 7
     change.requires_grad_(True)
-    laid = variations.laid(change)
+    laid = variations.warped(change)
     assert float(laid.detach()[0, 0, 50, 50]) == pytest.approx(7, abs=1e-3)
     assert float(laid.detach()[0, 0, 50, 60]) == pytest.approx(0, abs=1e-3)
     # The last ten columns look beyond the mask.
-    assert float(variations.laid(torch.ones(1, 1, 112, 112))[..., 103:].abs().max()) == 0
+    assert float(variations.warped(torch.ones(1, 1, 112, 112))[..., 103:].abs().max()) == 0
     (gradient,) = torch.autograd.grad(laid[0, :, 50, 50].sum(), change)
     assert gradient[0, :, 50, 60].tolist() == pytest.approx([1, 1, 1], abs=1e-3)
 
@@ -48,7 +48,7 @@ def test_gathering_follows_the_grids_and_fills_what_nobody_sees() -> None:
     grids[..., 0] += 10 * 2 / 111
     maps = torch.zeros(2, 1, 112, 112)
     maps[:, :, :, :56] = 4.0
-    gathered = Variations(torch.zeros(2, 3, 112, 112), grids).gathered(maps)
+    gathered = Variations(torch.zeros(2, 3, 112, 112), grids).mean_in_mask_frame(maps)
     assert gathered.shape == (1, 1, 112, 112)
     assert float(gathered[0, 0, 50, 40]) == pytest.approx(4, abs=1e-2)
     assert float(gathered[0, 0, 50, 80]) == pytest.approx(0, abs=1e-2)

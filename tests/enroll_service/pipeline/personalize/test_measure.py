@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from enroll_service.pipeline.ops.quantize import quantize
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.personalize.measure import measure, quantize, warnings_for
+from enroll_service.pipeline.personalize.measure import measure, warnings_for
 from enroll_service.pipeline.perturb.ensemble import Target, own_identity
 from facecloak.recognizers import OnnxRuntime
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.pipeline.intake.view import View, shrink_to_view, similarity_seen, view_of
+from enroll_service.pipeline.intake.view import PhotoView, view_of
+from enroll_service.pipeline.personalize.own_size import shrink_to_view, similarity_seen
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Face, FaceFinder, aligned_crop
@@ -66,7 +67,7 @@ def test_a_large_face_is_looked_at_smaller_and_its_points_go_with_it(
     assert max(view.srgb_u8.shape) == 768
     assert view.mesh is not None
 
-    def laid(view: View) -> np.ndarray:
+    def laid(view: PhotoView) -> np.ndarray:
         mask = Mask.new(levels.round().astype(np.int8), seed=0, geometry=MaskGeometry.FACE)
         with_mask, without = (
             aligned_crop(picture, view.face.landmarks).astype(np.float32)

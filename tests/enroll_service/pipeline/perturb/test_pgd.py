@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enroll_service.pipeline.ops.photometry import vary_tones
+from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.ssim import smooth, structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, as_crops, own_identity
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, own_identity
 from enroll_service.pipeline.perturb.pgd import Leakage, _batches, damp_chroma, perturb, project
 from enroll_service.pipeline.settings import PerturbSettings
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from enroll_service.pipeline.perturb.ensemble import Target, unit
-from enroll_service.pipeline.perturb.repulsion import Elsewhere
+from enroll_service.pipeline.ops.similarity_scale import unit
+from enroll_service.pipeline.perturb.ensemble import Target
+from enroll_service.pipeline.perturb.repulsion import Repulsion
 
 OWN, LEFT, UP = np.eye(4, dtype=np.float32)[:3, None]
 TARGETS = {"one": Target(near=OWN, far=-OWN), "two": Target(near=UP, far=-UP)}
 
 
-def elsewhere(repulsion: float = 2.0, margin: float = 0.0) -> Elsewhere:
+def elsewhere(repulsion: float = 2.0, margin: float = 0.0) -> Repulsion:
     """With one mask that leads "one" from the identity to the left."""
-    taken = Elsewhere(TARGETS, repulsion=repulsion, margin=margin)
+    taken = Repulsion(TARGETS, repulsion=repulsion, margin=margin)
     taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
     return taken
 
@@ -25,7 +26,7 @@ def leaving(target: Target) -> np.ndarray:
 
 
 def test_the_first_mask_leaves_the_identity_alone() -> None:
-    fresh = Elsewhere(TARGETS, repulsion=2.0, margin=0.0)
+    fresh = Repulsion(TARGETS, repulsion=2.0, margin=0.0)
     assert fresh.begin() == TARGETS
     assert fresh.follow("one", LEFT) is TARGETS["one"]
 
@@ -78,13 +79,13 @@ def test_every_taken_direction_counts() -> None:
 
 def test_an_anchor_stays_part_of_what_is_approached() -> None:
     anchor = unit(np.array([[-1, 0, 0, 1]], np.float32))
-    taken = Elsewhere({"one": Target(near=OWN, far=anchor)}, repulsion=2.0, margin=0.0)
+    taken = Repulsion({"one": Target(near=OWN, far=anchor)}, repulsion=2.0, margin=0.0)
     taken.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
     assert leaving(taken.follow("one", LEFT))[3] < 0
 
 
 def test_onward_adds_where_the_mask_leads_and_not_where_an_earlier_one_does() -> None:
-    onward = Elsewhere(TARGETS, repulsion=0.0, margin=0.0, onward=0.5)
+    onward = Repulsion(TARGETS, repulsion=0.0, margin=0.0, onward=0.5)
     target = onward.follow("one", unit(0.6 * OWN + 0.8 * UP))
     assert np.array_equal(target.near, OWN)
     # Twice as much away from the person as onward, whatever part of the batch's mean lies along the identity.
@@ -97,7 +98,7 @@ def test_onward_adds_where_the_mask_leads_and_not_where_an_earlier_one_does() ->
 
 
 def test_onward_is_never_where_an_earlier_mask_leads() -> None:
-    onward = Elsewhere(TARGETS, repulsion=2.0, margin=0.0, onward=0.5)
+    onward = Repulsion(TARGETS, repulsion=2.0, margin=0.0, onward=0.5)
     onward.take("one", clean=OWN, masked=unit(0.6 * OWN + 0.8 * LEFT))
     target = onward.follow("one", unit(0.5 * OWN + 0.6 * LEFT + 0.6 * UP))
     away = leaving(target)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.intake.portrait import Portrait, portrait_from
 from enroll_service.pipeline.ops.face_region import face_region
-from enroll_service.pipeline.ops.variations import Variations, still_grids
-from enroll_service.pipeline.perturb.ensemble import sameness
+from enroll_service.pipeline.ops.similarity_scale import sameness
+from enroll_service.pipeline.ops.variations import Variations, identity_grids
 from enroll_service.pipeline.settings import IntakeSettings
 from enroll_service.pipeline.synthesize.face_morphing import MIN_FACES, FacePool, FacePoolUnusable, Morphing
 from enroll_service.pipeline.synthesize.head import in_frame
@@ -30,7 +30,7 @@ def _plain(*colors: tuple[int, int, int]) -> FacePool:
 @pytest.fixture(scope="module")
 def portrait(model_repository: Path, astronaut_photo: bytes) -> Portrait:
     finder = FaceFinder.load(model_repository)
-    return admit(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
+    return portrait_from(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
 
 
 def test_the_pool_that_comes_along_holds_many_different_faces(model_repository: Path, portrait: Portrait) -> None:
@@ -86,7 +86,7 @@ def test_a_pool_is_built_of_pairs_of_different_people(portrait: Portrait) -> Non
 
 def test_a_morph_lies_in_the_faces_frame_and_nowhere_else() -> None:
     crops = torch.full((64, 3, 112, 112), 20.0)
-    grids = still_grids(64).clone()
+    grids = identity_grids(64).clone()
     grids[:, :, 70:] = 1.5
     morphed = Morphing(_plain(RED), share=0.9, most=1.0).apply(
         Variations(crops, grids), generator=torch.Generator().manual_seed(0)

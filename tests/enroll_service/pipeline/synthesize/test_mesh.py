@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.intake.portrait import Portrait, admit
+from enroll_service.pipeline.intake.portrait import Portrait, portrait_from
 from enroll_service.pipeline.ops.photometry import relight
+from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import as_crops
 from enroll_service.pipeline.settings import IntakeSettings, StageSettings, SynthesisSettings, SynthesizerName
 from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
@@ -35,7 +35,7 @@ def finder(model_repository: Path) -> FaceFinder:
 
 @pytest.fixture(scope="module")
 def portrait(finder: FaceFinder, astronaut_photo: bytes) -> Portrait:
-    return admit(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
+    return portrait_from(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
 
 
 def _synthesize(*portraits: Portrait, count: int, seed: int, settings: SynthesisSettings | None = None) -> Variations:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.pipeline.perturb.ensemble import unit
+from enroll_service.pipeline.ops.similarity_scale import unit
 from enroll_service.pipeline.settings import Arc2FaceSettings
 from enroll_service.pipeline.synthesize.arc2face.painter import Painter
 from enroll_service.pipeline.synthesize.arc2face.prompt import SENTENCE, identity_prompt

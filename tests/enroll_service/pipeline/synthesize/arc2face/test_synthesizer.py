@@ -22,8 +22,8 @@ from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.errors import EnrollmentCancelled, SynthesisFailed, SynthesizerUnavailable
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
+from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import as_crops
 from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
     IntakeSettings,
