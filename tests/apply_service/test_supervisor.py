@@ -64,6 +64,47 @@ def test_two_workers_serve_and_a_dead_one_is_replaced(
     assert all(not Path(f"/proc/{worker}").exists() for worker in remaining)
 
 
+def test_a_stopped_worker_is_noticed_and_replaced(
+    model_repository: Path, tmp_path: Path, astronaut_photo: bytes
+) -> None:
+    with running_service(tmp_path, model_repository, processes=2) as service:
+        stopped = service.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        # 4 s without a beat, looked for twice a second; the rest is for a busy machine.
+        assert eventually(lambda: stopped not in service.workers(), 15)
+        assert eventually(lambda: len(service.workers()) == 2)
+        assert eventually(lambda: all(is_cloaked(service, astronaut_photo) for _ in range(8)))
+
+
+def test_many_deaths_in_a_minute_do_not_end_the_service(
+    model_repository: Path, tmp_path: Path, astronaut_photo: bytes
+) -> None:
+    with running_service(tmp_path, model_repository, processes=2) as service:
+        steady = service.workers()[1]
+        for _ in range(4):  # after 1, 2, 4 and 8 s of pause
+            dying = next(worker for worker in service.workers() if worker != steady)
+            os.kill(dying, signal.SIGKILL)
+            assert eventually(lambda dying=dying: dying not in service.workers())
+            assert eventually(lambda: len(service.workers()) == 2, 60)
+        os.kill(steady, signal.SIGKILL)
+        assert eventually(lambda: len(service.workers()) == 2, 60)
+        assert eventually(lambda: all(is_cloaked(service, astronaut_photo) for _ in range(8)), 60)
+
+
+def test_workers_that_never_come_up_end_it(tmp_path: Path) -> None:
+    empty = tmp_path / "no-models"
+    empty.mkdir()
+    environment = os.environ | {
+        "FACECLOAK_APPLY_PORT": "0",
+        "FACECLOAK_APPLY_PROCESSES": "2",
+        "FACECLOAK_APPLY_STORE__DATA": str(tmp_path / "data"),
+        "FACECLOAK_MODEL_REPOSITORY": str(empty),
+    }
+    done = subprocess.run([sys.executable, "-m", "apply_service"], env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert b"no worker comes up" in done.stderr + done.stdout
+
+
 def test_a_drain_answers_what_was_asked(model_repository: Path, tmp_path: Path, astronaut_photo: bytes) -> None:
     answers: list[bool] = []
     with running_service(tmp_path, model_repository, processes=2) as service:
