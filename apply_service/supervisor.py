@@ -1,4 +1,4 @@
-"""One command, one process a core: workers that share a port, replaced when they die or hang and drained when they are told.
+"""One command, one process a core: workers that share a port, are replaced when they die or hang, and drain when told.
 
 Python runs one thread at a time, so one process does not fill a machine's cores. The kernel spreads new connections
 over the processes that listen on the same port (SO_REUSEPORT, Linux 3.9); a client with one connection reaches one of
