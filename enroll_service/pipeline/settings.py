@@ -86,7 +86,7 @@ class SynthesisSettings(_Frozen):
 
     morphed: Share = 0.9
     """Share of the variations that are morphed with another face each time that a step looks at them. With 0 masks hold
-    on fewer photos (measured: docs/method.md)."""
+    on fewer photos (measured: docs/experiments.md)."""
 
     morph: Share = 1.0
     """Largest share of the other face in a morph; shares are uniform from 0 to this. 0 morphs nothing. Of
@@ -166,7 +166,7 @@ class Strength(StrEnum):
 SSIM_TARGETS = {Strength.SUBTLE: 0.90, Strength.BALANCED: 0.855, Strength.STRONG: 0.80}
 """Structural similarity (Wang et al. 2004) of the enrolled photo's aligned 112-pixel crop with and without the mask, by
 strength. Other photos of the person, delivered at their own size, have about 0.01 more on the mean, single ones more or
-less (docs/method.md)."""
+less (docs/experiments.md)."""
 
 
 class PerturbSettings(_Frozen):
@@ -254,7 +254,7 @@ class StageSettings(_Frozen):
 
     surrogates: tuple[str, ...] = ("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet")
     """Recognizers that the mask is learned against. Different families transfer better than many of one; mobilefacenet,
-    of fr_feature's family, still left recognizers that were not asked less (measured: docs/method.md)."""
+    of fr_feature's family, still left recognizers that were not asked less (measured: docs/experiments.md)."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random choice; the same photos, settings and seed give the same mask."""

@@ -4,7 +4,7 @@ The mask of a person is brought to a similarity *on the enrolled photo*. Where t
 change is all that the similarity allows, and on the person's other photos the mask is faint. So a face of less contrast
 than photos of faces have is stretched to what they usually have before anything is learned from it.
 
-Figures: 560 news photos of 420 people, aligned crops; what masks from worsened photos still do is in docs/method.md.
+Figures: 560 news photos of 420 people, aligned crops. docs/experiments.md has what masks from worsened photos still do.
 """
 
 from __future__ import annotations

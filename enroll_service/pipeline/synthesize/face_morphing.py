@@ -3,7 +3,7 @@
 A mask that is learned on one photo clings to that photo's own detail. On morphs with many other faces it must take away
 what is the person's whatever else is in the picture, as it must on photos that nobody has seen (after Wang et al.,
 "Admix: Enhancing the Transferability of Adversarial Attacks", ICCV 2021, who mix in pictures of other classes). Masks
-learned so hold on more photos than from any other variation of one photo that was tried (docs/method.md).
+learned so hold on more photos than from any other variation of one photo that was tried (docs/experiments.md).
 
 Morphs of two faces are made in the face's own frame, so that eyes lie on eyes in every pose. Hair and background stay
 the person's. The faces that come with this package are blends of two people each, nobody's own; they were made
