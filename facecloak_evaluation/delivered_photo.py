@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean, median, pstdev
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from facecloak_evaluation.face_extraction import ExtractedFace
-from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility
+from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility, visibility_to_people
 
 if TYPE_CHECKING:
     from facecloak.faces import Box
@@ -83,16 +83,27 @@ def change_seen(photo: DeliveredPhoto) -> dict[str, Visibility]:
     from facecloak.faces import aligned_crop
 
     clean, landmarks = photo.clean.srgb_u8, photo.clean.seen.face.landmarks
-    box = mask_box(landmarks)
     return {
-        "face": visibility(crop_to_box(clean, box), crop_to_box(photo.srgb_u8, box)),
+        "face": face_change(photo, since=clean),
         "crop112": visibility(aligned_crop(clean, landmarks), aligned_crop(photo.srgb_u8, landmarks)),
     }
 
 
+def face_change(photo: DeliveredPhoto, *, since: np.ndarray) -> Visibility:
+    """What people see of the cloak on the face at its own size.
+
+    Args:
+        since: (H, W, 3) uint8, what it is compared with: the clean photo, or that photo displaced as the mask displaces
+            it, beside which what is left was painted.
+    """
+    box = mask_box(photo.clean.seen.face.landmarks)
+    return visibility_to_people(crop_to_box(since, box), crop_to_box(photo.srgb_u8, box))
+
+
 def visibility_summary(values: Sequence[Visibility]) -> dict[str, float | int]:
-    """Over photos, as JSON figures."""
-    return {
+    """Over photos, as JSON figures; of what people see also the value that 95 % of the photos reach at least, and how
+    much photos differ (standard deviation)."""
+    figures: dict[str, float | int] = {
         "ssim_mean": round(fmean(value.ssim for value in values), 4),
         "ssim_median": round(median(value.ssim for value in values), 4),
         "ssim_lowest": round(min(value.ssim for value in values), 4),
@@ -102,3 +113,12 @@ def visibility_summary(values: Sequence[Visibility]) -> dict[str, float | int]:
         "chroma_rms_levels_mean": round(fmean(value.chroma_rms_levels for value in values), 3),
         "chroma_share_mean": round(fmean(value.chroma_share for value in values), 3),
     }
+    for name, worse in (("jod", 5), ("ssimulacra2", 5), ("flip_99", 95)):
+        known = [value for value in (getattr(item, name) for item in values) if value is not None]
+        if known:
+            figures |= {
+                f"{name}_mean": round(fmean(known), 4),
+                f"{name}_of_95_percent": round(float(np.percentile(known, worse)), 4),
+                f"{name}_spread": round(pstdev(known), 4),
+            }
+    return figures

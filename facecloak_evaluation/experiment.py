@@ -21,13 +21,14 @@ from facecloak_evaluation.delivered_photo import (
     as_png,
     change_seen,
     decode,
+    face_change,
     visibility_summary,
 )
 from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.evaluator import OTHER, Evaluator, EvaluatorResult, Evidence, LabeledFaces
 from facecloak_evaluation.face_extraction import ExtractedFace, FaceExtractor
 from facecloak_evaluation.platforms import PLATFORMS
-from facecloak_evaluation.protocol import EnrollmentReport, EvaluationProtocol, Protector
+from facecloak_evaluation.protocol import DisplacingProtector, EnrollmentReport, EvaluationProtocol, Protector
 from facecloak_evaluation.robustness_trials import Trials
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
@@ -237,9 +238,15 @@ class Experiment:
 
         def measure(photo: DeliveredPhoto) -> dict[str, Visibility]:
             # A PNG comes back without loss, so that what differs is the mask alone.
-            lossless = protector.cloak(photo.clean.owner, as_png(photo.clean.srgb_u8), photo.clean.box)
+            png = as_png(photo.clean.srgb_u8)
+            lossless = protector.cloak(photo.clean.owner, png, photo.clean.box)
             mask_only = DeliveredPhoto(photo.clean, lossless.outcome, lossless.photo, decode(lossless.photo))
-            return change_seen(photo) | {f"{place}_mask_only": value for place, value in change_seen(mask_only).items()}
+            seen = change_seen(photo) | {f"{place}_mask_only": value for place, value in change_seen(mask_only).items()}
+            if isinstance(protector, DisplacingProtector):
+                displaced = protector.displace(photo.clean.owner, png, photo.clean.box)
+                since = decode(displaced.photo) if displaced else photo.clean.srgb_u8
+                seen["face_painted"] = face_change(mask_only, since=since)
+            return seen
 
         measured = self._each(measure, [photo for photo in photos if photo.is_cloaked])
         places = measured[0] if measured else {}

@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from facecloak_evaluation import color_video_vdp
 from facecloak_evaluation.dataset import Person, digest_of_photos
 from facecloak_evaluation.experiment import Experiment, RoundResult
 from facecloak_evaluation.ledger import SCHEMA, provenance
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
 from facecloak_evaluation.robustness_trials import removed_share
-from facecloak_evaluation.visibility import SSIM_DESCRIPTION
+from facecloak_evaluation.visibility import VISIBILITY_DESCRIPTIONS
 
 
 def describe_data(
@@ -58,8 +59,8 @@ def mean_of_trials(rounds: Sequence[dict[str, Any]], *, rank: int) -> dict[str, 
     def gain(entries: Sequence[dict[str, Any]]) -> float:
         return fmean(entry[f"gain_at_{rank}"]["value"] for item in entries for entry in item["evaluators"].values())
 
-    def ssim(entries: Sequence[dict[str, Any]]) -> float | None:
-        return _mean_visibility(entries, "face")
+    def visible(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {"ssim_face": _mean_visibility(entries, "face"), "face": seen_by_people(entries, "face")}
 
     plain = fmean(
         result["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
@@ -71,12 +72,12 @@ def mean_of_trials(rounds: Sequence[dict[str, Any]], *, rank: int) -> dict[str, 
     if all("strengths" in item for item in rounds):
         columns = list(zip(*(item["strengths"] for item in rounds), strict=True))
         found["strengths"] = [
-            {"strength": column[0]["strength"], "ssim_face": ssim(column), f"gain_at_{rank}": round(gain(column), 4)}
+            {"strength": column[0]["strength"], **visible(column), f"gain_at_{rank}": round(gain(column), 4)}
             for column in columns
         ]
     if all("reapplied" in item for item in rounds):
         column = [item["reapplied"] for item in rounds]
-        found["reapplied"] = {"ssim_face": ssim(column), f"gain_at_{rank}": round(gain(column), 4)}
+        found["reapplied"] = visible(column) | {f"gain_at_{rank}": round(gain(column), 4)}
     if all("extraction" in item for item in rounds):
         found["extraction"] = {}
         for attacker, counts in rounds[0]["extraction"]["attackers"].items():
@@ -101,6 +102,8 @@ def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform
         "gain": figures["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"],
         "ssim_face": _mean_visibility(rounds, "face"),
         "ssim_crop112": _mean_visibility(rounds, "crop112"),
+        "face": seen_by_people(rounds, "face"),
+        "painted": seen_by_people(rounds, "face_painted"),
         "enrollment_seconds_median": round(fmean(item["enrollment"]["seconds_median"] for item in rounds), 1),
         "both_cloaked_gain": figures["pairings"][str(Pairing.BOTH_CLOAKED)][f"gain_at_{rank}"],
         "worst_platform": worst_platform(mean, first=platform, rank=rank),
@@ -144,13 +147,15 @@ def assemble(
         "data": data | {"gallery_photos": experiment.gallery_size, "left_out": sorted(experiment.left_out)},
         "evaluation_finder": finder,
         "face_hint": "at enrollment and at cloaking: the box that the evaluation's finder gives on the clean photo",
-        "ssim": SSIM_DESCRIPTION,
+        "ssim": VISIBILITY_DESCRIPTIONS["ssim"],
+        "visibility_measures": visibility_measures(),
         "visibility_places": {
             "face": "bounding rectangle of the aligned 112 square in the photo, at the photo's own size: the "
             "original's decoded pixels against the delivered photo's, before any platform",
             "crop112": "the same two photos, each cut to the aligned 112x112 crop at the clean photo's landmarks",
             "face_mask_only": "face, of a losslessly coded photo: the mask without any JPEG loss",
             "crop112_mask_only": "crop112, of a losslessly coded photo",
+            "face_painted": "face_mask_only, against the original displaced by the same mask: what was painted",
         },
         "seconds": round(seconds, 1),
         "jobs": jobs,
@@ -168,6 +173,20 @@ def assemble(
         if comparison
         else {}
     )
+
+
+def visibility_measures() -> dict[str, str]:
+    """What each figure of visibility is, and why one is missing."""
+    if color_video_vdp.is_available():
+        return dict(VISIBILITY_DESCRIPTIONS)
+    return VISIBILITY_DESCRIPTIONS | {"jod": f"not measured; to add it: {color_video_vdp.HOW_TO_INSTALL}"}
+
+
+def seen_by_people(rounds: Sequence[dict[str, Any]], place: str) -> dict[str, float]:
+    """SSIMULACRA2, FLIP and JOD at a place, the mean over rounds; empty where nothing was measured there."""
+    places = [item["visibility"][place] for item in rounds if place in item["visibility"]]
+    names = [name for name in (places[0] if places else ()) if name.startswith(("jod", "ssimulacra2", "flip_99"))]
+    return {name: round(fmean(values[name] for values in places), 4) for name in names}
 
 
 def _mean_visibility(rounds: Sequence[dict[str, Any]], place: str) -> float | None:

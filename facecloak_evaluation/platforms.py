@@ -84,7 +84,23 @@ def _long_edge_geometry(width: int, height: int) -> tuple[float, float, float, f
 
 def _half_and_back(srgb_u8: np.ndarray) -> np.ndarray:
     height, width = srgb_u8.shape[:2]
-    return _resize(_resize(srgb_u8, (max(1, width // 2), max(1, height // 2))), (width, height))
+    return _resize(_resize(srgb_u8, _half_size(width, height)), (width, height))
+
+
+def _half_size(width: int, height: int) -> tuple[int, int]:
+    return max(1, width // 2), max(1, height // 2)
+
+
+def _jpeg_then_half(srgb_u8: np.ndarray) -> np.ndarray:
+    height, width = srgb_u8.shape[:2]
+    picture = Image.fromarray(reencode_jpeg(srgb_u8, quality=75))
+    return np.asarray(picture.resize(_half_size(width, height), Image.Resampling.LANCZOS))
+
+
+def _half_geometry(width: int, height: int) -> tuple[float, float, float, float]:
+    new_width, new_height = _half_size(width, height)
+    scale_x, scale_y = new_width / width, new_height / height
+    return scale_x, scale_y, (scale_x - 1) / 2, (scale_y - 1) / 2  # pixel centers are whole numbers
 
 
 def _crop_margin(length: int) -> int:
@@ -116,6 +132,12 @@ PLATFORMS: dict[str, Platform] = {
             "edge1080_jpeg75", "long edge at most 1080 px (bicubic), JPEG 75 4:2:0", _long_edge, _long_edge_geometry
         ),
         Platform("half_and_back", "half size and back (bicubic)", _half_and_back),
+        Platform(
+            "jpeg75_half_lanczos",
+            "JPEG 75 4:2:0, then half size (Lanczos)",
+            _jpeg_then_half,
+            _half_geometry,
+        ),
         Platform("crop90", "the middle 90 % of each side", _center_crop, _center_crop_geometry),
         Platform("blur1", "Gaussian blur, radius 1 px", _filtered(ImageFilter.GaussianBlur(1))),
         Platform("mean5", "5x5 mean", _filtered(ImageFilter.BoxBlur(2))),

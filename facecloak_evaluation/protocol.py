@@ -154,3 +154,12 @@ class ScalableProtector(Protocol):
     def cloak_at(self, user: str, photo: bytes, box: Box, *, strength: float) -> CloakedPhoto:
         """As :meth:`Protector.cloak`, every level of the mask times `strength`."""
         ...
+
+
+@runtime_checkable
+class DisplacingProtector(Protocol):
+    """A protector that can also show what its masks displace, without what they paint."""
+
+    def displace(self, user: str, photo: bytes, box: Box) -> CloakedPhoto | None:
+        """As :meth:`Protector.cloak`, nothing painted; None where the user's masks displace nothing."""
+        ...

@@ -31,6 +31,10 @@ dt,.note,.range{color:#9aa5b4}}
 """
 
 
+# Name in the ledger, for a reader, digits, and on which side of its bound 95 % of photos lie.
+_SEEN = (("jod", "JOD", 2, "more"), ("ssimulacra2", "SSIMULACRA2", 0, "more"), ("flip_99", "FLIP", 3, "less"))
+
+
 def share_with_range(figure: Mapping[str, float]) -> str:
     """``0.42 [0.31, 0.55]``."""
     return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
@@ -46,7 +50,7 @@ def as_markdown(document: Mapping[str, Any]) -> str:
     for row in _rows(document, rank):
         lines.append("| " + " | ".join(row) + " |")
     headline = document["headline"]
-    lines += ["", _visibility_sentence(headline), *trial_sentences(document)]
+    lines += ["", _visibility_sentence(headline), *people_see_sentences(headline), *trial_sentences(document)]
     lines.append(_refused_sentence(headline))
     return "\n".join(line for line in lines if line or line == "").strip() + "\n"
 
@@ -69,6 +73,7 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
         "Masks a user": (document["rounds"][0]["service"].get("settings") or {}).get("bank", {}).get("masks", 1),
         "Faces found by": document["evaluation_finder"]["identity"],
         "Structural similarity": document["ssim"],
+        **{f"Visibility, {name}": what for name, what in (document.get("visibility_measures") or {}).items()},
         "Repeat with": document["repeat"],
     }
     body = [
@@ -78,7 +83,7 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
         f"adds {escape(share_with_range(headline['gain']))}. In brackets: 95 % bootstrap interval over people.</p>",
         f"<p>{escape(_visibility_sentence(headline))}</p>",
     ]
-    for sentence in (*trial_sentences(document), _refused_sentence(headline)):
+    for sentence in (*people_see_sentences(headline), *trial_sentences(document), _refused_sentence(headline)):
         body.append(f"<p>{escape(sentence)}</p>" if sentence else "")
     if curve := (document.get("trials") or {}).get("strengths"):
         baseline = (document.get("comparison") or {}).get("headline")
@@ -164,7 +169,8 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
     sentences = [_worst_platform_sentence(document)]
     if scaled := [entry for entry in trials.get("strengths") or () if entry["strength"] != 1 and entry["ssim_face"]]:
         told = ", ".join(
-            f"{entry[f'gain_at_{rank}']:.2f} at SSIM {entry['ssim_face']:.3f} ({entry['strength']:g} x)"
+            f"{entry[f'gain_at_{rank}']:.2f} at SSIM {entry['ssim_face']:.3f}{_jod_words(entry)} "
+            f"({entry['strength']:g} x)"
             for entry in scaled
         )
         sentences.append(f"The same masks with every level scaled add {told}.")
@@ -187,6 +193,11 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def _jod_words(entry: Mapping[str, Any]) -> str:
+    jod = (entry.get("face") or {}).get("jod_mean")
+    return "" if jod is None else f" and JOD {jod:.2f}"
+
+
 def _table(document: Mapping[str, Any], rank: int) -> str:
     head = ("evaluator", "platform", "uncloaked", f"PSR@{rank}", "gain", "both cloaked", "cosine to own")
     rows = "".join(
@@ -204,18 +215,23 @@ def _visibility_table(document: Mapping[str, Any]) -> str:
                 continue
             cells = (evaluators, place, f"{values['ssim_mean']:.3f}", f"{values['ssim_lowest']:.3f}",
                      f"{values['psnr_db_mean']:.1f}", str(values["largest_change_levels"]),
-                     f"{values['chroma_share_mean']:.2f}")  # fmt: skip
+                     f"{values['chroma_share_mean']:.2f}",
+                     *(_seen_cell(values, name, digits) for name, _, digits, _ in _SEEN))  # fmt: skip
             rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    head = (
-        "masks evaluated by",
-        "where",
-        "SSIM, mean",
-        "lowest",
-        "PSNR dB",
-        "largest change, levels",
-        "share in color",
+    head = ("masks evaluated by", "where", "SSIM, mean", "lowest", "PSNR dB", "largest change, levels",
+            "share in color", *(label for _, label, _, _ in _SEEN))  # fmt: skip
+    return (
+        f"<h2>Visibility</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{''.join(rows)}</table>"
+        "<p class=note>JOD, SSIMULACRA2 and FLIP: the mean, and in brackets what 95 % of the photos reach. JOD: 10 is "
+        "no difference, at 9 one person of four still prefers the changed picture. SSIMULACRA2: 90 is no visible "
+        "difference, 70 is not noticed without the original. FLIP: one pixel of a hundred differs more.</p>"
     )
-    return f"<h2>Visibility</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{''.join(rows)}</table>"
+
+
+def _seen_cell(values: Mapping[str, float], name: str, digits: int) -> str:
+    if f"{name}_mean" not in values:
+        return "-"
+    return f"{values[f'{name}_mean']:.{digits}f} ({values[f'{name}_of_95_percent']:.{digits}f})"
 
 
 def _people_table(document: Mapping[str, Any]) -> str:
@@ -253,6 +269,31 @@ def _visibility_sentence(headline: Mapping[str, Any]) -> str:
         f"SSIM of the face as delivered {headline['ssim_face']:.3f}, on the aligned 112 crop "
         f"{headline['ssim_crop112']:.3f}; one enrollment {headline['enrollment_seconds_median']} s on one core."
     )
+
+
+def people_see_sentences(headline: Mapping[str, Any]) -> list[str]:
+    """How much of the cloak shows by measures that follow people's eyes, and how far it displaces; results from before
+    these were measured have none."""
+    told = []
+    for what, key in (("The face as delivered", "face"), ("What was painted, without what was displaced", "painted")):
+        if words := _seen_words(headline.get(key) or {}):
+            told.append(f"{what}: {words}.")
+    if moved := headline.get("displacement"):
+        told.append(
+            f"Displacement, in percent of the distance between the eyes: root mean square {moved['rms_percent']:.1f}, "
+            f"largest {moved['largest_percent']:.1f}, asymmetric part {moved['asymmetry_percent']:.1f}."
+        )
+    return told
+
+
+def _seen_words(seen: Mapping[str, float]) -> str:
+    """``JOD 9.01 (8.62 or more on 95 % of photos), SSIMULACRA2 75 (...), FLIP ...``; empty where nothing is known."""
+    words = []
+    for name, label, digits, side in _SEEN:
+        if f"{name}_mean" in seen:
+            mean, most = seen[f"{name}_mean"], seen[f"{name}_of_95_percent"]
+            words.append(f"{label} {mean:.{digits}f} ({most:.{digits}f} or {side} on 95 % of photos)")
+    return ", ".join(words)
 
 
 def _refused_sentence(headline: Mapping[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""How visible a mask is: structural similarity, PSNR, largest change, color.
+"""How visible a mask is: SSIMULACRA2, FLIP and JOD, which follow people's eyes; SSIM, PSNR, largest change, color.
+
+SSIMULACRA2 and FLIP are :mod:`facecloak.visibility`'s, JOD is :mod:`facecloak_evaluation.color_video_vdp`'s.
 
 SSIM is scikit-image's ``structural_similarity`` with its default 7x7 uniform window, K1 = 0.01, K2 = 0.03, sample
 covariance, data range 255, the mean over the three sRGB channels (Wang et al., IEEE TIP 13(4), 2004). Both pictures are
@@ -8,16 +10,25 @@ uint8 at the size stated; nothing is rescaled, shifted or wrapped.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from facecloak.visibility import check_pictures, flip_99, ssimulacra2
+from facecloak_evaluation import color_video_vdp
 
 if TYPE_CHECKING:
     from facecloak.faces import Box
 
 SSIM_WINDOW = 7
-SSIM_DESCRIPTION = "scikit-image structural_similarity, 7x7 uniform window, data range 255, mean of R, G and B"
+VISIBILITY_DESCRIPTIONS = {
+    "ssim": "scikit-image structural_similarity, 7x7 uniform window, data range 255, mean of R, G and B",
+    "ssimulacra2": "SSIMULACRA2, at the picture's own size",
+    "flip_99": "99th percentile over pixels of FLIP, 67 px a degree, at the picture's own size",
+    "jod": color_video_vdp.DESCRIPTION,
+}
+"""What each figure is, for a reader of the ledger."""
 
 # ITU-R BT.601 full range (JFIF), what JPEG uses: rows Y, Cb, Cr of R, G, B.
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
@@ -37,6 +48,10 @@ class Visibility:
         rms_change_levels: root mean square over all channels.
         chroma_rms_levels: root mean square of the change in Cb and Cr together.
         chroma_share: share 0..1 of the squared change (Y + Cb + Cr) that lies in Cb and Cr; 0 for no change.
+        ssimulacra2: at most 100, 90 = no visible difference, 70 = not noticed without the original; None where it was
+            not asked for.
+        flip_99: 99th percentile of FLIP, 0..1; None likewise.
+        jod: 10 = no difference; None likewise, and where ColorVideoVDP is not installed.
     """
 
     ssim: float
@@ -45,22 +60,20 @@ class Visibility:
     rms_change_levels: float
     chroma_rms_levels: float
     chroma_share: float
+    ssimulacra2: float | None = None
+    flip_99: float | None = None
+    jod: float | None = None
 
 
 def visibility(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> Visibility:
-    """Compare two (H, W, 3) uint8 pictures, H and W >= 7.
+    """Compare two (H, W, 3) uint8 pictures, H and W >= 8, quickly: without what :func:`visibility_to_people` adds.
 
     Raises:
-        ValueError: shapes differ, not uint8 RGB, or smaller than the SSIM window.
+        ValueError: shapes differ, not uint8 RGB, or too small to have a structure.
     """
     from skimage.metrics import structural_similarity  # enrollment and evaluation only: apply never imports it
 
-    if original_srgb_u8.shape != changed_srgb_u8.shape or original_srgb_u8.ndim != 3:
-        raise ValueError(f"pictures of one size are needed, not {original_srgb_u8.shape} and {changed_srgb_u8.shape}")
-    if original_srgb_u8.dtype != np.uint8 or changed_srgb_u8.dtype != np.uint8:
-        raise ValueError("uint8 pictures are needed: other types wrap or rescale")
-    if min(original_srgb_u8.shape[:2]) < SSIM_WINDOW:
-        raise ValueError(f"pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW} px are needed")
+    check_pictures(original_srgb_u8, changed_srgb_u8)
     change = changed_srgb_u8.astype(np.float64) - original_srgb_u8.astype(np.float64)
     mean_square = float(np.mean(change**2))
     ycbcr = change @ YCBCR.T
@@ -76,6 +89,16 @@ def visibility(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> Vis
         rms_change_levels=mean_square**0.5,
         chroma_rms_levels=chroma**0.5,
         chroma_share=chroma / total if total > 0 else 0.0,
+    )
+
+
+def visibility_to_people(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> Visibility:
+    """:func:`visibility` with SSIMULACRA2, FLIP and, where ColorVideoVDP is installed, JOD: 0.3 to 0.5 s a face."""
+    return replace(
+        visibility(original_srgb_u8, changed_srgb_u8),
+        ssimulacra2=ssimulacra2(original_srgb_u8, changed_srgb_u8),
+        flip_99=flip_99(original_srgb_u8, changed_srgb_u8),
+        jod=color_video_vdp.jod(original_srgb_u8, changed_srgb_u8) if color_video_vdp.is_available() else None,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from facecloak_evaluation import color_video_vdp
 from facecloak_evaluation.dataset import Person
 from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, photo_of
 
@@ -31,3 +32,10 @@ def others(tmp_path: Path) -> tuple[Path, ...]:
     for name, color in STRANGERS.items():
         (folder / f"{name}.jpg").write_bytes(photo_of(color, seed=9))
     return tuple(sorted(folder.iterdir()))
+
+
+@pytest.fixture(autouse=True)
+def without_jod(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JOD takes most of a small world's time; tests that are about it carry the marker `jod`."""
+    if request.node.get_closest_marker("jod") is None:
+        monkeypatch.setattr(color_video_vdp, "is_available", lambda: False)

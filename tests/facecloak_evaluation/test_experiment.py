@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak.faces import ARCFACE_TEMPLATE
+from facecloak.faces import ARCFACE_TEMPLATE, Box
+from facecloak.photos import decode_photo, encode_photo
+from facecloak_evaluation import color_video_vdp
 from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.delivered_photo import mask_box
 from facecloak_evaluation.errors import EvaluationInputInvalid, EvaluatorWasSurrogate
 from facecloak_evaluation.face_extraction import FaceExtractor
 from facecloak_evaluation.platforms import PLATFORMS
-from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
+from facecloak_evaluation.protocol import CloakedPhoto, EvaluationProtocol, Pairing
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, MiddleFinder, Painter, experiment_of, photo_of
 
@@ -106,6 +109,57 @@ def test_a_service_that_names_its_surrogates_late_is_refused_too(people: People,
 
     with pytest.raises(EvaluatorWasSurrogate):
         experiment_of(people, others).run_round(Late(COLORS), evaluators=["judge"])
+
+
+@dataclass
+class Mover(Painter):
+    """Moves the photo by one px and paints its middle; `displace` moves only."""
+
+    moves: bool = True
+
+    def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
+        decoded = decode_photo(photo)
+        painted = self._moved(decoded.srgb_u8)
+        painted[60:100, 60:100] = np.clip(painted[60:100, 60:100].astype(int) + 6, 0, 255)
+        return CloakedPhoto(encode_photo(decoded, painted), "CLOAKED")
+
+    def displace(self, user: str, photo: bytes, box: Box) -> CloakedPhoto | None:
+        decoded = decode_photo(photo)
+        moved = self._moved(decoded.srgb_u8)
+        return CloakedPhoto(encode_photo(decoded, moved), "CLOAKED") if self.moves else None
+
+    def _moved(self, srgb_u8: np.ndarray) -> np.ndarray:
+        return np.roll(srgb_u8, 1, axis=1) if self.moves else srgb_u8.copy()
+
+
+def test_what_was_painted_is_told_apart_from_what_was_displaced(people: People, others: Others) -> None:
+    seen = experiment_of(people, others).run_round(Mover(COLORS), evaluators=["judge"]).document["visibility"]
+    # The painted square alone, 40 x 40 of the 113 x 113 that are looked at, 6 levels.
+    assert seen["face_painted"]["rms_change_levels_mean"] == pytest.approx(6 * 40 / 113, abs=0.01)
+    assert seen["face_mask_only"]["rms_change_levels_mean"] > seen["face_painted"]["rms_change_levels_mean"] + 2
+    assert seen["face_mask_only"]["ssimulacra2_mean"] < seen["face_painted"]["ssimulacra2_mean"] < 100
+    assert seen["face"]["flip_99_of_95_percent"] >= seen["face"]["flip_99_mean"] > 0
+    assert "jod_mean" not in seen["face"]
+
+
+def test_where_nothing_is_displaced_all_was_painted(people: People, others: Others) -> None:
+    mover = Mover(COLORS, moves=False)
+    seen = experiment_of(people, others).run_round(mover, evaluators=["judge"]).document["visibility"]
+    assert seen["face_painted"] == seen["face_mask_only"]
+
+
+def test_a_service_that_cannot_tell_the_parts_apart_has_no_painted_part(people: People, others: Others) -> None:
+    seen = experiment_of(people, others).run_round(Painter(COLORS), evaluators=["judge"]).document["visibility"]
+    assert "face_painted" not in seen
+
+
+@pytest.mark.jod
+@pytest.mark.skipif(not color_video_vdp.is_available(), reason=f"not installed: {color_video_vdp.HOW_TO_INSTALL}")
+def test_jod_is_measured_where_it_can_be(people: People, others: Others) -> None:
+    seen = experiment_of(people[:1], others).run_round(Mover(COLORS), evaluators=["judge"]).document["visibility"]
+    assert seen["face"]["jod_mean"] < seen["face_painted"]["jod_mean"] < 10
+    assert seen["face"]["jod_of_95_percent"] <= seen["face"]["jod_mean"]
+    assert seen["face"]["jod_spread"] >= 0
 
 
 def test_photos_left_alone_do_not_flatter_visibility(people: People, others: Others) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facecloak_evaluation.platforms import PLATFORMS, Platform, reencode_jpeg
 
@@ -52,6 +53,14 @@ def test_sizes() -> None:
     assert PLATFORMS["edge1080_jpeg75"].process(picture(250, 200)).shape == (200, 250, 3)
     assert PLATFORMS["crop90"].process(picture(200, 100)).shape == (90, 180, 3)
     assert PLATFORMS["half_and_back"].process(picture(251, 101)).shape == (101, 251, 3)
+    assert PLATFORMS["jpeg75_half_lanczos"].process(picture(251, 101)).shape == (50, 125, 3)
+
+
+def test_a_half_by_lanczos_is_of_the_jpeg_and_not_the_other_way_round() -> None:
+    before = picture(96, 64)
+    coded = Image.fromarray(reencode_jpeg(before, quality=75))
+    expected = np.asarray(coded.resize((48, 32), Image.Resampling.LANCZOS))
+    assert np.array_equal(PLATFORMS["jpeg75_half_lanczos"].process(before), expected)
 
 
 def test_lower_quality_changes_more() -> None:

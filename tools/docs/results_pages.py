@@ -18,7 +18,7 @@ import click
 from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.ledger import read_ledger
 from facecloak_evaluation.protocol import Pairing
-from facecloak_evaluation.report import share_with_range, trial_sentences
+from facecloak_evaluation.report import people_see_sentences, share_with_range, trial_sentences
 from tools.docs.bench_tables import bench_table
 
 BEGIN = "<!-- results:begin -->"
@@ -103,6 +103,7 @@ def _evaluation(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         f"SSIM of the face as delivered **{headline['ssim_face']:.3f}** at the photo's own size and "
         f"{headline['ssim_crop112']:.3f} on the 112 crop. PSR@1 is **{headline['gain']['value']:.2f}** "
         f"[{headline['gain']['low']:.2f}, {headline['gain']['high']:.2f}] above uncloaked photos.",
+        *people_see_sentences(headline),
         "In brackets: 95 % bootstrap interval over people. One enrollment took "
         f"{headline['enrollment_seconds_median']} s on one core ({_busy_machine(document['machine'])}).",
     ]
