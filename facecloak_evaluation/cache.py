@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from facecloak.faces import Face
     from facecloak.models.spec import RecognizerSpec
     from facecloak.stores import Sealer
-    from facecloak_evaluation.evaluator import Embedder
-    from facecloak_evaluation.face_extraction import EvaluationFinder
+    from facecloak_evaluation.face_extraction import Embedder, EvaluationFinder
 
 
 class SealedCache:

@@ -20,9 +20,8 @@ from facecloak_evaluation.rounds import (
 
 if TYPE_CHECKING:
     from facecloak_evaluation.cache import SealedCache
-    from facecloak_evaluation.evaluator import Embedder
     from facecloak_evaluation.experiment import Example, Experiment, RoundResult
-    from facecloak_evaluation.face_extraction import FaceExtractor
+    from facecloak_evaluation.face_extraction import Embedder, FaceExtractor
     from facecloak_evaluation.protocol import Protector
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from facecloak_evaluation.face_extraction import ExtractedFace, embed
+from facecloak_evaluation.face_extraction import Embedder, ExtractedFace, embed
 from facecloak_evaluation.metrics import Tally, figure, margins_of, protected_at
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
-
-if TYPE_CHECKING:
-    from facecloak.models.spec import RecognizerSpec
-
-
-class Embedder(Protocol):
-    """What the evaluation needs of a recognizer runtime."""
-
-    def spec(self, name: str) -> RecognizerSpec: ...
-
-    def embed(self, name: str, crops: np.ndarray) -> np.ndarray: ...
-
 
 OTHER = ""
 """Owner of every distractor: no evaluated person has an empty name."""

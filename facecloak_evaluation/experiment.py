@@ -33,7 +33,7 @@ from facecloak_evaluation.robustness_trials import Trials
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
 if TYPE_CHECKING:
-    from facecloak_evaluation.evaluator import Embedder
+    from facecloak_evaluation.face_extraction import Embedder
     from facecloak_evaluation.visibility import Visibility
 
 Advance = Callable[[str, str], None]

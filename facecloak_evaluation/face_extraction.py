@@ -12,12 +12,20 @@ from facecloak_evaluation.platforms import Platform
 
 if TYPE_CHECKING:
     from facecloak.faces import Face
-    from facecloak_evaluation.evaluator import Embedder
+    from facecloak.models.spec import RecognizerSpec
 
 MIDDLE_TOLERANCE = 0.25
 """A photo's person is the largest face whose center lies at most this share of the shorter side from the middle."""
 
 EMBED_BATCH = 16
+
+
+class Embedder(Protocol):
+    """What the evaluation needs of a recognizer runtime."""
+
+    def spec(self, name: str) -> RecognizerSpec: ...
+
+    def embed(self, name: str, crops: np.ndarray) -> np.ndarray: ...
 
 
 class EvaluationFinder(Protocol):

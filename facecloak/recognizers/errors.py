@@ -19,7 +19,7 @@ class BatchInvalid(InvalidInput):
 
 
 class InferenceCancelled(FaceCloakError):
-    """Whoever wanted the recognizer's answer went away while it was waited for; says nothing about the recognizer."""
+    """The call that needed the recognizer's answer was cancelled meanwhile; says nothing about the recognizer."""
 
     code = ErrorCode.CANCELLED
     reason = "RECOGNIZER_CALL_ABANDONED"

@@ -16,7 +16,7 @@ from facecloak.models.errors import RecognizerFailed
 from facecloak.recognizers.errors import InferenceCancelled
 from facecloak.recognizers.triton.connection import TritonConnection
 from facecloak.recognizers.triton.errors import ServedModelDiffers, TritonUnavailable
-from facecloak.recognizers.triton.retry import TryAgain, patiently
+from facecloak.recognizers.triton.retry import TryAgain, retried
 from facecloak.recognizers.triton.shared_memory import Region, SharedMemory
 
 if TYPE_CHECKING:
@@ -98,18 +98,18 @@ class TritonCalls:
                 counted.pop_all()
                 raise
 
-    def trying(self, model: str, work: Callable[[], T], *, patient: bool) -> T:
-        """Do ``work``, made of calls of one model; if ``patient``, again while what it fails by may pass by itself.
+    def trying(self, model: str, work: Callable[[], T], *, retry: bool) -> T:
+        """Do ``work``, made of calls of one model; if ``retry``, again while what it fails by may pass by itself.
 
         Raises:
-            InferenceCancelled: nobody wants the answer any more (:data:`facecloak.call_context.cancellation`).
+            InferenceCancelled: the call was cancelled (:data:`facecloak.call_context.cancellation`).
         """
         try:
-            if not patient:
+            if not retry:
                 return work()
-            return patiently(work, seconds=self._connection.retry_seconds, closing=self._closing)
+            return retried(work, seconds=self._connection.retry_seconds, closing=self._closing)
         except TryAgain as error:
-            if patient and cancellation.get()():
+            if retry and cancellation.get()():
                 raise InferenceCancelled(f"nobody waits for the recognizer {model!r} any more", model=model) from error
             raise self._failure(model, error.__cause__) from error.__cause__
 

@@ -1,4 +1,4 @@
-"""How to reach a Triton server, and how patient to be with it."""
+"""How to reach a Triton server, and how long to try."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ T = TypeVar("T")
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 2.0
 _NOTICE_SECONDS = 0.1
-"""In how long a wait notices that nobody wants its end."""
+"""In how long a wait notices a cancellation."""
 
 
 class TryAgain(Exception):
     """A call failed in a way that may pass by itself; its cause is the client's exception."""
 
 
-def patiently(work: Callable[[], T], *, seconds: float, closing: threading.Event) -> T:
+def retried(work: Callable[[], T], *, seconds: float, closing: threading.Event) -> T:
     """Does ``work``, again and again while it raises :class:`TryAgain`, which it raises at last.
 
     Args:

@@ -76,24 +76,24 @@ class TritonRuntime:
 
     def embed(self, name: str, crops: np.ndarray) -> np.ndarray:
         """As the protocol says; and TritonUnavailable, ServedModelDiffers."""
-        return self._embed(self.spec(name), crops, patient=True)
+        return self._embed(self.spec(name), crops, retry=True)
 
     def gradient(self, name: str, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray) -> GradientResult:
         """As the protocol says; and TritonUnavailable, ServedModelDiffers."""
-        return self._gradient(self.spec(name), crops, far=far, near=near, patient=True)
+        return self._gradient(self.spec(name), crops, far=far, near=near, retry=True)
 
     def probe(self, name: str, *, gradient: bool) -> None:
         spec = self.spec(name)
         crop = np.full((1, 3, CROP_SIZE, CROP_SIZE), 127.0, np.float32)
-        self._embed(spec, crop, patient=False)
+        self._embed(spec, crop, retry=False)
         if gradient:  # a model of its own: it may be dead while the other lives
             nothing = np.zeros((1, spec.embedding_size), np.float32)
-            self._gradient(spec, crop, far=nothing, near=nothing, patient=False)
+            self._gradient(spec, crop, far=nothing, near=nothing, retry=False)
 
     def close(self) -> None:
         self._calls.close()
 
-    def _embed(self, spec: RecognizerSpec, crops: np.ndarray, *, patient: bool) -> np.ndarray:
+    def _embed(self, spec: RecognizerSpec, crops: np.ndarray, *, retry: bool) -> np.ndarray:
         crops = checked_crops(crops)
         if not len(crops):
             return np.zeros((0, spec.embedding_size), np.float32)
@@ -103,11 +103,11 @@ class TritonRuntime:
             wanted = {"embedding": (part.stop - part.start, spec.embedding_size)}
             return self._calls.infer(model, {"crops": crops[part]}, wanted)
 
-        answers = self._in_parts(model, len(crops), ask, digest=spec.model_sha256, patient=patient)
+        answers = self._in_parts(model, len(crops), ask, digest=spec.model_sha256, retry=retry)
         return _joined(answers, "embedding")
 
     def _gradient(
-        self, spec: RecognizerSpec, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray, patient: bool
+        self, spec: RecognizerSpec, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray, retry: bool
     ) -> GradientResult:
         if not spec.has_gradient:
             raise GradientUnavailable(f"{spec.name!r} was imported for evaluation only", model=spec.name)
@@ -130,11 +130,11 @@ class TritonRuntime:
             wanted = {"loss": (count, 1), "embedding": (count, size), "gradient": crops[part].shape}
             return self._calls.infer(model, {"crops": crops[part], **rows}, wanted)
 
-        answers = self._in_parts(model, len(crops), ask, digest=spec.gradient_sha256, patient=patient)
+        answers = self._in_parts(model, len(crops), ask, digest=spec.gradient_sha256, retry=retry)
         loss = _joined(answers, "loss")[:, 0]
         return GradientResult(loss, _joined(answers, "embedding"), _joined(answers, "gradient"))
 
-    def _in_parts(self, model: str, count: int, ask: Callable[[slice], T], *, digest: str, patient: bool) -> list[T]:
+    def _in_parts(self, model: str, count: int, ask: Callable[[slice], T], *, digest: str, retry: bool) -> list[T]:
         """Ask for rows in parts that the server takes; each part is tried again by itself."""
 
         def checked(part: slice) -> T:
@@ -149,10 +149,8 @@ class TritonRuntime:
                 raise
 
         with self._calls.circuit(model):
-            size = self._calls.trying(model, lambda: self._batch_size(model, digest=digest), patient=patient)
-            return [
-                self._calls.trying(model, partial(checked, part), patient=patient) for part in parts(count, size=size)
-            ]
+            size = self._calls.trying(model, lambda: self._batch_size(model, digest=digest), retry=retry)
+            return [self._calls.trying(model, partial(checked, part), retry=retry) for part in parts(count, size=size)]
 
     def _batch_size(self, model: str, *, digest: str) -> int:
         """Rows that the server takes at once, from a configuration whose digest is the repository's."""
