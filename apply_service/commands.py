@@ -114,7 +114,7 @@ def _settings_class() -> type[RpcSettings]:
 
 
 def _run(settings: Any) -> int:
-    from apply_service.server import serve
+    from apply_service.serve import serve
 
     return serve(settings)
 

@@ -74,12 +74,3 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         close=lambda: executor.shutdown(wait=False, cancel_futures=True),
         share_port=share_port,
     )
-
-
-def serve(settings: ApplySettings) -> int:
-    """Serves until SIGTERM, in as many processes as the settings say; returns the exit status."""
-    if settings.worker_count > 1:
-        from apply_service.supervisor import supervise
-
-        return supervise(settings)
-    return build_apply_server(settings).run_until_signal()

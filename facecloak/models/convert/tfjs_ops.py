@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from facecloak.models.convert.tfjs import Conversion, Shape, TfjsNode, Value
+from facecloak.models.convert.tfjs_graph import Conversion, Shape, TfjsNode, Value
 from facecloak.models.errors import ModelUnsupported
 
 Rule = Callable[[Conversion, TfjsNode], None]
