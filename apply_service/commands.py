@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak_rpc.box_option import BoxType
 from facecloak_rpc.command import serve_command
 
@@ -90,19 +89,7 @@ def _apply_here(content: bytes, subject: Subject, *, data: Path | None) -> tuple
 def _write(output: Path, content: bytes) -> None:
     """Writes the whole file or none of it."""
     try:
-        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(content)
-                file.flush()
-                # A temporary file is private; a photo that is meant to be uploaded gets the usual rights.
-                mask = os.umask(0)
-                os.umask(mask)
-                temporary.chmod(0o666 & ~mask)
-                temporary.replace(output)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        write_atomically(output, content, mode=PUBLIC)
     except OSError as error:
         raise click.FileError(str(output), hint=error.strerror or "cannot be written") from error
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from facecloak.cloaking.cloaker import CloakResult, Subject, SubjectResult
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
+from facecloak.limits import MAX_SUBJECTS, check_request_id, check_user_id
 from facecloak.v1 import apply_pb2, common_pb2
 from facecloak_rpc.boxes import box_from, box_to, is_coordinate
 
-SUBJECTS_LIMIT = 32
-USER_ID_BYTES_LIMIT = 256
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
 def subjects_from(request: apply_pb2.ApplyCloakRequest) -> tuple[Subject, ...]:
     """Raises InvalidInput where the request id, the number of subjects, a user id or a hint is malformed."""
-    if not _REQUEST_ID.fullmatch(request.request_id):
-        raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
+    check_request_id(request.request_id)
     count = len(request.subjects)
-    if not 1 <= count <= SUBJECTS_LIMIT:
-        raise InvalidInput("give 1 to 32 subjects", field="subjects", limit=SUBJECTS_LIMIT, count=count)
+    if not 1 <= count <= MAX_SUBJECTS:
+        raise InvalidInput(f"give 1 to {MAX_SUBJECTS} subjects", field="subjects", limit=MAX_SUBJECTS, count=count)
     if len({subject.user_id for subject in request.subjects}) < count:
         raise InvalidInput("every subject needs its own user id", field="subjects.user_id")
     return tuple(_subject_from(subject) for subject in request.subjects)
@@ -60,8 +55,7 @@ def outcomes_from(response: apply_pb2.ApplyCloakResponse) -> dict[str, str]:
 
 
 def _subject_from(message: apply_pb2.Subject) -> Subject:
-    if not 1 <= len(message.user_id.encode()) <= USER_ID_BYTES_LIMIT:
-        raise InvalidInput("a user id has 1 to 256 bytes", field="subjects.user_id", max_bytes=USER_ID_BYTES_LIMIT)
+    check_user_id(message.user_id, field="subjects.user_id")
     hint = message.face.WhichOneof("hint")
     if hint == "box":
         return Subject(user_id=message.user_id, box=box_from(message.face.box, field="subjects.face.box"))

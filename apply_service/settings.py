@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
 from facecloak.photos import PhotoLimits
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
@@ -44,7 +45,7 @@ class ApplySettings(RpcSettings):
     in_flight_limit: int = Field(default_factory=lambda given: _photos_at_once(given), ge=1, le=1024)
     """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy, at most 64 a
     process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory: each
-    takes about 12 bytes a pixel, 0.6 GB at 50 megapixels."""
+    takes about 12 bytes a pixel, 0.8 GB at 67 megapixels."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
     """How long a call waits for its place before it is refused, seconds: evens out bursts, far below the time that
@@ -58,13 +59,13 @@ class ApplySettings(RpcSettings):
     """Photos of one stream that are worked on at once; the service reads no further until one is answered. Two a core
     on two cores."""
 
-    photo_mebibytes_limit: int = Field(default=32, ge=1, le=1023)
+    photo_mebibytes_limit: int = Field(default=MAX_PHOTO_BYTES // 2**20, ge=1, le=1023)
     """Largest photo, MiB. A 48-megapixel camera's JPEG has 10 to 25. Keep it below message_mebibytes_limit."""
 
-    photo_megapixels_limit: int = Field(default=50, ge=1, le=256)
-    """Most pixels of a photo, millions: 48-megapixel phones, and a little more."""
+    photo_megapixels_limit: float = Field(default=MAX_PHOTO_PIXELS / 10**6, ge=1, le=256)
+    """Most pixels of a photo, millions: photos of 48- and 64-megapixel phones pass, as they do at enrollment."""
 
-    photo_side_limit: int = Field(default=16_384, ge=1, le=65_535)
+    photo_side_limit: int = Field(default=MAX_PHOTO_SIDE_PX, ge=1, le=65_535)
     """Longest side of a photo, pixels: WebP's own limit is 16,383, and panoramas stay below."""
 
     cache_mebibytes: int = Field(default=64, ge=1)
@@ -114,7 +115,7 @@ class ApplySettings(RpcSettings):
         """The limits on one photo."""
         return PhotoLimits(
             max_bytes=self.photo_mebibytes_limit * 2**20,
-            max_pixels=self.photo_megapixels_limit * 10**6,
+            max_pixels=round(self.photo_megapixels_limit * 10**6),
             max_side=self.photo_side_limit,
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from facecloak.atomic_files import PUBLIC, write_atomically
 
 # MIT-licensed, see NOTICE. pip checks the hash before the archive is used for anything.
 REQUIREMENT = "face_recognition==1.3.0 --hash=sha256:5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec\n"
@@ -115,9 +116,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(f".{hashlib.sha256(data).hexdigest()[:8]}.part")
-    partial.write_bytes(data)
-    partial.replace(path)
+    write_atomically(path, data, mode=PUBLIC, durable=False)
 
 
 def _read(path: Path) -> NamedPhoto:

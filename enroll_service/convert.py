@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,10 +12,10 @@ from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressE
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
+from facecloak.limits import check_request_id
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.boxes import box_from, box_to
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _STAGES = {
     Stage.QUEUED: enroll_pb2.ENROLL_STAGE_QUEUED,
     Stage.SYNTHESIZE: enroll_pb2.ENROLL_STAGE_SYNTHESIZE,
@@ -35,8 +34,7 @@ _STAGE_NAMES = {number: stage for stage, number in _STAGES.items()}
 def request_from(message: enroll_pb2.EnrollUserRequest) -> EnrollmentRequest:
     """Raises InvalidInput where the request id is malformed or the strength unknown; the rest is checked by the
     domain."""
-    if not _REQUEST_ID.fullmatch(message.request_id):
-        raise InvalidInput("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ -", field="request_id")
+    check_request_id(message.request_id)
     seed = message.options.seed if message.options.HasField("seed") else None
     strength = _STRENGTH_NAMES.get(message.options.strength)
     if strength is None and message.options.strength != enroll_pb2.STRENGTH_UNSPECIFIED:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from enroll_service.jobs.job import Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
 from facecloak.errors import InvalidInput
+from facecloak.limits import check_user_id
 from facecloak.stores import MaskStore
 
-USER_ID_BYTES_LIMIT = 256
 PHOTOS_LIMIT = 16
 SEED_LIMIT = 2**32
 
@@ -59,13 +57,3 @@ class Enrollments:
     def close(self) -> None:
         """Cancels what runs and waits for it."""
         self._jobs.close()
-
-
-def check_user_id(user_id: str) -> None:
-    """Raises InvalidInput unless it is 1..256 bytes of UTF-8 without control, format or unassigned characters."""
-    size = len(user_id.encode(errors="surrogatepass"))
-    if not 1 <= size <= USER_ID_BYTES_LIMIT:
-        raise InvalidInput("a user id has 1 to 256 bytes", field="user_id", max_bytes=USER_ID_BYTES_LIMIT, bytes=size)
-    # Category C: two ids that look alike must not differ by what nobody can see.
-    if any(unicodedata.category(character).startswith("C") for character in user_id):
-        raise InvalidInput("a user id has printable characters only", field="user_id")

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facecloak.atomic_files import write_atomically
 from facecloak.stores.errors import SealBroken, WrongKey
 
 if TYPE_CHECKING:
@@ -49,11 +48,7 @@ class SealedCache:
         """Keep the note; a reader sees all of it or nothing."""
         path = self._path(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = path.with_name(f".new-{secrets.token_hex(8)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(self._sealer.seal(note, name=name))
-        temporary.replace(path)
+        write_atomically(path, self._sealer.seal(note, name=name), durable=False)
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak_evaluation.rounds import (
     RoundPlan,
     command_line,
@@ -203,7 +204,8 @@ def evaluate(
     write_json(json_path, document)
     if html_path:
         html_path.parent.mkdir(parents=True, exist_ok=True)
-        html_path.write_text(as_html(document, examples=_worst(examples, pictures)), encoding="utf-8")
+        page = as_html(document, examples=_worst(examples, pictures))
+        write_atomically(html_path, page.encode(), mode=PUBLIC)
     click.echo(as_markdown(document))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from facecloak.errors import FaceCloakError
+from facecloak.models.crop import CROP_SIZE
 from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.delivered_photo import (
     CleanPhoto,
@@ -125,7 +126,7 @@ class Experiment:
     def stranger_crops(self) -> np.ndarray:
         """The distractors' aligned crops, (N, 3, 112, 112) float32 RGB 0..255."""
         crops = [seen.crop_u8.transpose(2, 0, 1) for _, seen in self._strangers]
-        return np.stack(crops or [np.zeros((3, 112, 112))]).astype(np.float32)
+        return np.stack(crops or [np.zeros((3, CROP_SIZE, CROP_SIZE))]).astype(np.float32)
 
     def run_round(self, protector: Protector, *, evaluators: Sequence[str]) -> RoundResult:
         """Enroll everybody, cloak everything, evaluate by recognizers that the masks never saw.

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak_evaluation.errors import LedgerUnreadable
 
 SCHEMA = "facecloak-evaluation/1"
@@ -53,9 +54,8 @@ def git_state(directory: Path) -> dict[str, Any]:
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Atomically: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, text.encode(), mode=PUBLIC)
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Servicers raise; they never abort or set codes themselves.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import uuid
@@ -19,12 +18,12 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak.limits import is_request_id
 from facecloak_rpc.errors import to_status
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.tracing import Metadata, Tracer
 
 REQUEST_ID_HEADER = "x-request-id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Housekeeping that a client may keep open for as long as it lives: neither logged nor waited for.
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 _log = structlog.get_logger("facecloak.rpc")
@@ -181,7 +180,7 @@ def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> None:
 
 def _request_id(metadata: Metadata) -> str:
     for key, value in metadata:
-        if key == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        if key == REQUEST_ID_HEADER and isinstance(value, str) and is_request_id(value):
             return value
     return uuid.uuid4().hex
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from facecloak.atomic_files import write_atomically
+
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = Path(__file__).with_name("binaries.txt")
 FOLDER = ROOT / ".venv" / "tools"
@@ -65,10 +67,7 @@ def _files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _install(name: str, content: bytes) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    unfinished = FOLDER / f".{name}.unfinished"
-    unfinished.write_bytes(content)
-    unfinished.chmod(0o755)
-    unfinished.replace(FOLDER / name)
+    write_atomically(FOLDER / name, content, mode=0o777, durable=False)
 
 
 def _brought(name: str) -> Path:

@@ -30,6 +30,7 @@ from facecloak.cloaking.placement import (
 from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject, check_hint
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
+from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.cloak_tag import contains, payload_for
 from facecloak.masks.mask import Mask
@@ -57,8 +58,6 @@ __all__ = [
 
 SMALLEST_FACE_PX = 24.0
 """Smallest side of the aligned square in photo px that is cloaked: the smallest face that the finder finds."""
-MAX_SUBJECTS = 64
-"""Most subjects a photo: as many faces as the finder returns."""
 
 
 class TooManySubjects(InvalidInput):

@@ -10,8 +10,9 @@ import numpy as np
 
 from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
 from facecloak.faces.views import CanvasView, WorkingCopy, tile_views, whole_view, working_copy
+from facecloak.limits import MAX_SUBJECTS
 
-MAX_FACES = 64
+MAX_FACES = MAX_SUBJECTS
 """Bound on the faces of one photo, and so on the time that a crowd costs."""
 
 _GRAY = 127

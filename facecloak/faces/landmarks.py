@@ -21,6 +21,7 @@ from facecloak.faces.align import (
 )
 from facecloak.faces.detector import Detection
 from facecloak.faces.errors import InvalidLandmarks
+from facecloak.models.crop import CROP_SIZE
 
 # How far the refined face may stray from where the detector saw it, as a ratio of sizes and in sides of the detector's
 # square. Beyond, it is another face, or none.
@@ -116,7 +117,7 @@ def distance_px(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _strays(points: np.ndarray, detection: Detection) -> bool:
-    size = 112 / scale_of(similarity_transform(points, ARCFACE_TEMPLATE.astype(np.float64)))
+    size = CROP_SIZE / scale_of(similarity_transform(points, ARCFACE_TEMPLATE.astype(np.float64)))
     shift = np.linalg.norm(points.mean(axis=0) - detection.center)
     low, high = _SIZE_RATIO
     return not (low <= size / detection.side <= high and shift <= _MAX_SHIFT * max(detection.side, size))

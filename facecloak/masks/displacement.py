@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facecloak.models.crop import CROP_SIZE
+
 DISPLACEMENT_NODES = 28
 """Nodes across and down."""
 DISPLACEMENT_UNIT_PX = 1 / 32
 """What one unit of a mask's displacement moves by, px of the frame; so 127 / 32 px at most, in x and in y."""
 
-_FRAME_PX = 112
+_FRAME_PX = CROP_SIZE
 _MOST_UNITS = 127
 # Between the eyes of ArcFace's five points.
 _EYES_PX = 35.24

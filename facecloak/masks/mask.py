@@ -33,8 +33,9 @@ import safetensors.numpy
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.masks.displacement import DISPLACEMENT_NODES
+from facecloak.models.crop import CROP_SIZE
 
-MASK_SIZE = 112
+MASK_SIZE = CROP_SIZE
 """Side of a mask, in pixels of the aligned crop (ArcFace's crop size)."""
 
 

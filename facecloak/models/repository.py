@@ -8,13 +8,11 @@ written last and holds the digests of its files, so a folder that an interrupted
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facecloak.atomic_files import PUBLIC, link_or_copy, write_atomically
 from facecloak.models.errors import ModelDamaged, RecognizerUnknown, SpecInvalid
 from facecloak.models.spec import MAX_SPEC_BYTES, ModelKind, RecognizerSpec, parse_spec
 
@@ -127,16 +125,16 @@ class ModelRepository:
             weights_sha256=gradient_sha256 if shares_weights else "",
             recipe=spec.recipe,
         )
-        write_atomically(self.model_path(spec.name), model)
+        _write(self.model_path(spec.name), model)
         if gradient is not None:
-            write_atomically(self.gradient_path(spec.name), gradient)
+            _write(self.gradient_path(spec.name), gradient)
         else:
             self.gradient_path(spec.name).unlink(missing_ok=True)
         if shares_weights:
             link_or_copy(self.gradient_path(spec.name), self.weights_path(spec.name))
         else:
             self.weights_path(spec.name).unlink(missing_ok=True)
-        write_atomically(self.spec_path(spec.name), complete.to_toml().encode("utf-8"))
+        _write(self.spec_path(spec.name), complete.to_toml().encode("utf-8"))
         return complete
 
     @contextmanager
@@ -169,30 +167,6 @@ class ModelRepository:
         return data
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Put a file in a second place, atomically and without taking room where the file system can. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".new-{os.getpid()}")
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the models from a server under another user
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, data, mode=PUBLIC)

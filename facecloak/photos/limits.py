@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
 from facecloak.photos.errors import PhotoTooLarge
 
 
@@ -15,13 +16,12 @@ class PhotoLimits:
     file: JPEG 11, progressive JPEG 17, PNG 17, WebP 26, lossless WebP 44, 16-bit RGBA PNG 40.
     """
 
-    max_bytes: int = 64 * 2**20
-    """Largest file. A 48-megapixel camera JPEG has 10-25 MB."""
-    max_pixels: int = 64 * 2**20
-    """Largest width times height: 67 million, so that 48- and 64-megapixel phones' photos pass and 100 megapixels do
-    not."""
-    max_side: int = 16_384
-    """Longest side, px: WebP's own limit (16,383) rounded up; wide panoramas pass."""
+    max_bytes: int = MAX_PHOTO_BYTES
+    """Largest file."""
+    max_pixels: int = MAX_PHOTO_PIXELS
+    """Largest width times height."""
+    max_side: int = MAX_PHOTO_SIDE_PX
+    """Longest side, px."""
     max_scans: int = 100
     """Most scans of a progressive JPEG. Encoders write about 10; each costs one pass over all coefficients, so
     thousands of empty scans would be a small file that takes minutes (libjpeg-turbo, "Two Issues with the JPEG

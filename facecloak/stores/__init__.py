@@ -1,9 +1,9 @@
 """Masks at rest: sealed, under names that do not tell the user, in a local folder or an S3 bucket."""
 
+from facecloak.limits import InvalidUserId
 from facecloak.stores.base import MaskStore
 from facecloak.stores.errors import (
     InvalidStoreUrl,
-    InvalidUserId,
     KeyUnusable,
     MaskNotFound,
     SealBroken,

@@ -19,12 +19,6 @@ class StoreUnavailable(FaceCloakError):
     reason = "STORE_UNAVAILABLE"
 
 
-class InvalidUserId(InvalidInput):
-    """A user id that is empty, too long or not text."""
-
-    reason = "INVALID_USER_ID"
-
-
 class InvalidStoreUrl(InvalidInput):
     """A store URL that is neither file:///folder nor s3://bucket/prefix."""
 

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from facecloak.atomic_files import write_new
-from facecloak.stores.errors import InvalidUserId, KeyUnusable
+from facecloak.limits import check_user_id
+from facecloak.stores.errors import KeyUnusable
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 8
-MAX_USER_ID_BYTES = 256
 
 
 def derive(secret: bytes, purpose: str, /, *, length: int = KEY_BYTES) -> bytes:
@@ -38,17 +38,10 @@ def object_name(name_key: bytes, user_id: str) -> str:
     """The name a user's mask is stored under: HMAC-SHA256 of the user id, 64 hex digits; tells nobody else who it is.
 
     Raises:
-        InvalidUserId: empty, longer than MAX_USER_ID_BYTES in UTF-8, or not encodable.
+        InvalidUserId: see :func:`facecloak.limits.check_user_id`.
     """
-    try:
-        encoded = user_id.encode()
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise InvalidUserId("The user id is not text.") from error
-    if not 0 < len(encoded) <= MAX_USER_ID_BYTES:
-        raise InvalidUserId(
-            f"A user id has 1 to {MAX_USER_ID_BYTES} bytes.", max_bytes=MAX_USER_ID_BYTES, bytes=len(encoded)
-        )
-    return hmac.new(name_key, encoded, hashlib.sha256).hexdigest()
+    check_user_id(user_id)
+    return hmac.new(name_key, user_id.encode(), hashlib.sha256).hexdigest()
 
 
 def key_from_base64(text: str) -> bytes:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from facecloak.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomic
+from facecloak.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomically
 from facecloak.masks.bank import StoredMask
 from facecloak.stores.base import MAX_OBJECT_BYTES, open_mask, seal_mask
 from facecloak.stores.errors import MaskNotFound, StoreUnavailable
@@ -16,7 +16,7 @@ from facecloak.stores.sealing import Sealer
 
 _SUFFIX = ".mask"
 # A crashed writer's temporary file; a living writer holds one for milliseconds.
-_ABANDONED_AFTER_S = 3600.0
+_LEFTOVER_AFTER_S = 3600.0
 
 
 class LocalMaskStore:
@@ -39,7 +39,7 @@ class LocalMaskStore:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 sync_folder(self._root)
-            write_atomic(path, sealed)
+            write_atomically(path, sealed)
 
     def get(self, user_id: str) -> StoredMask:
         """See :class:`facecloak.stores.MaskStore`."""
@@ -79,7 +79,7 @@ class LocalMaskStore:
         """See :class:`facecloak.stores.MaskStore`."""
         path = self._root / f".probe-{secrets.token_hex(8)}"
         with _failures():
-            write_atomic(path, b"probe")
+            write_atomically(path, b"probe")
             try:
                 if path.read_bytes() != b"probe":
                     raise StoreUnavailable("The mask store does not keep what is written.")
@@ -105,7 +105,7 @@ def _failures() -> Iterator[None]:
 
 
 def _remove_leftovers(root: Path) -> None:
-    oldest = time.time() - _ABANDONED_AFTER_S
+    oldest = time.time() - _LEFTOVER_AFTER_S
     for pattern in (f"{TEMPORARY_PREFIX}*", f"??/{TEMPORARY_PREFIX}*"):
         for path in root.glob(pattern):
             with contextlib.suppress(FileNotFoundError):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facecloak.cloaking.cloaker import (
-    MAX_SUBJECTS,
     Cloaker,
     InvalidFaceHint,
     Outcome,
@@ -22,6 +21,7 @@ from facecloak.cloaking.cloaker import (
     square_side_px,
 )
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder, aligned_crop, aligning_transform
+from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import MaskBank, StoredMask
 from facecloak.masks.mask import MASK_SIZE, Mask
 from facecloak.photos import PhotoDamaged, PhotoLimits, PhotoTooLarge, PhotoTruncated, decode_photo

@@ -86,7 +86,8 @@ def test_the_mask_itself_never_leaves(service: Any) -> None:
 def test_a_wrong_request_names_the_field(make_service: Callable[..., Any], change: dict[str, Any], field: str) -> None:
     service = make_service(photos_mebibytes_limit=1)
     error = refused(lambda: list(service.enroll(**change)))
-    assert (error.code, error.reason, error.metadata["field"]) == (ErrorCode.INVALID_ARGUMENT, "INVALID_INPUT", field)
+    reason = "INVALID_USER_ID" if field == "user_id" else "INVALID_INPUT"
+    assert (error.code, error.reason, error.metadata["field"]) == (ErrorCode.INVALID_ARGUMENT, reason, field)
     assert service.gate.started == []
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -67,13 +66,13 @@ def test_an_interrupted_write_leaves_the_old_model_or_a_refusal(
     repository.write(RecognizerSpec(name="net"), model=b"old", gradient=b"old gradient")
     replaced: list[str] = []
 
-    def fail_second(source: str, target: Path) -> None:
+    def fail_second(source: Path, target: Path) -> None:
         if replaced:
             raise OSError("disk full")
         replaced.append(str(target))
-        os.rename(source, target)
+        source.rename(target)
 
-    monkeypatch.setattr("facecloak.models.repository.os.replace", fail_second)
+    monkeypatch.setattr(Path, "replace", fail_second)
     with pytest.raises(OSError, match="disk full"):
         repository.write(RecognizerSpec(name="net"), model=b"new", gradient=b"new gradient")
     with pytest.raises(ModelDamaged):

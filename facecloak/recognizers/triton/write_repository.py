@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from facecloak.atomic_files import PUBLIC, link_or_copy, write_atomically
 from facecloak.models.errors import ModelDamaged, RecognizerUnknown
-from facecloak.models.repository import ModelRepository, link_or_copy, sha256_hex, write_atomically
+from facecloak.models.repository import ModelRepository, sha256_hex
 from facecloak.models.spec import ModelKind, RecognizerSpec
 from facecloak.recognizers.triton.config import config_pbtxt, served_name
 from facecloak.recognizers.triton.profiles import Profile
@@ -51,7 +52,7 @@ def build_repository(
                         source = repository.weights_path(spec.name)
                         _place(source, root / name / "1" / source.name, digest=spec.weights_sha256)
                 text = config_pbtxt(spec, gradient=gradient, profile=profile)
-                write_atomically(root / name / "config.pbtxt", text.encode("utf-8"))
+                write_atomically(root / name / "config.pbtxt", text.encode("utf-8"), mode=PUBLIC)
                 models.append(name)
     return BuiltRepository(root, tuple(sorted(models)))
 
@@ -69,6 +70,7 @@ def _specs(repository: ModelRepository, names: Iterable[str]) -> list[Recognizer
 
 def _place(source: Path, target: Path, *, digest: str) -> None:
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(source, target)
     except OSError as error:
         raise ModelDamaged(f"{target.name} cannot be written into the Triton repository") from error

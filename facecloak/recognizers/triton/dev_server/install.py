@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak.recognizers.triton.errors import ServerPackageUnavailable
 
 PACKAGE = "nvidia-pytriton"
@@ -145,9 +146,8 @@ def _replace(unpacked: Path, home: Path) -> None:
 
 def _write_backend(installation: TritonInstallation) -> None:
     """Our stand-in for the ONNX Runtime backend; written each time, since it is part of this code."""
-    from facecloak.models.repository import write_atomically
-
     target = installation.backends / "onnxruntime" / "model.py"
     wanted = _BACKEND.read_bytes()
     if not target.exists() or target.read_bytes() != wanted:
-        write_atomically(target, wanted)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, wanted, mode=PUBLIC)
