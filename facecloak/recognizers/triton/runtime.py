@@ -13,13 +13,11 @@ import numpy as np
 from cachetools import TTLCache
 
 from facecloak.errors import FaceCloakError
-from facecloak.models.crop import CROP_SIZE
-from facecloak.models.errors import RecognizerUnknown
 from facecloak.models.repository import ModelRepository
-from facecloak.models.spec import ModelKind, RecognizerSpec
-from facecloak.recognizers.batch import checked_anchor, checked_crops, parts, rows_of
-from facecloak.recognizers.errors import GradientUnavailable
+from facecloak.models.spec import RecognizerSpec
+from facecloak.recognizers.batch import parts, rows_of
 from facecloak.recognizers.runtime import GradientResult
+from facecloak.recognizers.served import ServedRecognizers
 from facecloak.recognizers.triton.calls import TritonCalls
 from facecloak.recognizers.triton.config import DIGEST_PARAMETER, served_name
 from facecloak.recognizers.triton.connection import TritonConnection
@@ -31,11 +29,13 @@ TRUST_SECONDS = 10.0
 """How long a model counts as the one whose digest was compared."""
 
 
-class TritonRuntime:
+class TritonRuntime(ServedRecognizers):
     """A :class:`~facecloak.recognizers.runtime.RecognizerRuntime` by a Triton that serves what `models build` wrote.
 
     Nothing is asked of the server before the first call, so that either may be started first. Whether it serves the
     very graphs of the model repository is found out by their digests.
+
+    Calls raise TritonUnavailable and ServedModelDiffers besides what the protocol says.
 
     Args:
         model_repository: the folder whose specs say what the server serves.
@@ -50,53 +50,20 @@ class TritonRuntime:
     def __init__(
         self, model_repository: Path | str, *, connection: TritonConnection, names: Iterable[str] | None = None
     ) -> None:
-        repository = ModelRepository(model_repository)
-        wanted = repository.names(ModelKind.RECOGNIZER) if names is None else tuple(sorted(set(names)))
-        self._specs = {name: repository.spec(name) for name in wanted}
-        for spec in self._specs.values():
-            if not spec.is_recognizer:
-                raise RecognizerUnknown(f"{spec.name!r} is a {spec.kind}, not a recognizer", model=spec.name)
+        super().__init__(ModelRepository(model_repository), names=names)
         self._calls = TritonCalls(connection)
         self._lock = threading.Lock()
-        self._batch_sizes: TTLCache[str, int] = TTLCache(2 * len(wanted) + 1, TRUST_SECONDS)
+        self._batch_sizes: TTLCache[str, int] = TTLCache(2 * len(self._specs) + 1, TRUST_SECONDS)
 
     @property
     def shares_memory(self) -> bool:
         """Whether tensors pass by shared memory, as far as is known."""
         return self._calls.shares_memory
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._specs)
-
-    def spec(self, name: str) -> RecognizerSpec:
-        try:
-            return self._specs[name]
-        except KeyError:
-            raise RecognizerUnknown(f"no recognizer named {name!r} is served", model=name) from None
-
-    def embed(self, name: str, crops: np.ndarray) -> np.ndarray:
-        """As the protocol says; and TritonUnavailable, ServedModelDiffers."""
-        return self._embed(self.spec(name), crops, retry=True)
-
-    def gradient(self, name: str, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray) -> GradientResult:
-        """As the protocol says; and TritonUnavailable, ServedModelDiffers."""
-        return self._gradient(self.spec(name), crops, far=far, near=near, retry=True)
-
-    def probe(self, name: str, *, gradient: bool) -> None:
-        spec = self.spec(name)
-        crop = np.full((1, 3, CROP_SIZE, CROP_SIZE), 127.0, np.float32)
-        self._embed(spec, crop, retry=False)
-        if gradient:  # a model of its own: it may be dead while the other lives
-            nothing = np.zeros((1, spec.embedding_size), np.float32)
-            self._gradient(spec, crop, far=nothing, near=nothing, retry=False)
-
     def close(self) -> None:
         self._calls.close()
 
     def _embed(self, spec: RecognizerSpec, crops: np.ndarray, *, retry: bool) -> np.ndarray:
-        crops = checked_crops(crops)
-        if not len(crops):
-            return np.zeros((0, spec.embedding_size), np.float32)
         model = served_name(spec, gradient=False)
 
         def ask(part: slice) -> dict[str, np.ndarray]:
@@ -109,15 +76,7 @@ class TritonRuntime:
     def _gradient(
         self, spec: RecognizerSpec, crops: np.ndarray, *, far: np.ndarray, near: np.ndarray, retry: bool
     ) -> GradientResult:
-        if not spec.has_gradient:
-            raise GradientUnavailable(f"{spec.name!r} was imported for evaluation only", model=spec.name)
-        crops = checked_crops(crops)
-        anchors = {
-            what: checked_anchor(anchor, what=what, spec=spec, count=len(crops))
-            for what, anchor in (("far", far), ("near", near))
-        }
-        if not len(crops):
-            return GradientResult(np.zeros(0, np.float32), np.zeros((0, spec.embedding_size), np.float32), crops)
+        anchors = {"far": far, "near": near}
         model = served_name(spec, gradient=True)
 
         def ask(part: slice) -> dict[str, np.ndarray]:
