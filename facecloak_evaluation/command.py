@@ -38,12 +38,21 @@ def register(root: click.Group) -> None:
 @click.option("--people", required=True, type=_folder, help="NAME/enrol.jpg, NAME/photo1.jpg and on.")
 @click.option("--others", type=_folder, help="Photos of other people for the gallery, one each.")
 @click.option("--people-slice", metavar="A:B", help="Only the Ath to Bth person in name order, both included.")
-@click.option("--recognizer", "recognizers", multiple=True, metavar="NAME", help="Judges; never one of the surrogates.")
+@click.option(
+    "--recognizer",
+    "recognizers",
+    multiple=True,
+    metavar="NAME",
+    help="Evaluators; never one of the surrogates. `facenet` is no surrogate of anyone.",
+)
 @click.option(
     "--surrogate", "surrogates", multiple=True, metavar="NAME", help="Learned against; default: as the service."
 )
 @click.option(
     "--leave-one-out", is_flag=True, help="Leave each surrogate out of enrollment in turn; it is then the evaluator."
+)
+@click.option(
+    "--surrogates-too", is_flag=True, help="Let the surrogates evaluate as well: told apart, and part of no mean."
 )
 @click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="A stage setting: perturb.iterations=40."
@@ -82,6 +91,8 @@ def register(root: click.Group) -> None:
 @click.option("--apply-target", metavar="HOST:PORT", help="Running apply service on the same store.")
 @click.option("--repository", type=_folder, default=Path("model_repository"), show_default=True,
               envvar="FACECLOAK_MODEL_REPOSITORY", help="The folder of models.")  # fmt: skip
+@click.option("--facenet-graph", type=_file, help="FaceNet's graph; brought there where there is none. Default: "
+              "facenet/graph.pb in the folder of models.")  # fmt: skip
 @click.option("--json", "json_path", required=True, type=_file, help="Where the result goes.")
 @click.option("--html", "html_path", type=_file, help="Where a report for people goes.")
 @click.option(
@@ -93,7 +104,8 @@ def register(root: click.Group) -> None:
 )
 def evaluate(
     *, people: Path, others: Path | None, people_slice: str | None, recognizers: tuple[str, ...],
-    surrogates: tuple[str, ...], leave_one_out: bool, overrides: tuple[str, ...], platforms: tuple[str, ...],
+    surrogates: tuple[str, ...], leave_one_out: bool, surrogates_too: bool, overrides: tuple[str, ...],
+    platforms: tuple[str, ...], facenet_graph: Path | None,
     strengths: tuple[float, ...], extraction: str, reapply: bool, full: bool, compare: str | None,
     gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None, enroll_target: str | None,
     apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None, pictures: int,
@@ -101,14 +113,16 @@ def evaluate(
     """Measure protection on PEOPLE: enroll one photo of each, cloak others, let unseen recognizers look for them.
 
     The share of probes that are not matched to their owner (PSR) is given next to the same share for uncloaked probes.
+
+    Visibility is SSIM, SSIMULACRA2 and FLIP, and where it is installed ColorVideoVDP (JOD). That one is in no extra,
+    since it would bring a torchvision that does not fit: add it by `pip install --no-deps cvvdp==0.5.7 tqdm`.
     """
     if bool(enroll_target) != bool(apply_target):
         raise click.UsageError("--enroll-target and --apply-target go together")
-    if enroll_target and (leave_one_out or surrogates or overrides or work or strengths):
+    if enroll_target and (leave_one_out or surrogates or surrogates_too or overrides or work or strengths):
         raise click.UsageError("a running service has its own surrogates, settings, strength and store")
     if pictures and not html_path:
         raise click.UsageError("--pictures go into the report: name it with --html")
-    from facecloak.recognizers.onnx_runtime import OnnxRuntime
     from facecloak_evaluation.cache import CachedRuntime
     from facecloak_evaluation.dataset import read_others, read_people
     from facecloak_evaluation.experiment import Experiment
@@ -124,6 +138,7 @@ def evaluate(
         strengths=strengths or (FULL_STRENGTHS if full and not enroll_target else ()),
         extraction_photos=_numbers(extraction) if extraction else FULL_EXTRACTION if full else (),
         reapply=reapply or full,
+        surrogates_too=surrogates_too,
         seed=seed,
     )
     settings = None if enroll_target else stage_settings(overrides)
@@ -133,10 +148,12 @@ def evaluate(
     chosen = read_people(people, selection=people_slice)
     other_photos = read_others(others)
     names = {name for plan in plans for name in plan.evaluators}
+    if surrogates_too and settings is not None:
+        names |= {*settings.recognizers, *(name for plan in plans for name in plan.surrogates)}
     notes = _open_notes(work)
-    runtime: Embedder = OnnxRuntime(repository, names=names, threads=1)
+    runtime = _open_recognizers(repository, names, facenet_graph=facenet_graph)
     runtime = CachedRuntime(runtime, notes) if notes else runtime
-    refuse_overlap(plans, repository)
+    refuse_overlap(plans, repository, runtime=runtime)
     extractor, finders = _open_finders(repository, notes)
 
     def protector_of(plan: RoundPlan) -> Protector:
@@ -170,7 +187,9 @@ def evaluate(
         "read": len(chosen) * photos + len(other_photos),
         "enroll": len(chosen) * len(plans) * methods,
         "cloak": len(chosen) * photos * len(plans) * methods,
-        "evaluate": sum(len(plan.evaluators) for plan in plans) * len(protocol.platforms) * methods,
+        "evaluate": sum(len(plan.evaluators) + len(plan.surrogates) * surrogates_too for plan in plans)
+        * len(protocol.platforms)
+        * methods,
         "try": len(plans) * (tries * methods + len(protocol.strengths)),
     }
     rounds: list[RoundResult] = []
@@ -207,6 +226,19 @@ def evaluate(
         page = as_html(document, examples=_worst(examples, pictures))
         write_atomically(html_path, page.encode(), mode=PUBLIC)
     click.echo(as_markdown(document))
+
+
+def _open_recognizers(repository: Path, names: set[str], *, facenet_graph: Path | None) -> Embedder:
+    """The model repository's recognizers of these names, and FaceNet if it is among them."""
+    from facecloak.recognizers.onnx_runtime import OnnxRuntime
+    from facecloak_evaluation import facenet
+
+    of_repository = OnnxRuntime(repository, names=names - {facenet.NAME}, threads=1)
+    if facenet.NAME not in names:
+        return of_repository
+    path = facenet_graph or repository / facenet.NAME / "graph.pb"
+    graph = facenet.load_facenet(path, told=lambda line: click.echo(line, err=True))
+    return facenet.WithFaceNet(of_repository, graph)
 
 
 def _worst(examples: Sequence[Example], count: int) -> list[Example]:

@@ -149,12 +149,17 @@ class Experiment:
         cloaked_probes = self._cloak(protector, [photo for photo in self._probes if photo.owner in enrolled])
         cloaked_gallery = self._cloak(protector, [photo for photo in self._gallery if photo.owner in enrolled])
         results: list[EvaluatorResult] = []
+        by_surrogates: list[dict[str, Any]] = []
         trials: dict[str, Any] = {}
         for platform in self._protocol.platforms:
             evidence = self._evidence(platform, enrolled, cloaked_probes, cloaked_gallery)
             for evaluator in evaluators:
                 results.append(self.evaluator.evaluate(evidence, evaluator=evaluator, platform=platform))
                 self._advance("evaluate", evaluator)
+            for surrogate in self._protocol.surrogates_too * protector.surrogates():
+                result = self.evaluator.evaluate(evidence, evaluator=surrogate.name, platform=platform)
+                by_surrogates.append(result.document)
+                self._advance("evaluate", surrogate.name)
             if platform == self._protocol.platforms[0]:
                 trials = self._try(protector, evidence, cloaked_probes, results=tuple(results))
         document = {
@@ -166,6 +171,7 @@ class Experiment:
             "outcomes": dict(sorted(Counter(photo.outcome for photo in cloaked_probes + cloaked_gallery).items())),
             "visibility": self._visibility(protector, cloaked_probes),
             "results": [result.document for result in results],
+            **({"results_by_surrogates": by_surrogates} if by_surrogates else {}),
             **trials,
         }
         examples = _examples(cloaked_probes, results[: len(evaluators)])

@@ -18,7 +18,10 @@ from facecloak_evaluation.errors import LedgerUnreadable
 
 SCHEMA = "facecloak-evaluation/1"
 
-MEASURING_PACKAGES = ("facecloak", "numpy", "onnxruntime", "opencv-python-headless", "pillow", "scikit-image", "torch")
+MEASURING_PACKAGES = (
+    *("facecloak", "numpy", "onnxruntime", "opencv-python-headless", "pillow", "scikit-image", "torch"),
+    *("ssimulacra2", "flip-evaluator", "cvvdp", "kornia"),
+)
 
 
 def provenance(packages: Iterable[str] = MEASURING_PACKAGES) -> dict[str, Any]:

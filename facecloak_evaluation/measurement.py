@@ -107,6 +107,7 @@ def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform
         "enrollment_seconds_median": round(fmean(item["enrollment"]["seconds_median"] for item in rounds), 1),
         "both_cloaked_gain": figures["pairings"][str(Pairing.BOTH_CLOAKED)][f"gain_at_{rank}"],
         "worst_platform": worst_platform(mean, first=platform, rank=rank),
+        "by_surrogates": lowest_by_surrogates(rounds, platform=platform, rank=rank),
         "people_refused": sorted({name for item in rounds for name in item["enrollment"]["refused"]}),
     }
 
@@ -180,6 +181,21 @@ def visibility_measures() -> dict[str, str]:
     if color_video_vdp.is_available():
         return dict(VISIBILITY_DESCRIPTIONS)
     return VISIBILITY_DESCRIPTIONS | {"jod": f"not measured; to add it: {color_video_vdp.HOW_TO_INSTALL}"}
+
+
+def lowest_by_surrogates(rounds: Sequence[dict[str, Any]], *, platform: str, rank: int) -> dict[str, Any] | None:
+    """Of the recognizers that the masks were learned against the one that still recognizes most; None where none was
+    asked."""
+    figures = {
+        result["evaluator"]: result["pairings"][str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]
+        for item in rounds
+        for result in item.get("results_by_surrogates", ())
+        if result["platform"] == platform
+    }
+    if not figures:
+        return None
+    lowest = min(figures, key=lambda name: figures[name]["value"])
+    return {"lowest": lowest, f"psr_at_{rank}": figures[lowest]}
 
 
 def seen_by_people(rounds: Sequence[dict[str, Any]], place: str) -> dict[str, float]:

@@ -46,6 +46,7 @@ class EvaluationProtocol:
         extraction_photos: how many cloaked photos an attacker averages
             (:mod:`facecloak_evaluation.extraction_attack`).
         reapply: cloak each probe a second time, too.
+        surrogates_too: also let the surrogates evaluate, told apart from the evaluators and part of no mean.
         resamples: bootstrap resamples of people.
         seed: of the bootstrap.
     """
@@ -57,6 +58,7 @@ class EvaluationProtocol:
     strengths: tuple[float, ...] = ()
     extraction_photos: tuple[int, ...] = ()
     reapply: bool = False
+    surrogates_too: bool = False
     resamples: int = 2000
     seed: int = 1
 

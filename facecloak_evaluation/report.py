@@ -111,15 +111,21 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
 def _rows(document: Mapping[str, Any], rank: int) -> list[list[str]]:
     rows = []
     for round_ in document["rounds"]:
-        for result in round_["results"]:
+        for result in (*round_["results"], *round_.get("results_by_surrogates", ())):
             similarity = result["similarity_to_own_gallery"]
             cosine = f"{similarity['clean']:.2f} > {similarity['cloaked']:.2f}"
-            rows.append([result["evaluator"], result["platform"], *_figures(result, rank), cosine])
+            rows.append([_role(result, round_), result["platform"], *_figures(result, rank), cosine])
     for platform, mean in document["mean"].items():
         rows.append(["mean", platform, *_figures(mean, rank), ""])
     for platform, mean in (document.get("comparison") or {"mean": {}})["mean"].items():
         rows.append(["published algorithm, mean", platform, *_figures(mean, rank), ""])
     return rows
+
+
+def _role(result: Mapping[str, Any], round_: Mapping[str, Any]) -> str:
+    """The evaluator's name, and whether the masks were learned against it."""
+    is_surrogate = result["evaluator"] in {identity["name"] for identity in round_["surrogates"]}
+    return f"{result['evaluator']} (a surrogate)" if is_surrogate else result["evaluator"]
 
 
 def _figures(result: Mapping[str, Any], rank: int) -> list[str]:

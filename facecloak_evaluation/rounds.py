@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from enroll_service.pipeline import StageSettings
+    from facecloak_evaluation.evaluator import Embedder
     from facecloak_evaluation.protocol import EvaluationProtocol
 
 
@@ -31,27 +32,28 @@ def plan_rounds(
         if not recognizers:
             raise click.UsageError("name the evaluators with --recognizer, or use --leave-one-out")
         return (RoundPlan(surrogates=learned, evaluators=tuple(dict.fromkeys(recognizers))),)
-    left_out = tuple(dict.fromkeys(recognizers)) or learned
-    if len(learned) < 2 or not set(left_out) <= set(learned):
-        raise click.UsageError("--leave-one-out needs two surrogates or more, and leaves out only these")
+    # Whoever is no surrogate needs not be left out to evaluate.
+    always = tuple(name for name in dict.fromkeys(recognizers) if name not in learned)
+    left_out = tuple(name for name in dict.fromkeys(recognizers) if name in learned) or learned
+    if len(learned) < 2:
+        raise click.UsageError("--leave-one-out needs two surrogates or more")
     return tuple(
-        RoundPlan(surrogates=tuple(name for name in learned if name != evaluator), evaluators=(evaluator,))
+        RoundPlan(surrogates=tuple(name for name in learned if name != evaluator), evaluators=(evaluator, *always))
         for evaluator in left_out
     )
 
 
-def refuse_overlap(plans: Sequence[RoundPlan], repository: Path) -> None:
-    """Every round's overlap, before hours are spent on the first."""
+def refuse_overlap(plans: Sequence[RoundPlan], repository: Path, *, runtime: Embedder) -> None:
+    """Every round's overlap, before hours are spent on the first. `runtime` runs the evaluators."""
     from facecloak.models.repository import ModelRepository
     from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
     models = ModelRepository(repository)
-
-    def identities(names: Sequence[str]) -> list[RecognizerIdentity]:
-        return [RecognizerIdentity.of(models.spec(name)) for name in names]
-
     for plan in plans:
-        refuse_surrogates(evaluators=identities(plan.evaluators), surrogates=identities(plan.surrogates))
+        refuse_surrogates(
+            evaluators=[RecognizerIdentity.of(runtime.spec(name)) for name in plan.evaluators],
+            surrogates=[RecognizerIdentity.of(models.spec(name)) for name in plan.surrogates],
+        )
 
 
 def stage_settings(overrides: Sequence[str]) -> StageSettings:
@@ -99,5 +101,6 @@ def command_line(
     parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
     parts += [f"--strength {factor:g}" for factor in protocol.strengths]
     parts += [f"--extraction {','.join(map(str, protocol.extraction_photos))}"] * bool(protocol.extraction_photos)
+    parts += ["--surrogates-too"] * protocol.surrogates_too
     parts += ["--reapply"] * protocol.reapply + [f"--compare {compare}"] * bool(compare)
     return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])

@@ -48,7 +48,7 @@ def usage_error(folder: Path, *arguments: str) -> str:
     [
         ((), "--recognizer"),
         (("--leave-one-out", "--surrogate", "fr_feature"), "two surrogates"),
-        (("--leave-one-out", "--recognizer", "stranger"), "leaves out only"),
+        (("--surrogates-too", "--enroll-target", "h:1", "--apply-target", "h:2"), "own surrogates"),
         (("--recognizer", "a", "--enroll-target", "h:1"), "go together"),
         (("--leave-one-out", "--enroll-target", "h:1", "--apply-target", "h:2"), "own surrogates"),
         (("--recognizer", "a", "--set", "perturb.nonsense=1"), "no such setting"),
@@ -75,6 +75,13 @@ def test_leaving_one_out_plans_a_round_each() -> None:
     ]
     (only,) = plan_rounds(recognizers=("b",), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
     assert (only.surrogates, only.evaluators) == (("a", "c"), ("b",))
+
+
+def test_who_is_no_surrogate_evaluates_every_round() -> None:
+    plans = plan_rounds(recognizers=("b", "facenet"), surrogates=("a", "b", "c"), settings=None, leave_one_out=True)
+    assert [(plan.surrogates, plan.evaluators) for plan in plans] == [(("a", "c"), ("b", "facenet"))]
+    both = plan_rounds(recognizers=("facenet",), surrogates=("a", "b"), settings=None, leave_one_out=True)
+    assert [plan.evaluators for plan in both] == [("a", "facenet"), ("b", "facenet")]
 
 
 def test_the_services_own_surrogates_are_the_default() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,20 @@ from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.delivered_photo import mask_box
 from facecloak_evaluation.errors import EvaluationInputInvalid, EvaluatorWasSurrogate
 from facecloak_evaluation.face_extraction import FaceExtractor
+from facecloak_evaluation.measurement import lowest_by_surrogates
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.protocol import CloakedPhoto, EvaluationProtocol, Pairing
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
-from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, MiddleFinder, Painter, experiment_of, photo_of
+from tests.facecloak_evaluation.small_world import (
+    COLORS,
+    PROTOCOL,
+    STRANGERS,
+    ColorRuntime,
+    MiddleFinder,
+    Painter,
+    experiment_of,
+    photo_of,
+)
 
 People = tuple[Person, ...]
 Others = tuple[Path, ...]
@@ -160,6 +170,21 @@ def test_jod_is_measured_where_it_can_be(people: People, others: Others) -> None
     assert seen["face"]["jod_mean"] < seen["face_painted"]["jod_mean"] < 10
     assert seen["face"]["jod_of_95_percent"] <= seen["face"]["jod_mean"]
     assert seen["face"]["jod_spread"] >= 0
+
+
+def test_surrogates_evaluate_apart_from_those_who_never_saw_the_mask(people: People, others: Others) -> None:
+    protocol = replace(PROTOCOL, surrogates_too=True)
+    teacher = RecognizerIdentity.of(ColorRuntime().spec("judge_too"))
+    painter = Painter({**COLORS, "ann": DISGUISE["ann"]}, learned_against=(teacher,))
+    document = experiment_of(people, others, protocol=protocol).run_round(painter, evaluators=["judge"]).document
+    assert [result["evaluator"] for result in document["results"]] == ["judge"]
+    (told,) = document["results_by_surrogates"]
+    assert told["evaluator"] == "judge_too"
+    assert psr(told, Pairing.CLOAKED_PROBE) == pytest.approx(1 / 3, abs=1e-4)
+    lowest = lowest_by_surrogates([document], platform=protocol.platforms[0], rank=1)
+    assert lowest is not None
+    assert (lowest["lowest"], lowest["psr_at_1"]["probes"]) == ("judge_too", 9)
+    assert lowest_by_surrogates([document | {"results_by_surrogates": []}], platform="jpeg85", rank=1) is None
 
 
 def test_photos_left_alone_do_not_flatter_visibility(people: People, others: Others) -> None:
