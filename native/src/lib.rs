@@ -5,6 +5,7 @@
 //! slices; what the pointers must be is stated at each function.
 
 mod bits;
+mod coding;
 mod dct;
 mod fault;
 mod header;
@@ -217,7 +218,7 @@ pub unsafe extern "C" fn splice_apply(
 }
 
 /// With the processor's wide vectors where it has them: a quarter less time.
-fn added(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<splice::Replacement>, Fault> {
+fn added(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<coding::Replacement>, Fault> {
     #[cfg(target_arch = "x86_64")]
     if has_vectors() {
         // Safe: the processor has what the function was compiled for.
@@ -228,7 +229,7 @@ fn added(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<splic
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn added_by_vectors(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<splice::Replacement>, Fault> {
+fn added_by_vectors(scan: &mut Scan, changes: &[(Bounds, Vec<Levels>)]) -> Result<Vec<coding::Replacement>, Fault> {
     splice::add(scan, changes)
 }
 
@@ -290,7 +291,7 @@ fn bounds(left: u32, top: u32, across: u32, down: u32) -> Bounds {
 }
 
 impl Patch {
-    fn new(replacements: Vec<splice::Replacement>) -> Self {
+    fn new(replacements: Vec<coding::Replacement>) -> Self {
         let mut rows_owned = Vec::with_capacity(replacements.len());
         let mut bytes_owned = Vec::with_capacity(replacements.iter().map(|replacement| replacement.bytes.len()).sum());
         for replacement in &replacements {

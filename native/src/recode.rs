@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::bits::{Bits, Writer};
+use crate::coding::{bits_of, code_block, dc_shift, put_value, stated, Replacement, Run, Tables, DC_BITS};
 use crate::fault::Fault;
 use crate::huffman::{optimal, Huffman, ZERO_RUN};
 use crate::region::Change;
 use crate::scan::Scan;
-use crate::splice::{bits_of, code_block, dc_shift, put_value, stated, Replacement, Run, Tables, DC_BITS};
 
 /// Writes symbols with other codes.
 struct Coder<'a> {
