@@ -88,4 +88,5 @@ clean:
 
 # Also what takes long to bring back.
 distclean: clean
-	rm -rf $(VENV) model_repository
+	rm -rf $(VENV)
+	[ ! -d model_repository ] || find model_repository -mindepth 1 -maxdepth 1 -not -name README.md -exec rm -rf {} +

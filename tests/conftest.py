@@ -82,6 +82,8 @@ def served_models(model_repository: Path, tmp_path_factory: pytest.TempPathFacto
 
     folder = tmp_path_factory.mktemp("served")
     names = ["dlib_resnet", "mobileface"]
+    # A page lies in a repository of a checkout, too.
+    (folder / "README.md").write_text("# No model\n")
     return build_repository(ModelRepository(model_repository), profile=CPU, names=names, output=folder)
 
 

@@ -35,6 +35,7 @@ COPY facecloak facecloak
 COPY facecloak_rpc facecloak_rpc
 COPY apply_service apply_service
 COPY enroll_service enroll_service
+COPY facecloak_evaluation facecloak_evaluation
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
     && pip check
 # The package is built without its codec where that fails; an image must not be.

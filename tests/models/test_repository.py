@@ -37,6 +37,12 @@ def test_an_empty_or_absent_repository_has_no_models(repository: ModelRepository
         repository.spec("net")
 
 
+def test_a_page_in_the_folder_is_no_model(repository: ModelRepository) -> None:
+    repository.write(RecognizerSpec(name="net"), model=b"model")
+    (repository.root / "README.md").write_text("# Models")
+    assert repository.folders() == repository.names() == ("net",)
+
+
 @pytest.mark.parametrize("name", ["../net", "a/b", "", ".", "net\0", "é"])
 def test_a_name_cannot_leave_the_folder(repository: ModelRepository, name: str) -> None:
     with pytest.raises(RecognizerUnknown):
