@@ -45,6 +45,7 @@ def response_to(result: CloakResult, *, request_id: str) -> apply_pb2.ApplyCloak
         photo=result.photo,
         subjects=[_subject_to(subject) for subject in result.subjects],
         encoding_path=f"ENCODING_PATH_{result.encoding_path.name}",
+        dropped_metadata=result.dropped,
     )
 
 

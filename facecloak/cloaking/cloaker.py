@@ -85,12 +85,14 @@ class CloakResult:
     Attributes:
         encoding_path: how the photo was changed.
         fallback_reason: why it could not be spliced, a word for statistics; empty where it could or need not.
+        dropped: what of the photo's metadata was dropped or drawn anew, by the names in docs/api.md.
     """
 
     photo: bytes
     subjects: tuple[SubjectResult, ...]
     encoding_path: EncodingPath = EncodingPath.UNCHANGED
     fallback_reason: str = ""
+    dropped: tuple[str, ...] = ()
 
 
 class MaskSource(Protocol):
@@ -178,6 +180,7 @@ class Cloaker:
             subjects=answers,
             encoding_path=path,
             fallback_reason=photo.fallback_reason,
+            dropped=photo.dropped,
         )
 
     def _resolve(self, subject: Subject, search: FaceSearch, tag: _PhotoTag) -> tuple[SubjectResult, Mask | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from facecloak.call_context import StepObserver
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import Placement
-from facecloak.photos import PhotoLimits, decode_photo, encode_photo
+from facecloak.photos import PhotoLimits, decode_photo, encode_reported
 from facecloak.photos.native_splice import CannotSplice
 from facecloak.photos.photo import Photo
 from facecloak.photos.pieces import Pieces
@@ -33,6 +33,8 @@ class PhotoSession:
 
     Attributes:
         fallback_reason: why the photo is decoded and encoded again; empty while it need not be.
+        dropped: once masks were added, what of the metadata is not there as it was
+            (:class:`facecloak.photos.metadata.Report`).
     """
 
     def __init__(self, data: bytes, *, limits: PhotoLimits, observer: StepObserver) -> None:
@@ -44,6 +46,7 @@ class PhotoSession:
         self._decoded: Photo | None = None
         self._splice: JpegSplice | None = None
         self.fallback_reason = ""
+        self.dropped: tuple[str, ...] = ()
         try:
             self._splice = JpegSplice(data, limits=limits)
             self.width, self.height = self._splice.width, self._splice.height
@@ -73,7 +76,10 @@ class PhotoSession:
             try:
                 with self._observer("add"):
                     pieces = self._splice.added(placements)
-                return (self._data, EncodingPath.UNCHANGED) if pieces is None else (pieces, EncodingPath.SPLICED)
+                if pieces is None:
+                    return self._data, EncodingPath.UNCHANGED
+                self.dropped = pieces.dropped
+                return pieces, EncodingPath.SPLICED
             except CannotSplice as error:
                 self._give_up(error)
         photo = self._photo
@@ -82,8 +88,9 @@ class PhotoSession:
             for placement in placements:
                 add_in_place(cloaked, placement)
         with self._observer("encode"):
-            encoded = encode_photo(photo, cloaked)
-        return encoded, EncodingPath.UNCHANGED if encoded is photo.data else EncodingPath.REENCODED
+            encoded = encode_reported(photo, cloaked)
+        self.dropped = encoded.dropped
+        return encoded.data, EncodingPath.UNCHANGED if encoded.data is photo.data else EncodingPath.REENCODED
 
     @property
     def _photo(self) -> Photo:

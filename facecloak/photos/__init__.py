@@ -1,6 +1,7 @@
-"""Photos: a JPEG, PNG or WebP to upright pixels and back, within limits, and nothing else about the file changed."""
+"""Photos: a JPEG, PNG or WebP to upright pixels and back, within limits, and nothing else about the file
+changed that is still true and shows nobody."""
 
-from facecloak.photos.codec import decode_photo, encode_photo
+from facecloak.photos.codec import decode_photo, encode_photo, encode_reported
 from facecloak.photos.errors import (
     AnimatedPhoto,
     PhotoDamaged,
@@ -12,11 +13,12 @@ from facecloak.photos.errors import (
     UnsupportedPhoto,
 )
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
-from facecloak.photos.photo import Photo, PhotoFormat
+from facecloak.photos.photo import Encoded, Photo, PhotoFormat
 
 __all__ = [
     "DEFAULT_LIMITS",
     "AnimatedPhoto",
+    "Encoded",
     "Photo",
     "PhotoDamaged",
     "PhotoFormat",
@@ -29,4 +31,5 @@ __all__ = [
     "UnsupportedPhoto",
     "decode_photo",
     "encode_photo",
+    "encode_reported",
 ]

@@ -8,7 +8,7 @@ from facecloak.photos import jpeg, png, webp
 from facecloak.photos.errors import PhotoTruncated, PixelsMismatch, UnsupportedPhoto
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.orientation import to_stored, to_upright
-from facecloak.photos.photo import Photo
+from facecloak.photos.photo import Encoded, Photo
 
 _CODECS = ((jpeg.SIGNATURE, jpeg.decode), (png.SIGNATURE, png.decode), (webp.SIGNATURE, webp.decode))
 
@@ -34,7 +34,13 @@ def decode_photo(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
 
 
 def encode_photo(photo: Photo, srgb_u8: np.ndarray) -> bytes:
-    """Encode changed pixels as the photo was encoded: format, stored orientation, size, quality, metadata, alpha.
+    """:func:`encode_reported` without the report."""
+    return encode_reported(photo, srgb_u8).data
+
+
+def encode_reported(photo: Photo, srgb_u8: np.ndarray) -> Encoded:
+    """Encode changed pixels as the photo was encoded: format, stored orientation, size, quality, alpha; and metadata,
+    but for other pictures of the scene and what the change made false (:mod:`facecloak.photos.metadata`).
 
     Args:
         photo: where the pixels came from.
@@ -47,7 +53,7 @@ def encode_photo(photo: Photo, srgb_u8: np.ndarray) -> bytes:
     if srgb_u8.shape != photo.srgb_u8.shape or srgb_u8.dtype != np.uint8:
         raise PixelsMismatch("The pixels do not belong to this photo.", shape=srgb_u8.shape, dtype=srgb_u8.dtype)
     if srgb_u8 is photo.srgb_u8 or _equal(srgb_u8, photo.srgb_u8):
-        return photo.data
+        return Encoded(photo.data)
     return photo.encoding.encode(to_stored(srgb_u8, photo.orientation))
 
 

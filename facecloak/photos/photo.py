@@ -17,13 +17,22 @@ class PhotoFormat(StrEnum):
     WEBP = "WEBP"
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A changed photo's file, and what of the original's metadata is not in it as it was
+    (:class:`facecloak.photos.metadata.Report`)."""
+
+    data: bytes
+    dropped: tuple[str, ...] = ()
+
+
 class Encoding(Protocol):
     """How one photo was encoded, and so how its changed pixels are to be encoded again."""
 
     @property
     def format(self) -> PhotoFormat: ...
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> bytes:
+    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
         """Encode (H, W, 3) uint8 RGB pixels in the stored (not upright) orientation."""
         ...
 

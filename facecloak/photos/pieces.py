@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pieces:
-    """What comes before the place for a tag (``head``), and the picture's own data and all that follows."""
+    """What comes before the place for a tag (``head``), and the picture's own data and all that follows.
+
+    Attributes:
+        dropped: what of the original's metadata is not there as it was (:class:`facecloak.photos.metadata.Report`).
+    """
 
     head: tuple[bytes | memoryview, ...]
     picture: tuple[bytes | memoryview, ...]
+    dropped: tuple[str, ...] = ()
 
     def joined(self, tag: bytes = b"") -> bytes:
         """The file, with ``tag`` in its place."""

@@ -2,8 +2,8 @@
 
 Returned as they came: 8- and 16-bit RGB, RGBA, gray, gray + alpha. Returned wider than they came, because a mask's
 levels do not fit: palette as RGB(A), gray of 1, 2 or 4 bits as 8-bit gray, a transparent color (tRNS) as an alpha
-channel. Interlaced files come back not interlaced. All other chunks (iCCP, eXIf, tEXt, pHYs, ...) are kept byte for
-byte. Refused: animated.
+channel. Interlaced files come back not interlaced. All other chunks (iCCP, eXIf, tEXt, pHYs, ...) are kept, but for
+what :mod:`facecloak.photos.metadata` says. Refused: animated.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from PIL import Image
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
 from facecloak.photos.grayscale import gray_to_rgb, rgb_to_gray
 from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.png_chunks import cleaned_chunks, png_chunk
+from facecloak.photos.metadata.report import Report
 from facecloak.photos.orientation import orientation_of
-from facecloak.photos.photo import Decoded, PhotoFormat
+from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 SIGNATURE = re.compile(re.escape(MAGIC))
@@ -32,11 +35,19 @@ SIGNATURE = re.compile(re.escape(MAGIC))
 _COMPRESSION_LEVEL = 4
 _PALETTE = 3
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_DECODED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# A transparent color is made an alpha channel here, since decoders differ in the depths that they take it for.
+_DECODED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 # They describe the encoding that is written anew, or an animation of one frame.
-_DROPPED = frozenset((*_DECODED, b"acTL", b"fcTL", b"fdAT"))
+_DROPPED = frozenset((*_DECODED, b"tRNS", b"acTL", b"fcTL", b"fdAT"))
 # They describe samples of the original's kind, so they go when the color type or depth changes.
 _OF_SAMPLES = frozenset((b"sBIT", b"hIST", b"bKGD"))
+_GRAY, _RGB, _GRAY_ALPHA = 0, 2, 4
+_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, 6: 4}
+# PNG 8.2: first column, first row, columns and rows from one sample to the next, of each pass.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+# What may follow the last row's data; decoders pass over it, but inflate it all the same.
+_MOST_EXCESS = 64 * 2**10
+_INFLATED_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,28 @@ class Chunk:
         return self.data[8:-4]
 
 
+@dataclass(frozen=True)
+class _Header:
+    """IHDR (PNG 11.2.1)."""
+
+    width: int
+    height: int
+    depth: int
+    color_type: int
+    interlaced: bool
+
+    @property
+    def inflated_bytes(self) -> int:
+        """What the picture's data inflates to: its rows, each behind a byte for its filter."""
+        passes = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
+        bits = self.depth * _CHANNELS[self.color_type]
+        total = 0
+        for left, top, across, down in passes:
+            columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
+            total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+        return total
+
+
 @dataclass(frozen=True, eq=False)
 class PngEncoding:
     """How a PNG was encoded.
@@ -58,15 +91,19 @@ class PngEncoding:
     Attributes:
         stored: (H, W, channels) of 1-4 channels (gray, gray + alpha, RGB, RGBA), uint8 or uint16; as decoded. Alpha and
             the low byte of 16-bit samples come back from here.
-        before, after: the kept chunks in front of and behind the picture data.
+        before, after: the chunks in front of and behind the picture data.
+        orientation: EXIF orientation 1..8.
+        lost: names of what does not fit the samples that are written.
     """
 
     stored: np.ndarray
-    before: tuple[bytes, ...]
-    after: tuple[bytes, ...]
+    before: tuple[Chunk, ...]
+    after: tuple[Chunk, ...]
+    orientation: int
+    lost: tuple[str, ...] = ()
     format: PhotoFormat = PhotoFormat.PNG
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> bytes:
+    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         colors = 1 if self.stored.shape[2] <= 2 else 3
         changed = rgb_to_gray(stored_srgb_u8)[:, :, None] if colors == 1 else stored_srgb_u8
@@ -78,38 +115,60 @@ class PngEncoding:
                 samples[strip, :, :colors] = np.clip(stored + delta * 257, 0, 65535)
         else:
             samples[:, :, :colors] = changed
+        report = Report()
+        for name in self.lost:
+            report.dropped(name)
+        painter = Painter(lambda _: stored_srgb_u8, orientation=self.orientation)
+        kept = cleaned_chunks((*self.before, *self.after), painter, report)
+        before, after = kept[: len(self.before)], kept[len(self.before) :]
         chunks = list(_chunks(_encode(samples)))
         picture = [chunk.data for chunk in chunks if chunk.kind == b"IDAT"]
-        return b"".join([MAGIC, chunks[0].data, *self.before, *picture, *self.after, chunks[-1].data])
+        return Encoded(b"".join([MAGIC, chunks[0].data, *before, *picture, *after, chunks[-1].data]), report.names)
 
 
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     """Decode a PNG; raises the refusals of :func:`facecloak.photos.decode_photo`."""
-    chunks = _read_chunks(data, limits)
-    depth, color_type = _read_header(chunks[0], limits)
-    if color_type == _PALETTE and not any(chunk.kind == b"PLTE" for chunk in chunks):
+    chunks, end = _read_chunks(data, limits)
+    header = _read_header(chunks[0], limits)
+    if header.color_type == _PALETTE and not any(chunk.kind == b"PLTE" for chunk in chunks):
         raise PhotoDamaged("The PNG lacks its palette.")
     # Only what makes the picture goes to the decoder: no profile, no compressed text of a hostile size.
     bare = MAGIC + b"".join(chunk.data for chunk in chunks if chunk.kind in _DECODED)
     try:
-        stored = _decode_u16(bare) if depth == 16 else _decode_u8(bare)
+        if header.depth == 16:
+            _check_inflated(chunks, header)
+            stored = _decode_u16(bare, gray_alpha=header.color_type == _GRAY_ALPHA)
+        else:
+            stored = _decode_u8(bare)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, cv2.error) as error:
         raise PhotoDamaged("The PNG's picture data is damaged.") from error
+    transparency = next((chunk.payload for chunk in chunks if chunk.kind == b"tRNS"), None)
+    narrow = header.color_type == _PALETTE or header.depth < 8
+    if header.color_type == _PALETTE:
+        stored = _with_palette(stored, bare, transparency)
+    elif transparency is not None:
+        widened = _with_transparent_color(stored, transparency, header)
+        narrow = narrow or widened is not stored
+        stored = widened
+    lost = ["trailer"] if end < len(data) else []
     kept = [chunk for chunk in chunks if chunk.kind not in _DROPPED]
-    if color_type == _PALETTE or depth < 8 or any(chunk.kind == b"tRNS" for chunk in chunks):
+    if narrow:
+        lost += [f"png.{chunk.kind.decode()}" for chunk in kept if chunk.kind in _OF_SAMPLES]
         kept = [chunk for chunk in kept if chunk.kind not in _OF_SAMPLES]
     first = next(index for index, chunk in enumerate(chunks) if chunk.kind == b"IDAT")
     leading = set(map(id, chunks[:first]))
     gray = stored.shape[2] <= 2
     shown = _to_u8(stored[:, :, :1] if gray else stored[:, :, :3])
-    exif = next((chunk.payload for chunk in kept if chunk.kind == b"eXIf"), b"")
+    orientation = orientation_of(next((chunk.payload for chunk in kept if chunk.kind == b"eXIf"), b""))
     return Decoded(
         stored_srgb_u8=gray_to_rgb(shown[:, :, 0]) if gray else np.ascontiguousarray(shown),
-        orientation=orientation_of(exif),
+        orientation=orientation,
         encoding=PngEncoding(
             stored=stored,
-            before=tuple(chunk.data for chunk in kept if id(chunk) in leading),
-            after=tuple(chunk.data for chunk in kept if id(chunk) not in leading),
+            before=tuple(chunk for chunk in kept if id(chunk) in leading),
+            after=tuple(chunk for chunk in kept if id(chunk) not in leading),
+            orientation=orientation,
+            lost=tuple(lost),
         ),
     )
 
@@ -129,8 +188,8 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
         at = end
 
 
-def _read_chunks(data: bytes, limits: PhotoLimits) -> list[Chunk]:
-    """All chunks up to IEND, their checksums verified and the header's size checked first."""
+def _read_chunks(data: bytes, limits: PhotoLimits) -> tuple[list[Chunk], int]:
+    """All chunks up to IEND, their checksums verified and the header's size checked first; and where IEND ends."""
     chunks: list[Chunk] = []
     for chunk in _chunks(data):
         limits.check_segments(len(chunks))
@@ -143,11 +202,11 @@ def _read_chunks(data: bytes, limits: PhotoLimits) -> list[Chunk]:
         chunks.append(chunk)
     if not any(chunk.kind == b"IDAT" for chunk in chunks):
         raise PhotoDamaged("The PNG holds no picture.")
-    return chunks
+    return chunks, len(MAGIC) + sum(len(chunk.data) for chunk in chunks)
 
 
-def _read_header(header: Chunk, limits: PhotoLimits) -> tuple[int, int]:
-    """(bit depth, color type) from IHDR; the size is checked."""
+def _read_header(header: Chunk, limits: PhotoLimits) -> _Header:
+    """IHDR; the size is checked."""
     if header.kind != b"IHDR" or len(header.payload) != 13:
         raise PhotoDamaged("The PNG does not begin with its header.")
     width, height, depth, color_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", header.payload)
@@ -156,31 +215,73 @@ def _read_header(header: Chunk, limits: PhotoLimits) -> tuple[int, int]:
         raise PhotoDamaged("The PNG's header is impossible.")
     if compression or filtering or interlace > 1:
         raise UnsupportedPhoto("The PNG uses a method that the standard does not know.")
-    return depth, color_type
+    return _Header(width, height, depth, color_type, interlace == 1)
+
+
+def _check_inflated(chunks: list[Chunk], header: _Header) -> None:
+    """Refuses picture data that inflates to more than the header's size needs: libpng would inflate all of it."""
+    left = header.inflated_bytes + _MOST_EXCESS
+    inflater = zlib.decompressobj()
+    for chunk in chunks:
+        if chunk.kind != b"IDAT":
+            continue
+        data: bytes = chunk.payload
+        while data and not inflater.eof:
+            left -= len(inflater.decompress(data, _INFLATED_AT_ONCE))
+            if left < 0:
+                raise PhotoDamaged("The PNG's picture data is more than its size needs.")
+            data = inflater.unconsumed_tail
 
 
 def _decode_u8(bare: bytes) -> np.ndarray:
+    """By Pillow; a palette's indexes as they are."""
     with Image.open(io.BytesIO(bare), formats=["PNG"]) as image:
-        transparent = "transparency" in image.info
-        match image.mode:
-            case "1" | "L":
-                mode = "RGBA" if transparent else "L"
-            case "LA" | "RGBA":
-                mode = image.mode
-            case _:
-                mode = "RGBA" if transparent else "RGB"
-        pixels = np.array(image.convert(mode))
+        pixels = np.array(image.convert("L") if image.mode == "1" else image)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def _decode_u16(bare: bytes) -> np.ndarray:
+def _decode_u16(bare: bytes, *, gray_alpha: bool) -> np.ndarray:
     """By OpenCV, since Pillow keeps 16 bits of gray only."""
     pixels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("no 16-bit picture")
     if pixels.ndim == 2:
         return pixels[:, :, None]
+    if gray_alpha:  # which OpenCV has as blue, green, red and alpha
+        return np.ascontiguousarray(pixels[:, :, 2:4])
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
+
+
+def _with_palette(indexes: np.ndarray, bare: bytes, transparency: bytes | None) -> np.ndarray:
+    """(H, W, 3 or 4) uint8 of indexes (H, W, 1); tRNS has an alpha for each of the first colors (PNG 11.3.1.1)."""
+    palette = next(chunk.payload for chunk in _chunks(bare) if chunk.kind == b"PLTE")
+    colors = np.zeros((256, 3), np.uint8)
+    entries = np.frombuffer(palette[: len(palette) // 3 * 3][:768], np.uint8).reshape(-1, 3)
+    colors[: len(entries)] = entries
+    if transparency is None:
+        return cv2.merge([cv2.LUT(indexes, np.ascontiguousarray(colors[:, channel])) for channel in range(3)])
+    alpha = np.full(256, 255, np.uint8)
+    given = np.frombuffer(transparency[:256], np.uint8)
+    alpha[: len(given)] = given
+    tables = [*(np.ascontiguousarray(colors[:, channel]) for channel in range(3)), alpha]
+    return cv2.merge([cv2.LUT(indexes, table) for table in tables])
+
+
+def _with_transparent_color(stored: np.ndarray, transparency: bytes, header: _Header) -> np.ndarray:
+    """Gray or RGB samples with an alpha channel, 0 where all are those of tRNS (PNG 11.3.1.1); as they are where the
+    chunk is not of their kind, as decoders take it."""
+    channels = {_GRAY: 1, _RGB: 3}.get(header.color_type)
+    if channels is None or len(transparency) != 2 * channels:
+        return stored
+    key = np.frombuffer(transparency, ">u2").astype(np.int64) & (2**header.depth - 1)
+    if header.depth < 8:
+        key = key * 255 // (2**header.depth - 1)
+    opaque = np.iinfo(stored.dtype).max
+    out = np.empty((*stored.shape[:2], channels + 1), stored.dtype)
+    out[:, :, :channels] = stored
+    for strip in _strips(stored):
+        out[strip, :, channels] = np.where((stored[strip] == key).all(axis=2), 0, opaque)
+    return out
 
 
 def _to_u8(samples: np.ndarray) -> np.ndarray:
@@ -201,6 +302,8 @@ def _strips(samples: np.ndarray) -> Iterator[slice]:
 def _encode(samples: np.ndarray) -> bytes:
     """(H, W, 1..4) uint8 or uint16 as a PNG."""
     if samples.dtype == np.uint16:
+        if samples.shape[2] == 2:
+            return _encode_gray_alpha_u16(samples)
         if samples.shape[2] >= 3:
             samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
         return cv2.imencode(".png", samples, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION_LEVEL])[1].tobytes()
@@ -209,3 +312,16 @@ def _encode(samples: np.ndarray) -> bytes:
         out, "PNG", compress_level=_COMPRESSION_LEVEL
     )
     return out.getvalue()
+
+
+def _encode_gray_alpha_u16(samples: np.ndarray) -> bytes:
+    """(H, W, 2) uint16, which no library at hand writes: each byte less the one of the pixel before (PNG 9.2, Sub)."""
+    height, width = samples.shape[:2]
+    plain = samples.astype(">u2").view(np.uint8).reshape(height, width * 4)
+    rows = np.empty((height, 1 + width * 4), np.uint8)
+    rows[:, 0] = 1
+    rows[:, 1:5] = plain[:, :4]
+    np.subtract(plain[:, 4:], plain[:, :-4], out=rows[:, 5:])
+    header = struct.pack(">IIBBBBB", width, height, 16, _GRAY_ALPHA, 0, 0, 0)
+    picture = zlib.compress(rows.data, _COMPRESSION_LEVEL)
+    return b"".join([MAGIC, png_chunk(b"IHDR", header), png_chunk(b"IDAT", picture), png_chunk(b"IEND", b"")])

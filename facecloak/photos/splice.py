@@ -16,9 +16,12 @@ import cv2
 import numpy as np
 
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
-from facecloak.photos.jpeg import SIGNATURE, is_index, jpeg_orientation
+from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
 from facecloak.photos.jpeg_structure import JpegStructure, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
+from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.report import Report
 from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeScan, Replacement
 from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turned_rectangle
 from facecloak.photos.pieces import Pieces
@@ -27,6 +30,8 @@ Rectangle = tuple[int, int, int, int]
 """(left, top, right, bottom) px, right and bottom exclusive."""
 
 _EOI_BYTES = 2
+# Of a photo that was taken already.
+_UNLIMITED = PhotoLimits(max_bytes=2**31, max_pixels=2**31, max_side=65_535)
 # JFIF 1.02, "Conversion to and from RGB": ITU-R BT.601 at full range.
 _RGB_TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
@@ -204,17 +209,24 @@ class JpegSplice:
         return turned_back if turned_back.ndim == 3 else turned_back[:, :, None]
 
     def _pieces(self, replacements: list[Replacement]) -> Pieces:
-        """The file with parts replaced, without what follows the picture, and without the index that points there."""
+        """The file with parts replaced, metadata as :mod:`facecloak.photos.metadata` says, without what follows the
+        picture."""
         end = self._scan.end + _EOI_BYTES
+        view = memoryview(self._data)
+        report = Report()
+        painter = Painter(lambda px: self._changed(replacements, px), orientation=self.orientation)
+        segments = self._structure.metadata
+        cleaned = cleaned_segments(segments, painter, report)
+        report_trailer(view[end:], report)
         edits = list(replacements)
-        if end < len(self._data):
+        if cleaned != [segment.data for segment in segments]:
+            # All of them where the first one was.
+            contents = [b"".join(cleaned)] + [b""] * (len(segments) - 1)
             edits += [
-                Replacement(segment.begin, segment.begin + len(segment.data), b"")
-                for segment in self._structure.metadata
-                if is_index(segment)
+                Replacement(segment.begin, segment.begin + len(segment.data), content)
+                for segment, content in zip(segments, contents, strict=True)
             ]
         middle = metadata_end(self._data)
-        view = memoryview(self._data)
         head: list[bytes | memoryview] = []
         picture: list[bytes | memoryview] = []
         at = 0
@@ -226,7 +238,20 @@ class JpegSplice:
             part += [view[at : edit.begin], edit.content]
             at = edit.end
         picture.append(view[at:end])
-        return Pieces(head=tuple(head), picture=tuple(picture))
+        return Pieces(head=tuple(head), picture=tuple(picture), dropped=report.names)
+
+    def _changed(self, replacements: list[Replacement], px: int) -> np.ndarray:
+        """The whole changed photo as stored, its longer side at least ``px``, for the price of the entropy decoding."""
+        parts: list[bytes | memoryview] = []
+        at = 0
+        for edit in replacements:
+            parts += [memoryview(self._data)[at : edit.begin], edit.content]
+            at = edit.end
+        data = b"".join([*parts, memoryview(self._data)[at:]])
+        changed = JpegSplice(data, limits=_UNLIMITED)
+        whole = 0, 0, changed.width, changed.height
+        look = changed.look(whole, smallest_scale=px / max(changed.width, changed.height))
+        return to_stored(look.srgb_u8, self.orientation)
 
     def _stored(self, upright: Rectangle) -> Rectangle:
         return turned_rectangle(upright, inverse_of(self.orientation), width=self.width, height=self.height)

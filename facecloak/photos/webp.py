@@ -1,5 +1,5 @@
-"""WebP in, WebP out (RFC 9649): lossless stays lossless, lossy keeps its quality (estimated); EXIF, ICC, XMP and alpha
-are kept.
+"""WebP in, WebP out (RFC 9649): lossless stays lossless, lossy keeps its quality (estimated), alpha is kept, and so is
+every other chunk, but for what :mod:`facecloak.photos.metadata` says.
 
 Refused: animated files of more than one frame. A file that holds one frame of an "animation" comes back as a still.
 """
@@ -16,8 +16,11 @@ from PIL import Image
 
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated
 from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.report import Report
+from facecloak.photos.metadata.webp_chunks import cleaned_chunk
 from facecloak.photos.orientation import orientation_of
-from facecloak.photos.photo import Decoded, PhotoFormat
+from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
 from facecloak.photos.webp_quality import lossy_quality
 
 SIGNATURE = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
@@ -27,7 +30,10 @@ SIGNATURE = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
 _LOSSLESS = {"lossless": True, "method": 1, "quality": 20}
 
 HEADER_BYTES = 12
-_METADATA = {b"ICCP": "icc_profile", b"EXIF": "exif", b"XMP ": "xmp"}
+_PICTURE = (b"VP8 ", b"VP8L", b"ALPH")
+_WRITTEN_ANEW = frozenset((b"VP8X", b"ANIM", b"ANMF", *_PICTURE))
+_FLAGS = {b"ICCP": 0x20, b"ALPH": 0x10, b"EXIF": 0x08, b"XMP ": 0x04}
+_ALPHA_OF_VP8L = 0x10
 _ANIMATION_FRAME_HEADER_BYTES = 16
 
 
@@ -38,22 +44,54 @@ class WebpEncoding:
     Attributes:
         quality: libwebp's 0..100; None for lossless.
         alpha: (H, W) uint8, or None.
-        metadata: Pillow's option -> bytes, of ICC profile, EXIF and XMP.
+        chunks: (kind, payload) of all that does not make the picture, in file order.
+        orientation: EXIF orientation 1..8.
+        has_trailer: whether something follows the file that the header states.
     """
 
     quality: int | None
     alpha: np.ndarray | None
-    metadata: dict[str, bytes]
+    chunks: tuple[tuple[bytes, bytes], ...]
+    orientation: int
+    has_trailer: bool = False
     format: PhotoFormat = PhotoFormat.WEBP
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> bytes:
+    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         pixels = stored_srgb_u8 if self.alpha is None else np.dstack([stored_srgb_u8, self.alpha])
         out = io.BytesIO()
         options: dict[str, object] = dict(_LOSSLESS) if self.quality is None else {"quality": self.quality}
         # exact: colors under full transparency are pixels too, and stay.
-        Image.fromarray(pixels).save(out, "WEBP", exact=True, **options, **self.metadata)
-        return out.getvalue()
+        Image.fromarray(pixels).save(out, "WEBP", exact=True, **options)
+        report = Report()
+        painter = Painter(lambda _: stored_srgb_u8, orientation=self.orientation)
+        kept = [(kind, cleaned_chunk(kind, payload, painter, report)) for kind, payload in self.chunks]
+        if self.has_trailer:
+            report.dropped("trailer")
+        left = [(kind, payload) for kind, payload in kept if payload is not None]
+        encoded = out.getvalue()
+        return Encoded(_with_chunks(encoded, left) if left else encoded, report.names)
+
+
+def _with_chunks(encoded: bytes, chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """A file just encoded, in the extended form (RFC 9649, 2.7): profile, picture, then all else."""
+    picture = [
+        chunk for chunk in _read_chunks(encoded, start=HEADER_BYTES, limits=PhotoLimits()) if chunk[0] in _PICTURE
+    ]
+    width, height = picture_size(picture)
+    flags = 0
+    for kind, payload in (*chunks, *picture):
+        flags |= _FLAGS.get(kind, 0)
+        if kind == b"VP8L" and payload[4] & _ALPHA_OF_VP8L:
+            flags |= _FLAGS[b"ALPH"]
+    header = struct.pack("<I", flags) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    profile = [chunk for chunk in chunks if chunk[0] == b"ICCP"]
+    rest = [chunk for chunk in chunks if chunk[0] != b"ICCP"]
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
+        for kind, payload in ((b"VP8X", header), *profile, *picture, *rest)
+    )
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
@@ -75,14 +113,17 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
         raise PhotoDamaged("The WebP's picture data is damaged.") from error
     if pixels.shape[:2] != (height, width):
         raise PhotoDamaged("The WebP's size is not what its header states.")
-    metadata = {_METADATA[kind]: payload for kind, payload in chunks if kind in _METADATA}
+    kept = tuple((kind, payload) for kind, payload in chunks if kind not in _WRITTEN_ANEW)
+    orientation = orientation_of(next((payload for kind, payload in kept if kind == b"EXIF"), b""))
     return Decoded(
         stored_srgb_u8=np.ascontiguousarray(pixels[:, :, :3]),
-        orientation=orientation_of(metadata.get("exif", b"")),
+        orientation=orientation,
         encoding=WebpEncoding(
             quality=quality,
             alpha=np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None,
-            metadata=metadata,
+            chunks=kept,
+            orientation=orientation,
+            has_trailer=8 + int.from_bytes(data[4:8], "little") < len(data),
         ),
     )
 

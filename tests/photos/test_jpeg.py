@@ -89,7 +89,7 @@ def test_metadata_is_kept_byte_for_byte(save, scene, exif) -> None:
     plain = save(scene, "JPEG", exif=exif(6), icc_profile=bytes(range(256)) * 400, comment=b"hello", dpi=(300, 300))
     extra = (
         segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>")
-        + segment(0xE2, b"MPF\0MM\0*")
+        + segment(0xE2, b"whose\0")
         + segment(0xED, b"Photoshop 3.0\0x")
         + segment(0xEB, b"whatever")
     )
@@ -152,7 +152,7 @@ def resample(data: bytes, factors: tuple[int, int]) -> bytes:
     [((1, 2), "4:4:4"), ((4, 1), "4:2:2"), ((2, 2), "4:2:0"), ((2, 1), "4:2:2"), ((4, 2), "4:2:0")],
 )
 def test_unwritable_sampling_becomes_the_next_finer(save, scene, factors: tuple[int, int], expected: str) -> None:
-    from facecloak.photos.jpeg import _subsampling
+    from facecloak.photos.jpeg_encoding import _subsampling
 
     found = structure(resample(save(scene, "JPEG", subsampling="4:4:4"), factors))
     assert _subsampling(found) == expected

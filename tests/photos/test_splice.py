@@ -226,7 +226,7 @@ def test_metadata_stays_and_what_lies_behind_the_picture_goes(scene: np.ndarray,
         return [segment.data for segment in read_structure(content, DEFAULT_LIMITS).metadata]
 
     assert metadata(spliced(data)) == metadata(data)
-    assert metadata(spliced(with_index)) == metadata(with_index)
+    assert metadata(spliced(with_index)) == metadata(data)  # the sizes in an index are not true either
     assert spliced(with_index + b"another picture") == spliced(data)
 
 

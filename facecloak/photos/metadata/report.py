@@ -1,0 +1,23 @@
+"""What was taken out of a file, by stable names: the table in docs/api.md explains each."""
+
+from __future__ import annotations
+
+REDRAWN = ":redrawn"
+"""Ends the name of a picture that was not dropped but drawn anew from the changed photo."""
+
+
+class Report:
+    """Names of what was dropped or drawn anew, each once, in the order of the file."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def dropped(self, name: str) -> None:
+        self._names[name] = None
+
+    def redrawn(self, name: str) -> None:
+        self._names[name + REDRAWN] = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._names)

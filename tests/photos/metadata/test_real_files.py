@@ -1,0 +1,222 @@
+"""Photos of real cameras and the known faults: what ExifTool and the C2PA library read before and after."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facecloak.photos import decode_photo, encode_reported
+from facecloak.photos.native_splice import CannotSplice, is_available
+from tests.photos.exiftool import Tags, changed_tags, tags_of
+from tests.photos.metadata import blocks
+from tests.photos.metadata.hidden import WAYS, encoded, picture, pictures
+
+# For each name the tags that may then differ.
+TAGS = {
+    "exif.thumbnail:redrawn": {"IFD1:ThumbnailImage", "IFD1:ThumbnailLength", "IFD1:ThumbnailTIFF"},
+    "jfxx.thumbnail": {"JFXX:ThumbnailImage"},
+    "photoshop.thumbnail": {"Photoshop:PhotoshopThumbnail"},
+    "xmp.GImage": {"XMP-GImage:ImageData", "XMP-GImage:ImageMimeType", "XMP-xmpNote:HasExtendedXMP"},
+    "xmp.GDepth": {"XMP-GDepth:Format"},
+    "xmp.hdrgm": {"XMP-hdrgm:Version"},
+    "xmp.MotionPhoto": {
+        "XMP-GCamera:MotionPhoto", "XMP-GCamera:MotionPhotoVersion", "XMP-GCamera:MicroVideo",
+        "XMP-GCamera:MicroVideoVersion", "XMP-GCamera:MicroVideoOffset",
+        "XMP-GCamera:MotionPhotoPresentationTimestampUs", "XMP-GCamera:MicroVideoPresentationTimestampUs",
+    },
+    "xmp.Container": {
+        "XMP-Container:ContainerDirectory", "XMP-Container:DirectoryItemLength", "XMP-Container:DirectoryItemMime",
+        "XMP-Container:DirectoryItemPadding", "XMP-Container:DirectoryItemSemantic",
+        "XMP-GContainer:ContainerDirectory",
+    },
+    "mpf": {"File:MPF"},
+}  # fmt: skip
+# Groups that go as a whole.
+GROUPS = {
+    "mpf": ("MPF", "MPImage"), "trailer.pictures": ("Trailer", "MPImage", "File:", "JFIF"),
+    "c2pa": ("JUMBF", "CBOR", "Jpeg2000:C2pa"),
+    "trailer.video": ("Trailer", "Track", "QuickTime", "File:"), "iso21496": ("GainMap", "ISO"),
+    "xmp.Container": ("XMP-GContainer", "XMP-Container"),
+}  # fmt: skip
+FAULTS = {
+    "c2pa_claim_thumbnail.jpg": ("c2pa",),
+    "photoshop_irb_thumbnail.jpg": ("photoshop.thumbnail",),
+    "landmarks_of_stored_pixels.jpg": ("exif.thumbnail:redrawn",),
+    "xmp_gimage_original.jpg": ("xmp.GImage", "xmp.GDepth"),
+    "ultrahdr_motion_xmp.jpg": (
+        "xmp.hdrgm", "xmp.MotionPhoto", "xmp.Container", "iso21496", "mpf", "trailer.video", "trailer.pictures",
+    ),
+    "black_and_white.jpeg": (),
+    "enroll_from_cloaked.jpg": (),
+}  # fmt: skip
+
+
+def both_ways(data: bytes) -> list[tuple[bytes, tuple[str, ...]]]:
+    """The photo with something added in its middle, by each path that takes it."""
+    from facecloak.photos import DEFAULT_LIMITS
+    from facecloak.photos.splice import JpegSplice
+    from tests.photos.test_splice import Spot, soft
+
+    photo = decode_photo(data)
+    changed = photo.srgb_u8.copy()
+    middle = (slice(photo.height // 3, photo.height // 2), slice(photo.width // 3, photo.width // 2))
+    changed[middle] = np.clip(changed[middle].astype(int) + 9, 0, 255)
+    done = encode_reported(photo, changed)
+    ways = [(done.data, done.dropped)]
+    if is_available():
+        try:
+            splice = JpegSplice(data, limits=DEFAULT_LIMITS)
+            levels = soft(np.random.default_rng(1), 64, 64)
+            pieces = splice.added([Spot(photo.width // 3, photo.height // 3, levels)])
+        except CannotSplice:
+            return ways
+        assert pieces is not None
+        ways.append((pieces.joined(), pieces.dropped))
+    return ways
+
+
+def unexplained(before: Tags, after: Tags, dropped: tuple[str, ...]) -> set[str]:
+    """Tags that differ and that no reported name accounts for."""
+    explained = {tag for name in dropped for tag in TAGS.get(name, ())}
+    groups = tuple(group for name in dropped for group in GROUPS.get(name, ()))
+    changed = changed_tags(before, after)
+    return {tag for tag in changed - explained if not (groups and tag.startswith(groups))}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_known_fault(shared_dir: Path, name: str) -> None:
+    data = (shared_dir / "photos" / "faults" / name).read_bytes()
+    ways = both_ways(data)
+    before, *after = tags_of([data, *(out for out, _ in ways)], ".jpg")
+    for (out, dropped), tags in zip(ways, after, strict=True):
+        assert dropped == FAULTS[name]
+        assert unexplained(before, tags, dropped) == set()
+        assert len(list(pictures(out))) == 1 + dropped.count("exif.thumbnail:redrawn")
+
+
+def test_camera_photos_keep_every_tag_that_is_not_reported(shared_dir: Path) -> None:
+    files = sorted((shared_dir / "photos" / "phones").iterdir())
+    files = [path for path in files if not path.name.startswith("orientation") or path.stem.endswith(("_1", "_6"))]
+    assert len(files) > 15
+    photos, results = [], []
+    for path in files:
+        data = path.read_bytes()
+        for out, dropped in both_ways(data):
+            photos += [data, out]
+            results.append((path.name, dropped))
+    tags = tags_of(photos, ".jpg")
+    for (name, dropped), before, after in zip(results, tags[::2], tags[1::2], strict=True):
+        assert unexplained(before, after, dropped) == set(), name
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_made_files_keep_every_tag_that_is_not_reported(way) -> None:
+    """Where the folder of measuring photos is absent, too."""
+    if way is WAYS["spliced"] and not is_available():
+        pytest.skip("the splice codec was not built: no Rust compiler here")
+    data = blocks.with_segments(
+        encoded(picture(), quality=92),
+        blocks.segment(0xE1, b"Exif\0\0" + blocks.exif_thumbnail(orientation=6)),
+        blocks.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + blocks.xmp("", "hdrgm:Version='1.0'")),
+        blocks.segment(0xED, b"Photoshop 3.0\0" + blocks.photoshop_thumbnail()),
+    )
+    out, dropped = way(data)
+    assert dropped == ("exif.thumbnail:redrawn", "xmp.hdrgm", "photoshop.thumbnail")
+    before, after = tags_of([data, out], ".jpg")
+    assert unexplained(before, after, dropped) == set()
+    changed = changed_tags(before, after)
+    assert {"IFD1:ThumbnailImage", "XMP-hdrgm:Version", "Photoshop:PhotoshopThumbnail"} <= changed
+    assert not [name for name in after if "Warning" in name or "Error" in name]
+
+
+def signed(jpeg: bytes) -> bytes:
+    """A photo with a C2PA manifest, signed by a certificate made for this test, with a thumbnail of the face in it."""
+    c2pa = pytest.importorskip("c2pa")
+    import datetime
+    import json
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    now = datetime.datetime.now(datetime.UTC)
+
+    def name(common: str) -> x509.Name:
+        return x509.Name(
+            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "test"), x509.NameAttribute(NameOID.COMMON_NAME, common)]
+        )
+
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    certificates = []
+    for subject, public, is_root in (("camera", key.public_key(), False), ("root", root_key.public_key(), True)):
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name("root"))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+                    key_agreement=False, key_cert_sign=is_root, crl_sign=is_root, encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
+        )  # fmt: skip
+        if not is_root:
+            usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+            builder = builder.add_extension(usage, critical=False)
+        certificates.append(builder.sign(root_key, hashes.SHA256()))
+    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=pem, private_key=private, ta_url=None)
+    manifest = {
+        "claim_generator_info": [{"name": "camera", "version": "1"}],
+        "title": "photo",
+        "format": "image/jpeg",
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [{"action": "c2pa.created",
+            "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"}]}}],
+    }  # fmt: skip
+    out = io.BytesIO()
+    with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as made:
+        made.sign(signer, "image/jpeg", io.BytesIO(jpeg), out)
+    return out.getvalue()
+
+
+def manifest_state(data: bytes) -> str | None:
+    """What the C2PA library says about a file's manifest; None where there is none."""
+    c2pa = pytest.importorskip("c2pa")
+    try:
+        with c2pa.Reader("image/jpeg", io.BytesIO(data)) as reader:
+            return str(reader.get_validation_state())
+    except c2pa.C2paError.ManifestNotFound:
+        return None
+
+
+def test_a_signed_photo_leaves_without_a_manifest_rather_than_with_a_broken_one() -> None:
+    photo = signed(encoded(picture(), quality=92))
+    assert manifest_state(photo) == "Valid"
+    for out, dropped in both_ways(photo):
+        assert dropped == ("c2pa",)
+        assert manifest_state(out) is None
+
+
+def test_the_known_signed_photo_leaves_without_a_manifest(shared_dir: Path) -> None:
+    photo = (shared_dir / "photos" / "faults" / "c2pa_claim_thumbnail.jpg").read_bytes()
+    assert manifest_state(photo) == "Valid"
+    for out, _ in both_ways(photo):
+        assert manifest_state(out) is None
