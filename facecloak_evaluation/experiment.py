@@ -170,6 +170,7 @@ class Experiment:
             "cloaking": _cloaking_summary(cloaked_probes + cloaked_gallery),
             "outcomes": dict(sorted(Counter(photo.outcome for photo in cloaked_probes + cloaked_gallery).items())),
             "visibility": self._visibility(protector, cloaked_probes),
+            "displacement": _displacement_summary(reports),
             "results": [result.document for result in results],
             **({"results_by_surrogates": by_surrogates} if by_surrogates else {}),
             **trials,
@@ -358,4 +359,19 @@ def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
         "seconds_median_by_stage": {
             stage: round(median(report.stages.get(stage, 0.0) for report in reports.values()), 2) for stage in stages
         },
+    }
+
+
+def _displacement_summary(reports: dict[str, EnrollmentReport]) -> dict[str, float] | None:
+    """How far masks displace, in percent of the distance between the eyes: the mean over masks, of the largest length
+    also the largest of all; None where nothing is known to be displaced."""
+    sizes = [size for report in reports.values() for size in report.displacements]
+    if not sizes:
+        return None
+    return {
+        "masks": len(sizes),
+        "rms_percent": round(fmean(size.rms_percent for size in sizes), 3),
+        "largest_percent": round(fmean(size.largest_percent for size in sizes), 3),
+        "largest_percent_of_all": round(max(size.largest_percent for size in sizes), 3),
+        "asymmetry_percent": round(fmean(size.asymmetry_percent for size in sizes), 3),
     }

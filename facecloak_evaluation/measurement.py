@@ -104,6 +104,7 @@ def headline(mean: dict[str, Any], rounds: Sequence[dict[str, Any]], *, platform
         "ssim_crop112": _mean_visibility(rounds, "crop112"),
         "face": seen_by_people(rounds, "face"),
         "painted": seen_by_people(rounds, "face_painted"),
+        "displacement": mean_displacement(rounds),
         "enrollment_seconds_median": round(fmean(item["enrollment"]["seconds_median"] for item in rounds), 1),
         "both_cloaked_gain": figures["pairings"][str(Pairing.BOTH_CLOAKED)][f"gain_at_{rank}"],
         "worst_platform": worst_platform(mean, first=platform, rank=rank),
@@ -196,6 +197,13 @@ def lowest_by_surrogates(rounds: Sequence[dict[str, Any]], *, platform: str, ran
         return None
     lowest = min(figures, key=lambda name: figures[name]["value"])
     return {"lowest": lowest, f"psr_at_{rank}": figures[lowest]}
+
+
+def mean_displacement(rounds: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    """How far masks displace, the mean over rounds; None where none is known to."""
+    sizes = [item["displacement"] for item in rounds if item.get("displacement")]
+    names = ("rms_percent", "largest_percent", "asymmetry_percent")
+    return {name: round(fmean(size[name] for size in sizes), 3) for name in names} if sizes else None
 
 
 def seen_by_people(rounds: Sequence[dict[str, Any]], place: str) -> dict[str, float]:

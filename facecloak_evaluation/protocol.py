@@ -18,6 +18,7 @@ from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 if TYPE_CHECKING:
     from facecloak.faces import Box
+    from facecloak.masks.displacement import DisplacementSize
 
 
 MAX_STRENGTH = 4.0
@@ -98,6 +99,7 @@ class EnrollmentReport:
         stages: wall time by stage, where the service tells.
         peak_memory_mebibytes: largest resident memory of the process that learned it; None where it is not known.
         reused: the mask was already in the evaluation's own sealed work folder.
+        displacements: of each mask that displaces, how far; empty where none does, or where it is not known.
     """
 
     seconds: float
@@ -105,6 +107,7 @@ class EnrollmentReport:
     stages: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mebibytes: float | None = None
     reused: bool = False
+    displacements: tuple[DisplacementSize, ...] = ()
 
 
 @dataclass(frozen=True)

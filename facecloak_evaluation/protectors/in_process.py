@@ -12,8 +12,11 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from enroll_service.pipeline import StageSettings, SynthesizerName
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
@@ -22,6 +25,7 @@ from facecloak.code_digest import code_digest
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import Box, FaceFinder
 from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
+from facecloak.masks.displacement import displacement_size
 from facecloak.models.repository import ModelRepository
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
 from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
@@ -114,6 +118,7 @@ class InProcessProtector:
             stages=stages,
             peak_memory_mebibytes=memory,
             reused=reused,
+            displacements=tuple(displacement_size(mask.displacement) for mask in self._masks[user].masks if mask.moves),
         )
 
     def _kept(self, key: str) -> StoredMask | None:
@@ -129,6 +134,15 @@ class InProcessProtector:
     def cloak_at(self, user: str, photo: bytes, box: Box, *, strength: float) -> CloakedPhoto:
         """The same with every level of the mask times `strength`."""
         cloaker = Cloaker(self._finder, self, strength=strength)
+        result = cloaker.cloak(photo, [Subject(user_id=user, box=box)])
+        return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
+
+    def displace(self, user: str, photo: bytes, box: Box) -> CloakedPhoto | None:
+        """What the mask that this photo gets displaces, without what it paints; None where no mask of theirs does."""
+        stored = self.get(user)
+        if not any(mask.moves for mask in stored.masks):
+            return None
+        cloaker = Cloaker(self._finder, _OneUser(displacing_only(stored)))
         result = cloaker.cloak(photo, [Subject(user_id=user, box=box)])
         return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
 
@@ -158,6 +172,24 @@ class InProcessProtector:
             "face": repr(box),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _OneUser:
+    """A mask source of a single user's masks."""
+
+    stored: StoredMask
+
+    def get(self, user_id: str) -> StoredMask:
+        """The masks, whoever asks."""
+        del user_id
+        return self.stored
+
+
+def displacing_only(stored: StoredMask) -> StoredMask:
+    """The same masks with nothing to paint; a photo gets the one that it gets of `stored`."""
+    bare = tuple(replace(mask, pixels=np.zeros_like(mask.pixels), target_jod=None) for mask in stored.masks)
+    return MaskBank(bare, stored.secret) if isinstance(stored, MaskBank) else bare[0]
 
 
 def first_masks(mask: StoredMask, count: int, *, secret: bytes) -> StoredMask:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face
+from facecloak.masks.displacement import DisplacementSize
 from facecloak.models.spec import RecognizerSpec, Source
 from facecloak.photos import decode_photo, encode_photo
 from facecloak_evaluation.dataset import Person
@@ -73,6 +74,7 @@ class Painter:
     refuse: frozenset[str] = frozenset()
     leave_alone: frozenset[str] = frozenset()
     learned_against: tuple[RecognizerIdentity, ...] = (RecognizerIdentity("teacher", "9" * 64, "9" * 64),)
+    displacements: tuple[DisplacementSize, ...] = ()
     enrolled: list[str] = field(default_factory=list)
     lock: Any = field(default_factory=threading.Lock)
 
@@ -87,7 +89,9 @@ class Painter:
             raise Blurred("The face is blurred.")
         with self.lock:
             self.enrolled.append(user)
-        return EnrollmentReport(seconds=2.0, stages={"perturb": 1.5, "synthesize": 0.5})
+        return EnrollmentReport(
+            seconds=2.0, stages={"perturb": 1.5, "synthesize": 0.5}, displacements=self.displacements
+        )
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         if user in self.leave_alone:

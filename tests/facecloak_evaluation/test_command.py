@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,23 @@ def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tm
     assert in_process.seconds_of_first(bank, 2) == {"synthesize": 1.0, "perturb": 9.0, "personalize": 2.0}
     assert in_process.seconds_of_first(bank, 4) == seconds
     assert in_process.first_masks(masks[0], 1, secret=secret) is masks[0]
+
+
+def test_masks_without_their_paint_displace_the_same_photos_the_same_way() -> None:
+    from facecloak_evaluation.protectors.in_process import displacing_only
+
+    pixels, field = np.full((112, 112, 3), 9, np.int8), np.full((28, 28, 2), 20, np.int8)
+    masks = [Mask.new(pixels, seed=0, displacement=np.roll(field, k, axis=0) + np.int8(k)) for k in range(4)]
+    bare = displacing_only(masks[0])
+    assert not bare.masks[0].paints
+    assert np.array_equal(bare.masks[0].displacement, masks[0].displacement)
+    bank = MaskBank.of(masks)
+    assert isinstance(bank, MaskBank)
+    bare_bank = displacing_only(bank)
+    assert isinstance(bare_bank, MaskBank)
+    for photo in range(20):
+        digest = hashlib.sha256(bytes([photo])).digest()
+        assert bare_bank.pick(digest).mask_id == bank.pick(digest).mask_id
 
 
 def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path, astronaut_photo: bytes) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ARCFACE_TEMPLATE, Box
+from facecloak.masks.displacement import DisplacementSize
 from facecloak.photos import decode_photo, encode_photo
 from facecloak_evaluation import color_video_vdp
 from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.delivered_photo import mask_box
 from facecloak_evaluation.errors import EvaluationInputInvalid, EvaluatorWasSurrogate
 from facecloak_evaluation.face_extraction import FaceExtractor
-from facecloak_evaluation.measurement import lowest_by_surrogates
+from facecloak_evaluation.measurement import lowest_by_surrogates, mean_displacement
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.protocol import CloakedPhoto, EvaluationProtocol, Pairing
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
@@ -156,6 +157,22 @@ def test_where_nothing_is_displaced_all_was_painted(people: People, others: Othe
     mover = Mover(COLORS, moves=False)
     seen = experiment_of(people, others).run_round(mover, evaluators=["judge"]).document["visibility"]
     assert seen["face_painted"] == seen["face_mask_only"]
+
+
+def test_displacements_are_summed_up_over_masks(people: People, others: Others) -> None:
+    sizes = (DisplacementSize(2.0, 5.0, 0.0), DisplacementSize(3.0, 6.0, 1.0))
+    told = experiment_of(people, others).run_round(Mover(COLORS, displacements=sizes), evaluators=["judge"]).document
+    assert told["displacement"] == {
+        "masks": 6,
+        "rms_percent": 2.5,
+        "largest_percent": 5.5,
+        "largest_percent_of_all": 6.0,
+        "asymmetry_percent": 0.5,
+    }
+    mean = mean_displacement([told, told | {"displacement": None}])
+    assert mean == {"rms_percent": 2.5, "largest_percent": 5.5, "asymmetry_percent": 0.5}
+    still = experiment_of(people, others).run_round(Painter(COLORS), evaluators=["judge"]).document
+    assert still["displacement"] is mean_displacement([still]) is None
 
 
 def test_a_service_that_cannot_tell_the_parts_apart_has_no_painted_part(people: People, others: Others) -> None:

@@ -140,6 +140,68 @@ def test_the_curve_and_the_attack_are_told(document: dict[str, Any]) -> None:
     assert "published algorithm, mean" in text
 
 
+SEEN = {"jod_mean": 9.013, "jod_of_95_percent": 8.62, "ssimulacra2_mean": 75.4, "ssimulacra2_of_95_percent": 62.1,
+        "flip_99_mean": 0.1234, "flip_99_of_95_percent": 0.2}  # fmt: skip
+
+
+def test_what_people_see_is_told_where_it_was_measured(document: dict[str, Any]) -> None:
+    told = copy.deepcopy(document)
+    moved = {"rms_percent": 2.31, "largest_percent": 5.7, "asymmetry_percent": 0.0}
+    told["headline"] |= {"face": {}, "painted": SEEN, "displacement": moved}
+    for text in (as_markdown(told), Page(as_html(told)).text):
+        assert (
+            "What was painted, without what was displaced: JOD 9.01 (8.62 or more on 95 % of photos), SSIMULACRA2 75 "
+            "(62 or more on 95 % of photos), FLIP 0.123 (0.200 or less on 95 % of photos)."
+        ) in text
+        assert "root mean square 2.3, largest 5.7, asymmetric part 0.0." in text
+        assert "The face as delivered:" not in text
+    old = copy.deepcopy(document)
+    for name in ("face", "painted", "displacement", "by_surrogates"):
+        del old["headline"][name]
+    del old["visibility_measures"]
+    assert "JOD" not in as_markdown(old)
+    assert "<td>-</td>" not in as_markdown(old)
+    as_html(old)
+
+
+def test_the_table_of_visibility_has_what_people_see(document: dict[str, Any]) -> None:
+    told = copy.deepcopy(document)
+    told["rounds"][0]["visibility"]["face"] |= SEEN
+    assert "9.01 (8.62)" in Page(as_html(told)).text
+
+
+@pytest.mark.parametrize(
+    ("jod", "axis"), [((9.5, 9.0, 8.0), "JOD of the face"), ((9.5, 9.0, None), "SSIM of the face")]
+)
+def test_the_curve_is_over_jod_where_all_have_it(
+    document: dict[str, Any], jod: tuple[float | None, ...], axis: str
+) -> None:
+    def seen(value: float | None) -> dict[str, float]:
+        return {} if value is None else {"jod_mean": value}
+
+    told = copy.deepcopy(document)
+    told["trials"] = {
+        "strengths": [
+            {"strength": 0.5, "ssim_face": 0.96, "face": seen(jod[0]), "gain_at_1": 0.25},
+            {"strength": 1.0, "ssim_face": 0.88, "face": seen(jod[1]), "gain_at_1": 0.75},
+        ]
+    }
+    other = told["headline"] | {"ssim_face": 0.85, "face": seen(jod[2])}
+    told["comparison"] = {"headline": other, "mean": told["mean"], "rounds": []}
+    page = Page(as_html(told))
+    assert axis in page.text
+    assert page.tags.count("circle") == 2
+    assert "at SSIM 0.960 and JOD 9.50 (0.5 x)" in as_markdown(told)
+
+
+def test_surrogates_are_marked_as_such(document: dict[str, Any]) -> None:
+    told = copy.deepcopy(document)
+    result = told["rounds"][0]["results"][0] | {"evaluator": "teacher"}
+    told["rounds"][0]["results_by_surrogates"] = [result]
+    assert "| teacher (a surrogate) |" in as_markdown(told)
+    assert "| judge |" in as_markdown(told)
+
+
 def test_names_cannot_inject_markup(document: dict[str, Any]) -> None:
     hostile = json.loads(
         json.dumps(document).replace('"ann"', json.dumps(HOSTILE)).replace('"judge"', json.dumps(HOSTILE))
