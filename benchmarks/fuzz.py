@@ -21,11 +21,13 @@ from benchmarks.mutations import jpeg_seeds, mutated, other_seeds
 
 
 class Wave:
-    """A placement that covers any part of a photo with levels that reach every coefficient."""
+    """A placement that covers any part of a photo with levels that reach every coefficient, and in two of three photos
+    moves every pixel of it."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self._corner = rng.random(4)
+        self.reach_px = float(rng.choice([0.0, 2.5, 40.0]))
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """See facecloak.cloaking.placement.Placement."""
@@ -44,6 +46,15 @@ class Wave:
     ) -> np.ndarray:
         """See facecloak.cloaking.placement.Placement."""
         return self._rng.normal(0, 12, (height, width, 3 if colors is None else len(colors))).astype(np.float32)
+
+    def displacement(
+        self, *, left: int, top: int, width: int, height: int, step: tuple[int, int] = (1, 1)
+    ) -> np.ndarray | None:
+        """See facecloak.cloaking.placement.Placement."""
+        if not self.reach_px:
+            return None
+        shift = self._rng.uniform(-self.reach_px, self.reach_px, (height, width, 2)).astype(np.float32)
+        return shift / np.array(step, np.float32)
 
 
 def fuzz_parser(*, runs: int, first: int = 0, verify_every: int = 50) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from facecloak.cloaking.photo_session import EncodingPath, PhotoSession
 from facecloak.cloaking.placement import (
     Placement,
     PlacementMethod,
-    place_mask,
     placement_method,
     square_side_px,
     wants_mesh,
@@ -165,7 +164,7 @@ class Cloaker:
                 contained.append(mask)
                 if result.outcome is Outcome.CLOAKED and result.face is not None:
                     mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
-                    placements.append(place_mask(mask, result.face, mesh=mesh, strength=self._strength))
+                    placements.append(photo.place(mask, result.face, mesh=mesh, strength=self._strength))
                     result = replace(result, placement_method=placement_method(mask, mesh=mesh))
             results[index] = result
             check()

@@ -9,7 +9,9 @@ import numpy as np
 
 from facecloak.call_context import StepObserver
 from facecloak.cloaking.blend import add_in_place
-from facecloak.cloaking.placement import Placement
+from facecloak.cloaking.placement import FacePlacement, Placement, place_mask, square_bounds, square_side_px
+from facecloak.faces import ALIGNED_SIZE, Face, aligned_crop
+from facecloak.masks.mask import Mask
 from facecloak.photos import PhotoLimits, decode_photo, encode_reported
 from facecloak.photos.native_splice import CannotSplice
 from facecloak.photos.photo import Photo
@@ -69,6 +71,24 @@ class PhotoSession:
         except CannotSplice as error:
             self._give_up(error)
             return None
+
+    def place(self, mask: Mask, face: Face, *, mesh: np.ndarray | None = None, strength: float = 1.0) -> FacePlacement:
+        """The mask on a face of this photo, fitted to how the photo shows the face; for the arguments see
+        :func:`facecloak.cloaking.placement.place_mask`."""
+        crop = self._aligned_crop(face) if mask.paints else None
+        return place_mask(mask, face, mesh=mesh, strength=strength, crop_u8=crop)
+
+    def _aligned_crop(self, face: Face) -> np.ndarray:
+        """(112, 112, 3) uint8 RGB: :func:`facecloak.faces.aligned_crop`, of a JPEG's part alone where that will do."""
+        bounds = square_bounds(face, width=self.width, height=self.height)
+        empty = bounds[0] >= bounds[2] or bounds[1] >= bounds[3]
+        look = None
+        if self._decoded is None and not empty:
+            look = self.look(bounds, smallest_scale=ALIGNED_SIZE / square_side_px(face))
+        if look is None:
+            return aligned_crop(self.srgb_u8, face.landmarks)
+        # Pixel centers are whole numbers, in both.
+        return aligned_crop(look.srgb_u8, (face.landmarks + 0.5 - (look.left, look.top)) * look.scale - 0.5)
 
     def added(self, placements: Sequence[Placement]) -> tuple[bytes | Pieces, EncodingPath]:
         """The photo with the placed masks added."""

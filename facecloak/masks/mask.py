@@ -17,6 +17,7 @@ A mask is secret: whoever has it can subtract it. Nothing in it names the user.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -60,7 +61,8 @@ MAX_MASK_BYTES = 64 * 1024
 
 _NO_DIGEST = "sha256:" + "0" * 64
 _MASK_ID = re.compile(r"[0-9a-f]{32}")
-_HIGHEST_JOD = 10.0
+# Of two equal pictures.
+_TARGETS = {"target_jod": 10.0, "target_ssimulacra2": 100.0}
 
 
 class MaskCorrupt(FaceCloakError):
@@ -98,8 +100,9 @@ class Mask:
         geometry: how ``pixels`` and ``displacement`` map to a face.
         displacement: (28, 28, 2) int8, in units of 1/32 px of the mask's frame, x then y: the cloaked face shows at a
             place what the face shows that far from it. Read-only; None where the mask moves nothing.
-        target_jod: how visible ``pixels`` are to be on every photo, 0..10 exclusive, in just objectionable differences
-            (10 is not at all); None where they are added as they are.
+        target_jod, target_ssimulacra2: how visible ``pixels`` are to be on every photo: just so that these two, as
+            :mod:`facecloak.cloaking.visibility` predicts them, are kept; below 10 and below 100, which is not at all.
+            None where one does not count; both None where the pixels are added as they are.
 
     Raises:
         MaskInvalid: a field is out of its range.
@@ -114,17 +117,17 @@ class Mask:
     geometry: MaskGeometry = MaskGeometry.SQUARE
     displacement: np.ndarray | None = None
     target_jod: float | None = None
+    target_ssimulacra2: float | None = None
 
     def __post_init__(self) -> None:
         _require_levels("pixels", self.pixels, (MASK_SIZE, MASK_SIZE, 3))
         if self.displacement is not None:
             _require_levels("displacement", self.displacement, (DISPLACEMENT_NODES, DISPLACEMENT_NODES, 2))
-        if self.target_jod is not None:
-            _require(
-                type(self.target_jod) in (int, float) and 0 < self.target_jod < _HIGHEST_JOD,
-                "target_jod is out of range",
-            )
-            object.__setattr__(self, "target_jod", float(self.target_jod))
+        for name, best in _TARGETS.items():
+            target = getattr(self, name)
+            if target is not None:
+                _require(type(target) in (int, float) and 0 < target < best, f"{name} is out of range")
+                object.__setattr__(self, name, float(target))
         _require(
             isinstance(self.mask_id, str) and bool(_MASK_ID.fullmatch(self.mask_id)), "mask_id is not 32 hex digits"
         )
@@ -158,6 +161,7 @@ class Mask:
         geometry: MaskGeometry = MaskGeometry.SQUARE,
         displacement: np.ndarray | None = None,
         target_jod: float | None = None,
+        target_ssimulacra2: float | None = None,
     ) -> Mask:
         """Make a mask with a fresh random id and the present time; see the attributes."""
         return cls(
@@ -170,14 +174,15 @@ class Mask:
             geometry=geometry,
             displacement=displacement,
             target_jod=target_jod,
+            target_ssimulacra2=target_ssimulacra2,
         )
 
-    @property
+    @functools.cached_property
     def paints(self) -> bool:
         """Whether it adds anything to a photo."""
         return bool(self.pixels.any())
 
-    @property
+    @functools.cached_property
     def moves(self) -> bool:
         """Whether it displaces anything in a photo."""
         return self.displacement is not None and bool(self.displacement.any())
@@ -237,15 +242,13 @@ class Mask:
             raise MaskCorrupt("The stored mask is damaged.") from error
 
     def _format_version(self) -> int:
-        only_paints = self.displacement is None and self.target_jod is None
-        return PAINT_FORMAT_VERSION if only_paints else FORMAT_VERSION
+        return FORMAT_VERSION if self.displacement is not None or self._targets() else PAINT_FORMAT_VERSION
 
     def _tensors(self) -> dict[str, np.ndarray]:
         moved = {} if self.displacement is None else {"displacement": self.displacement}
         return {"pixels": self.pixels} | moved
 
     def _fields(self) -> dict[str, Any]:
-        target = {} if self.target_jod is None else {"target_jod": self.target_jod}
         return {
             "mask_id": self.mask_id,
             "created_at": self.created_at,
@@ -253,7 +256,10 @@ class Mask:
             "geometry": self.geometry,
             "versions": dict(self.versions),
             "report": dict(self.report),
-        } | target
+        } | self._targets()
+
+    def _targets(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in _TARGETS if getattr(self, name) is not None}
 
 
 def write_container(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> bytes:

@@ -37,10 +37,16 @@ _RGB_TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
 )
 _BLOCK = 8
+# Bicubic interpolation looks so far; and OpenCV remaps no larger picture.
+_FILTER_SAMPLES = 2
+_LARGEST_REMAP = 32766
 
 
 class Addend(Protocol):
-    """What is added to a photo: :class:`facecloak.cloaking.placement.Placement`."""
+    """What is changed in a photo: :class:`facecloak.cloaking.placement.Placement`."""
+
+    @property
+    def reach_px(self) -> float: ...
 
     def bounds(self, *, width: int, height: int) -> Rectangle: ...
 
@@ -53,7 +59,11 @@ class Addend(Protocol):
         height: int,
         step: tuple[int, int] = (1, 1),
         colors: np.ndarray | None = None,
-    ) -> np.ndarray: ...
+    ) -> np.ndarray | None: ...
+
+    def displacement(
+        self, *, left: int, top: int, width: int, height: int, step: tuple[int, int] = (1, 1)
+    ) -> np.ndarray | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +141,12 @@ class JpegSplice:
         return Look(to_upright(np.repeat(luma[:, :, None], 3, axis=2), self.orientation), 0, 0, 1 / _BLOCK)
 
     def added(self, addends: Sequence[Addend]) -> Pieces | None:
-        """The photo with all of them added; None where that changes nothing.
+        """The photo with all of them made, one after the other; None where that changes nothing.
 
-        The levels' own quantized coefficients are added to the photo's. So nothing is clipped to 0..255 before it is
-        coded: a decoder clips, and a change near black or white is kept where the pixel way would lose it.
+        Each displaces the components' samples, at their own sampling, by bicubic interpolation, and adds its levels.
+        The quantized coefficients of the difference to what was there are added to the photo's: a block that does not
+        change keeps its own, and nothing is clipped to 0..255 before it is coded. A decoder clips, and a change near
+        black or white is kept where blending on pixels would lose it.
         """
         changes = [self._change(rectangle, addends) for rectangle in self._rectangles(addends)]
         replacements = self._scan.apply(changes) if changes else []
@@ -161,11 +173,23 @@ class JpegSplice:
         return joined
 
     def _change(self, mcus: Rectangle, addends: Sequence[Addend]) -> Change:
+        bounds = self._upright(self._pixels_of(*mcus))
+        here = [a for a in addends if _overlap(a.bounds(width=self.width, height=self.height), bounds)]
+        filtered = _FILTER_SAMPLES * max(self._scan.mcu_width, self._scan.mcu_height) // _BLOCK
+        reach = max((math.ceil(addend.reach_px) + filtered for addend in here if addend.reach_px), default=0)
+        # What is moved into the MCUs may come from those beside.
+        wide = self._mcus(self._stored(_grown(bounds, reach, width=self.width, height=self.height)))
+        shown = self._decoded(wide) if reach else [None] * len(self._scan.factors)
         planes: list[tuple[np.ndarray, int]] = []
         for colors, step in self._channels():
-            levels = self._levels(self._pixels_of(*mcus), addends, colors=colors, step=step)
+            samples = shown[len(planes) : len(planes) + len(colors)]
+            levels = self._levels(wide, mcus, here, colors=colors, step=step, samples=samples)
             planes += [(levels, channel) for channel in range(len(colors))]
         return Change(left=mcus[0], top=mcus[1], across=mcus[2] - mcus[0], down=mcus[3] - mcus[1], planes=planes)
+
+    def _decoded(self, mcus: Rectangle) -> list[np.ndarray | None]:
+        left, top, right, bottom = mcus
+        return [*self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=_BLOCK)]
 
     def _channels(self) -> list[tuple[np.ndarray, tuple[int, int]]]:
         """What the components take of R, G and B, and how many px each sample stands for; alike ones together."""
@@ -182,31 +206,42 @@ class JpegSplice:
         return together
 
     def _levels(
-        self, stored: Rectangle, addends: Sequence[Addend], *, colors: np.ndarray, step: tuple[int, int]
+        self,
+        wide: Rectangle,
+        mcus: Rectangle,
+        addends: Sequence[Addend],
+        *,
+        colors: np.ndarray,
+        step: tuple[int, int],
+        samples: Sequence[np.ndarray | None],
     ) -> np.ndarray:
-        """What all of them add to samples of ``step`` px in a part of the stored photo."""
-        left, top, right, bottom = stored
+        """By how much all of them change samples of ``step`` px in some MCUs, (rows, columns, channels) float32, as
+        stored.
+
+        Args:
+            wide: the MCUs that are looked at, no fewer.
+            samples: of these, the components as they are; None where nothing moves.
+        """
+        left, top, right, bottom = self._pixels_of(*wide)
         across, down = -(-(right - left) // step[0]), -(-(bottom - top) // step[1])
         # Whole samples, so that their grid is the same from whichever edge an orientation counts.
         whole = self._upright((left, top, left + across * step[0], top + down * step[1]))
         turned = self.orientation >= 5
-        total: np.ndarray | None = None
+        before: np.ndarray | None = None
+        size = (across, down) if turned else (down, across)
+        after = np.zeros((*size, len(colors)), np.float32)
+        if samples[0] is not None:
+            merged = cv2.merge([plane[:down, :across] for plane in samples if plane is not None])
+            before = np.ascontiguousarray(to_upright(merged, self.orientation), np.float32).reshape(after.shape)
+            after = before.copy()
         for addend in addends:
-            if _overlap(addend.bounds(width=self.width, height=self.height), whole):
-                levels = addend.change(
-                    left=whole[0],
-                    top=whole[1],
-                    width=down if turned else across,
-                    height=across if turned else down,
-                    step=(step[1], step[0]) if turned else step,
-                    colors=colors,
-                )
-                total = levels if total is None else total + levels
-        if total is None:
-            raise CannotSplice(Fault.BAD_REGION)
-        upright = np.ascontiguousarray(total, np.float32)
-        turned_back = upright if self.orientation == 1 else to_stored(upright, self.orientation)
-        return turned_back if turned_back.ndim == 3 else turned_back[:, :, None]
+            _add(addend, after, whole, step=(step[1], step[0]) if turned else step, colors=colors)
+        levels = after if before is None else after - before
+        stored = to_stored(levels, self.orientation).reshape(down, across, len(colors))
+        inner = self._pixels_of(*mcus)
+        rows = slice((inner[1] - top) // step[1], -(-(inner[3] - top) // step[1]))
+        columns = slice((inner[0] - left) // step[0], -(-(inner[2] - left) // step[0]))
+        return np.ascontiguousarray(stored[rows, columns])
 
     def _pieces(self, replacements: list[Replacement]) -> Pieces:
         """The file with parts replaced, metadata as :mod:`facecloak.photos.metadata` says, without what follows the
@@ -294,6 +329,36 @@ def _header_of(data: bytes, limits: PhotoLimits) -> JpegStructure:
         raise
     except PhotoRefused as error:
         raise CannotSplice(Fault.UNSUPPORTED) from error
+
+
+def _add(addend: Addend, samples: np.ndarray, whole: Rectangle, *, step: tuple[int, int], colors: np.ndarray) -> None:
+    """Change upright ``samples`` (h, w, C) float32, each of ``step`` px, of the part ``whole`` of a photo."""
+    left, top, right, bottom = addend.bounds(width=whole[2], height=whole[3])
+    first = max((left - whole[0]) // step[0], 0), max((top - whole[1]) // step[1], 0)
+    behind = -(-(right - whole[0]) // step[0]), -(-(bottom - whole[1]) // step[1])
+    if first[0] >= behind[0] or first[1] >= behind[1]:
+        return
+    corner = {"left": whole[0] + first[0] * step[0], "top": whole[1] + first[1] * step[1]}
+    size = {"width": behind[0] - first[0], "height": behind[1] - first[1]}
+    part = samples[first[1] : behind[1], first[0] : behind[0]]
+    shift = addend.displacement(**corner, **size, step=step)
+    if shift is not None:
+        if max(samples.shape[:2]) > _LARGEST_REMAP:
+            raise CannotSplice(Fault.BAD_REGION)
+        shift[:, :, 0] += np.arange(first[0], behind[0], dtype=np.float32)
+        shift[:, :, 1] += np.arange(first[1], behind[1], dtype=np.float32)[:, None]
+        moved = cv2.remap(  # type: ignore[call-overload]
+            samples, shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        part[:] = moved.reshape(part.shape)
+    levels = addend.change(**corner, **size, step=step, colors=colors)
+    if levels is not None:
+        part += levels
+
+
+def _grown(part: Rectangle, px: int, *, width: int, height: int) -> Rectangle:
+    left, top, right, bottom = part
+    return max(left - px, 0), max(top - px, 0), min(right + px, width), min(bottom + px, height)
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> bool:

@@ -70,17 +70,20 @@ def test_round_trip(pixels: np.ndarray, seed: int, versions: dict, report: dict)
     pixels=st.just(np.zeros((MASK_SIZE, MASK_SIZE, 3), np.int8)) | PIXELS,
     displacement=st.none() | DISPLACEMENTS,
     target_jod=st.none() | st.floats(0, 10, exclude_min=True, exclude_max=True),
+    target_ssimulacra2=st.none() | st.floats(0, 100, exclude_min=True, exclude_max=True),
 )
 def test_round_trip_of_what_moves(
-    pixels: np.ndarray, displacement: np.ndarray | None, target_jod: float | None
+    pixels: np.ndarray, displacement: np.ndarray | None, target_jod: float | None, target_ssimulacra2: float | None
 ) -> None:
-    mask = Mask.new(pixels, seed=0, displacement=displacement, target_jod=target_jod)
+    mask = Mask.new(
+        pixels, seed=0, displacement=displacement, target_jod=target_jod, target_ssimulacra2=target_ssimulacra2
+    )
     data = mask.to_bytes()
     back = Mask.from_bytes(data)
     assert len(data) <= MAX_MASK_BYTES
     assert back == mask
     assert back.to_bytes() == data
-    assert back.target_jod == target_jod
+    assert (back.target_jod, back.target_ssimulacra2) == (target_jod, target_ssimulacra2)
     assert (back.paints, back.moves) == (pixels.any(), displacement is not None and displacement.any())
     if displacement is None:
         assert back.displacement is None
@@ -93,7 +96,7 @@ def test_round_trip_of_what_moves(
 def test_a_mask_that_only_paints_is_the_file_that_it_was() -> None:
     """So that releases that know no displacement read it, and kept ones stay valid."""
     assert b"displacement" not in DATA
-    assert b"target_jod" not in DATA
+    assert b"target" not in DATA
     assert hashlib.sha256(DATA).hexdigest() == "eff4e37a5adfb0b8ecb9bd1ead1c3480f0b01e6af0102775acfd1ed338ce0882"
 
 
@@ -218,6 +221,8 @@ def test_other_tools_can_read_the_file() -> None:
         {"target_jod": 10.0},
         {"target_jod": float("nan")},
         {"target_jod": True},
+        {"target_ssimulacra2": -3.0},
+        {"target_ssimulacra2": 100.0},
     ],
 )
 def test_wrong_fields_are_refused(changes: dict) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.fuzz import fuzz_parser
+from facecloak.cloaking.blend import add_in_place
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits, PhotoTooLarge, decode_photo
 from facecloak.photos.jpeg_structure import read_structure
 from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeScan, Replacement, is_available
@@ -27,10 +28,12 @@ Save = Callable[..., bytes]
 
 
 class Spot:
-    """Levels of one rectangle of the upright photo, as a placement gives them."""
+    """Levels of one rectangle of the upright photo, as a placement gives them, and how far it is moved."""
 
-    def __init__(self, left: int, top: int, levels: np.ndarray) -> None:
+    def __init__(self, left: int, top: int, levels: np.ndarray, *, shift: tuple[float, float] = (0, 0)) -> None:
         self.left, self.top, self.levels = left, top, levels.astype(np.float32)
+        self.shift = np.array(shift, np.float32)
+        self.reach_px = float(np.abs(self.shift).max())
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         rows, columns = self.levels.shape[:2]
@@ -55,6 +58,18 @@ class Spot:
         means = part.reshape(height, step[1], width, step[0], 3).mean(axis=(1, 3))
         mixed = means if colors is None else means @ colors.T
         return np.ascontiguousarray(mixed, np.float32)
+
+    def displacement(
+        self, *, left: int, top: int, width: int, height: int, step: tuple[int, int] = (1, 1)
+    ) -> np.ndarray | None:
+        """The same for all samples whose center is in the rectangle."""
+        if not self.reach_px:
+            return None
+        x = left + (np.arange(width) + 0.5) * step[0]
+        y = top + (np.arange(height) + 0.5) * step[1]
+        rows, columns = self.levels.shape[:2]
+        inside = np.outer((y > self.top) & (y < self.top + rows), (x > self.left) & (x < self.left + columns))
+        return inside[:, :, None] * (self.shift / np.array(step, np.float32))
 
 
 def soft(rng: np.random.Generator, height: int, width: int, channels: int = 3, *, levels: float = 12) -> np.ndarray:
@@ -196,6 +211,79 @@ def test_levels_are_upright_whatever_the_file_stores(
     assert pieces is not None
     change = decode_photo(pieces.joined()).srgb_u8.astype(float) - before.srgb_u8
     assert np.corrcoef(change[31:59, 20:72].ravel(), levels.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_what_is_moved_is_the_photos_own(
+    scene: np.ndarray, save: Save, exif: Callable[[int], bytes], orientation: int, subsampling: str
+) -> None:
+    """Whole blocks of whole samples, so that bicubic interpolation has nothing to round."""
+    picture = cv2.resize(scene, (256, 192), interpolation=cv2.INTER_CUBIC)
+    data = save(picture, "JPEG", quality=95, subsampling=subsampling, exif=exif(orientation))
+    before = decode_photo(data).srgb_u8
+    spot = Spot(64, 48, np.zeros((64, 64, 3)), shift=(12, -8))
+    pieces = JpegSplice(data, limits=DEFAULT_LIMITS).added([spot])
+    assert pieces is not None
+    after = decode_photo(pieces.joined()).srgb_u8.astype(int)
+    # What a decoder smooths of the chroma at the edges is left out.
+    wanted = before[42:102, 78:138].astype(int)
+    moved = after[50:110, 66:126]
+    luma = np.array([0.299, 0.587, 0.114])
+    assert np.abs((moved - wanted) @ luma).mean() < 1.2
+    assert np.abs(moved - wanted).mean() < (1.5 if subsampling == "4:4:4" else 3)
+    assert np.abs(after[50:110, 66:126] - before[50:110, 66:126]).mean() > 8
+    outside = np.ones(before.shape[:2], bool)
+    outside[46:114, 62:130] = False
+    assert np.array_equal(after[outside], before[outside])
+
+
+def test_what_is_moved_half_a_pixel_is_as_sharp_as_bicubic_interpolation(scene: np.ndarray, save: Save) -> None:
+    picture = cv2.resize(scene, (256, 192), interpolation=cv2.INTER_CUBIC)
+    data = save(picture, "JPEG", quality=98, subsampling="4:4:4")
+    before = decode_photo(data).srgb_u8
+    pieces = JpegSplice(data, limits=DEFAULT_LIMITS).added([Spot(64, 48, np.zeros((64, 64, 3)), shift=(0.5, 0))])
+    assert pieces is not None
+    after = decode_photo(pieces.joined()).srgb_u8[48:112, 64:128].astype(float)
+    x, y = np.meshgrid(np.arange(64, 128, dtype=np.float32) + 0.5, np.arange(48, 112, dtype=np.float32))
+    wanted = cv2.remap(before, x, y, cv2.INTER_CUBIC).astype(float)
+    assert np.abs(after - wanted).mean() < 1
+
+
+def test_blocks_whose_samples_do_not_change_keep_their_coefficients(scene: np.ndarray, save: Save) -> None:
+    """Blocks that are decoded because something is moved near them are not coded again."""
+    flat = cv2.resize(scene, (256, 192), interpolation=cv2.INTER_CUBIC)
+    flat[:, 128:] = 90
+    data = save(flat, "JPEG", quality=90, subsampling="4:2:0")
+    pieces = JpegSplice(data, limits=DEFAULT_LIMITS).added([Spot(16, 16, np.zeros((160, 224, 3)), shift=(3, 2))])
+    assert pieces is not None
+    changed = [
+        (one != other).any(axis=(2, 3))
+        for one, other in zip(coefficients(data), coefficients(pieces.joined()), strict=True)
+    ]
+    assert changed[0][2:22, 2:15].mean() > 0.9
+    # One block beside the edge rings.
+    assert not changed[0][:, 18:].any()
+    assert not changed[0][:2].any()
+    assert not changed[0][:, :2].any()
+
+
+def test_one_face_after_the_other_is_moved_and_added_to(scene: np.ndarray, save: Save) -> None:
+    picture = cv2.resize(scene, (256, 192), interpolation=cv2.INTER_CUBIC)
+    data = save(picture, "JPEG", quality=95, subsampling="4:4:4")
+    rng = np.random.default_rng(5)
+    spots = [
+        Spot(32, 32, soft(rng, 64, 64), shift=(4, 0)),
+        Spot(64, 56, soft(rng, 64, 64), shift=(0, -3)),
+        Spot(180, 20, soft(rng, 40, 40)),
+    ]
+    pieces = JpegSplice(data, limits=DEFAULT_LIMITS).added(spots)
+    assert pieces is not None
+    after = decode_photo(pieces.joined()).srgb_u8.astype(float)
+    wanted = decode_photo(data).srgb_u8.copy()
+    for spot in spots:
+        add_in_place(wanted, spot)
+    assert np.sqrt(np.square(after - wanted).mean()) < 1.0
 
 
 def test_several_and_overlapping_faces_add_up(scene: np.ndarray, save: Save) -> None:

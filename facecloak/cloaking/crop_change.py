@@ -1,0 +1,138 @@
+"""What a mask changes in the aligned crop of one face: levels to add, and how far from where each px is taken.
+
+The mask's frame is brought to the crop here, by the face's mesh or as it is; its strength and its colors are fitted to
+the photo here. What is left to do in the photo is a similarity (:mod:`facecloak.cloaking.placement`).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facecloak.cloaking.head_window import edge_window, head_window
+from facecloak.cloaking.tone import tone_of
+from facecloak.cloaking.visibility import Eye, VisibilityBudget
+from facecloak.faces import ALIGNED_SIZE
+from facecloak.faces.frame import quick_field
+from facecloak.masks.displacement import displacement_px
+from facecloak.masks.mask import Mask, MaskGeometry
+
+STRENGTHS = (0.5, 1.5)
+"""Least and largest factor by which a mask's levels follow a photo."""
+
+# Bent by the mesh, a mask's levels are kept at so many places for each px of the crop: in the photo they then part
+# from each pixel's own look into the mask by 4 % of their root mean square.
+_PLACES = 2
+# Where one piece of a face hides another, what lies side by side in the crop lies apart in the frame. A px of the crop
+# further, a displacement may differ by this much; where it differs by more, it is smoothed.
+_STEEPEST = 0.5
+_SMOOTHED_PX = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class CropChange:
+    """What changes in the aligned crop.
+
+    Attributes:
+        levels: (112 * places, 112 * places, 3) float32 to add to R, G and B; None where nothing is.
+        places: of ``levels``, for each px of the crop.
+        shift_px: (112, 112, 2) float32 px of the crop, x then y: the changed crop shows at a px what the crop shows
+            that far from it; None where nothing moves.
+        whole_square: whether ``levels`` end with the crop's square, where they need not be zero.
+        strength: the factor on the mask's levels.
+    """
+
+    levels: np.ndarray | None
+    places: int
+    shift_px: np.ndarray | None
+    whole_square: bool
+    strength: float
+
+
+def crop_change(
+    mask: Mask, *, mesh_in_crop: np.ndarray | None, strength: float, crop_u8: np.ndarray | None
+) -> CropChange:
+    """Brings a mask to a face's aligned crop.
+
+    Args:
+        mesh_in_crop: (468, 3) the face's mesh, px of the crop, for a mask in the face's frame; None: the mask's frame
+            is taken for the crop.
+        strength: factor on all that the mask does, 0 and up.
+        crop_u8: (112, 112, 3) uint8 RGB, the crop as the photo shows it: the levels keep to its colors and, where the
+            mask says how visible they are to be, are made that visible on it. None: they are added as they are.
+    """
+    in_frame = mask.geometry is MaskGeometry.FACE
+    field = quick_field(mesh_in_crop) if in_frame and mesh_in_crop is not None else None
+    levels: np.ndarray | None = None
+    followed = 1.0
+    if mask.paints:
+        levels = mask.pixels.astype(np.float32)
+        if in_frame:
+            levels *= head_window()[:, :, None]
+        if crop_u8 is not None:
+            levels = cv2.transform(levels, tone_of(crop_u8))
+        if field is not None:
+            levels = _bent(levels, field)
+        if crop_u8 is not None and (mask.target_jod is not None or mask.target_ssimulacra2 is not None):
+            followed = _followed(levels, crop_u8, VisibilityBudget(mask.target_jod, mask.target_ssimulacra2))
+        levels *= np.float32(strength * followed)
+    return CropChange(
+        levels=levels,
+        places=_PLACES if field is not None else 1,
+        shift_px=_shift(mask, field, strength) if mask.moves else None,
+        whole_square=not in_frame,
+        strength=strength * followed,
+    )
+
+
+def _followed(levels: np.ndarray, crop_u8: np.ndarray, budget: VisibilityBudget) -> float:
+    """The factor that brings levels just within a budget on a crop."""
+    if len(levels) != ALIGNED_SIZE:
+        levels = cv2.resize(levels, (ALIGNED_SIZE, ALIGNED_SIZE), interpolation=cv2.INTER_AREA)
+    return float(np.clip(Eye.on(crop_u8).strength(levels, budget), *STRENGTHS))
+
+
+def _bent(levels: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """(224, 224, 3) levels of the frame, seen in the crop."""
+    side = ALIGNED_SIZE * _PLACES
+    places = cv2.resize(field, (side, side), interpolation=cv2.INTER_LINEAR)
+    # OpenCV wants None for the second map of two coordinates in one; its stubs do not know.
+    bent = cv2.remap(levels, places, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+    return np.asarray(cv2.multiply(bent, _fine_edge_window()))
+
+
+def _shift(mask: Mask, field: np.ndarray | None, strength: float) -> np.ndarray:
+    shift = displacement_px(mask.displacement) * (head_window()[:, :, None] * np.float32(strength))
+    if field is None:
+        return shift
+    seen = _untorn(cv2.remap(shift, field, None, cv2.INTER_LINEAR))  # type: ignore[call-overload]
+    bent = cv2.resize(seen, (ALIGNED_SIZE, ALIGNED_SIZE), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(bent * edge_window()[:, :, None])
+
+
+def _untorn(shift: np.ndarray) -> np.ndarray:
+    """A coarse shift (56, 56, 2) without tears; itself where it has none."""
+    step = ALIGNED_SIZE / len(shift)
+    torn = np.zeros(shift.shape[:2], np.float32)
+    for axis in (0, 1):
+        steep = np.abs(np.diff(shift, axis=axis)).max(axis=2) > _STEEPEST * step
+        before, behind = [slice(None), slice(None)], [slice(None), slice(None)]
+        before[axis], behind[axis] = slice(None, -1), slice(1, None)
+        torn[tuple(before)][steep] = 1
+        torn[tuple(behind)][steep] = 1
+    if not torn.any():
+        return shift
+    sigma = _SMOOTHED_PX / step
+    about = cv2.dilate(torn, np.ones((5, 5), np.uint8))
+    share = cv2.GaussianBlur(about, (0, 0), sigma)[:, :, None]
+    return np.asarray(shift + share * (cv2.GaussianBlur(shift, (0, 0), sigma) - shift))
+
+
+@functools.cache
+def _fine_edge_window() -> np.ndarray:
+    """(224, 224, 3) float32."""
+    side = ALIGNED_SIZE * _PLACES
+    return cv2.merge([cv2.resize(edge_window(), (side, side), interpolation=cv2.INTER_LINEAR)] * 3)
