@@ -11,13 +11,13 @@ from benchmarks.pictures import astronaut, jpeg
 
 def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     """Enroll one photo `runs` times; the first run also opens the recognizers' sessions."""
-    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline import PipelineSettings
     from enroll_service.pipeline.enroller import Enroller
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import FaceFinder
     from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
-    settings = StageSettings()
+    settings = PipelineSettings()
     runtime = OnnxRuntime(model_repository, names=settings.surrogates)
     enroller = Enroller(runtime=runtime, finder=FaceFinder.load(model_repository), settings=settings)
     photo = jpeg(astronaut(), quality=95)

@@ -40,7 +40,7 @@ def main(
     import cv2
     import torch
 
-    from enroll_service.pipeline import EnrollmentRefused, PerturbSettings, StageSettings
+    from enroll_service.pipeline import EnrollmentRefused, PerturbRecipe, PipelineSettings, Recipe
     from enroll_service.pipeline.enroller import Enroller
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import FaceFinder
@@ -55,9 +55,10 @@ def main(
         raise click.UsageError("a surrogate cannot judge")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    settings = StageSettings(surrogates=surrogates, perturb=PerturbSettings(iterations=iterations))
+    recipe = Recipe(perturb=PerturbRecipe(iterations=iterations))
     if pull is not None:
-        settings = settings.model_copy(update={"refining_pull": pull})
+        recipe = recipe.model_copy(update={"refining_pull": pull})
+    settings = PipelineSettings(surrogates=surrogates, recipe=recipe)
     runtime = OnnxRuntime(repository, names=(*surrogates, *judges), threads=1)
     finder = FaceFinder.load(repository)
     enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
@@ -70,7 +71,7 @@ def main(
 
     def enroll(*files: Path, earlier: StoredMask | None = None) -> StoredMask:
         photos = [EnrollmentPhoto(file.read_bytes()) for file in files]
-        return enroller.run(photos, progress=lambda _: None, cancelled=lambda: False, earlier=earlier)
+        return enroller.run(photos, progress=lambda _: None, cancelled=lambda: False, earlier=earlier, seed=0)
 
     people: list[dict[str, Any]] = []
     refused = 0

@@ -21,8 +21,7 @@ CONCURRENCY = (1, 2, 4, 8)
 # Small enrollments, so that 16 of them are measured in minutes: half a batch each, which leaves room for another's.
 STAGES: dict[str, Any] = {
     "surrogates": ("dlib_resnet", "mobileface"),
-    "synthesis": {"variations": 8},
-    "perturb": {"iterations": 20, "batch": 4},
+    "recipe": {"synthesis": {"variations": 8}, "perturb": {"iterations": 20, "batch": 4}},
 }
 
 
@@ -79,14 +78,14 @@ def _calls(model_repository: Path, url: str, *, runs: int) -> list[dict[str, Any
 
 
 def _enrollments(model_repository: Path, url: str) -> list[dict[str, Any]]:
-    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline import PipelineSettings
     from enroll_service.pipeline.enroller import Enroller
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import FaceFinder
     from facecloak.recognizers.triton.connection import TritonConnection
     from facecloak.recognizers.triton.runtime import TritonRuntime
 
-    settings = StageSettings.model_validate(STAGES)
+    settings = PipelineSettings.model_validate(STAGES)
     runtime = TritonRuntime(model_repository, connection=TritonConnection(url), names=settings.surrogates)
     enroller = Enroller(runtime=runtime, finder=FaceFinder.load(model_repository), settings=settings)
     photo = EnrollmentPhoto(jpeg(astronaut(), quality=95))

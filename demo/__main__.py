@@ -138,7 +138,7 @@ def _environment(repository: Path, surrogates: list[str]) -> dict[str, str]:
         "FACECLOAK_APPLY_PORT": "0",
         "FACECLOAK_ENROLL_STORE__DATA": data,
         "FACECLOAK_APPLY_STORE__DATA": data,
-        "FACECLOAK_ENROLL_STAGES__SURROGATES": f"[{quoted}]",
+        "FACECLOAK_ENROLL_SURROGATES": f"[{quoted}]",
     }
 
 

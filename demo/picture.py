@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline import PipelineSettings
 from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.cloaking.cloaker import Cloaker, Subject
@@ -25,6 +25,8 @@ from facecloak.recognizers import OnnxRuntime
 
 _CROP = (slice(0, 280), slice(90, 370))
 _GAIN = 8
+# The picture can be made again.
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,10 @@ def main(output: Path, repository: Path) -> None:
     """Write the picture."""
     photo = np.ascontiguousarray(data.astronaut())
     encoded = cv2.imencode(".png", photo[:, :, ::-1])[1].tobytes()
-    settings = StageSettings()
+    settings = PipelineSettings()
     runtime, finder = OnnxRuntime(repository, names=settings.surrogates), FaceFinder.load(repository)
     enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
-    mask = enroller.run([EnrollmentPhoto(encoded)], progress=lambda _: None, cancelled=lambda: False)
+    mask = enroller.run([EnrollmentPhoto(encoded)], progress=lambda _: None, cancelled=lambda: False, seed=_SEED)
     cloaked = decode_photo(Cloaker(finder, _OneUser(mask)).cloak(encoded, [Subject("user")]).photo).srgb_u8
     difference = np.clip(128 + _GAIN * (cloaked.astype(int) - photo), 0, 255).astype(np.uint8)
     row = np.concatenate([picture[_CROP] for picture in (photo, cloaked, difference)], axis=1)

@@ -64,10 +64,10 @@ def _recognizers(settings: EnrollSettings) -> str:
     runtime = open_runtime(settings)
     crop = np.full((1, 3, 112, 112), 127.0, np.float32)
     try:
-        for name in settings.stages.surrogates:
+        for name in settings.surrogates:
             nothing = np.zeros((1, runtime.spec(name).embedding_size), np.float32)
             runtime.gradient(name, crop, far=nothing, near=nothing)
     finally:
         runtime.close()
     place = f"Triton at {settings.triton.url}" if settings.triton.url else "this process"
-    return f"{', '.join(settings.stages.surrogates)} give gradients in {place}"
+    return f"{', '.join(settings.surrogates)} give gradients in {place}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from enroll_service.pipeline.report import EnrollmentReport
 from facecloak.masks.bank import StoredMask
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
 
@@ -34,9 +35,8 @@ class EnrollMetrics:
         """Counts one enrollment; ``mask`` where one was stored."""
         self._enrollments.labels(outcome).inc()
         self._seconds.observe(seconds)
-        ssim = mask.report.get("ssim") if mask is not None else None
-        if isinstance(ssim, int | float):
-            self._ssim.observe(ssim)
+        if mask is not None:
+            self._ssim.observe(EnrollmentReport.read(mask.report).ssim)
 
 
 def watch_queue(registry: CollectorRegistry, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from enroll_service.enrollments import Enrollments
-from enroll_service.jobs.learner import Learner
+from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs, Work
 from enroll_service.metrics import EnrollMetrics, watch_queue
+from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.progress import Progress
 from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
+from facecloak.masks.bank import StoredMask
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.runtime import RecognizerRuntime
 from facecloak.stores import MaskStore
@@ -26,35 +30,54 @@ class Domain:
 
     enrollments: Enrollments
     jobs: EnrollmentJobs
-    learner: Learner
+    enroller: Enroller
     telemetry: Telemetry = field(default_factory=Telemetry)
 
     def probe(self) -> None:
         """Raises unless store and recognizers answer."""
         self.enrollments.probe()
-        self.learner.probe()
+        self.enroller.probe()
 
     def close(self) -> None:
         """Cancels what runs and frees everything."""
         self.enrollments.close()
-        self.learner.close()
+        self.enroller.close()
 
 
 def build_domain(settings: EnrollSettings) -> Domain:
     """Opens store, face finder and recognizers. Raises FaceCloakError where one is missing or cannot be used."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
     store = ObservedStore(open_configured_store(settings.store), telemetry)
-    learner = Learner(
+    enroller = Enroller(
         runtime=ObservedRuntime(
             open_runtime(settings), telemetry, name="triton" if settings.triton.url else "onnxruntime"
         ),
         finder=FaceFinder.load(settings.model_repository),
-        settings=settings.stages,
+        settings=settings.pipeline(),
         observer=telemetry.stage,
     )
-    jobs = build_jobs(settings, work=learner.learn, store=store, metrics=EnrollMetrics(telemetry.registry))
+    jobs = build_jobs(settings, work=work_of(enroller), store=store, metrics=EnrollMetrics(telemetry.registry))
     enrollments = build_enrollments(settings, jobs=jobs, store=store)
-    return Domain(enrollments=enrollments, jobs=jobs, learner=learner, telemetry=telemetry)
+    return Domain(enrollments=enrollments, jobs=jobs, enroller=enroller, telemetry=telemetry)
+
+
+def work_of(enroller: Enroller) -> Work:
+    """An enroller as the queue's work."""
+
+    def work(
+        request: EnrollmentRequest, progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> StoredMask:
+        return enroller.run(
+            request.photos,
+            progress=progress,
+            cancelled=cancelled,
+            seed=request.seed,
+            strength=request.strength,
+            earlier=request.earlier,
+            leave_out_unfit=request.leave_out_unfit,
+        )
+
+    return work
 
 
 def open_runtime(settings: EnrollSettings) -> RecognizerRuntime:
@@ -64,7 +87,7 @@ def open_runtime(settings: EnrollSettings) -> RecognizerRuntime:
         RecognizerUnknown: a surrogate is not in the model repository.
         InvalidTritonUrl: Triton's address cannot be used.
     """
-    names = settings.stages.recognizers
+    names = settings.recognizers
     if not settings.triton.url:
         return OnnxRuntime(settings.model_repository, names=names, threads=settings.threads)
     from facecloak.recognizers.triton.connection import TritonConnection

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from enroll_service.pipeline.settings import StageSettings
+from enroll_service.pipeline.recipe import Recipe
+from enroll_service.pipeline.settings import MaskSettings, PipelineSettings
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
@@ -44,7 +45,7 @@ class TritonSettings(BaseModel):
     """How long they do, seconds; then one call finds out whether the model lives again."""
 
 
-class EnrollSettings(RpcSettings):
+class EnrollSettings(MaskSettings, RpcSettings):
     """How the enrollment service runs; every field can be set as FACECLOAK_ENROLL_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
@@ -64,8 +65,9 @@ class EnrollSettings(RpcSettings):
     store: StoreSettings = StoreSettings()
     """Where masks are kept; fields as FACECLOAK_ENROLL_STORE__<FIELD>."""
 
-    stages: StageSettings = StageSettings()
-    """How masks are learned; fields as FACECLOAK_ENROLL_STAGES__<FIELD>."""
+    recipe: Path | None = None
+    """File with a recipe (TOML): how masks are learned, beyond the settings here. What it leaves out is as in
+    enroll_service/pipeline/recipe.py, which says where each figure comes from. Empty: all of it is."""
 
     triton: TritonSettings = TritonSettings()
     """Where recognizers run, if not in this process; fields as FACECLOAK_ENROLL_TRITON__<FIELD>."""
@@ -96,6 +98,11 @@ class EnrollSettings(RpcSettings):
 
     results_ttl_seconds: float = Field(default=3600.0, gt=0)
     """How long it is remembered, seconds, in memory or with the mask: beyond any client's own retries."""
+
+    def pipeline(self) -> PipelineSettings:
+        """What decides how masks look, the recipe read. Raises RecipeUnusable."""
+        chosen = {name: getattr(self, name) for name in MaskSettings.model_fields}
+        return PipelineSettings(**chosen, recipe=Recipe() if self.recipe is None else Recipe.load(self.recipe))
 
     @model_validator(mode="after")
     def _limits_fit(self) -> EnrollSettings:

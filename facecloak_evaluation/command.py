@@ -14,9 +14,9 @@ from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak_evaluation.rounds import (
     RoundPlan,
     command_line,
+    pipeline_settings,
     plan_rounds,
     refuse_overlap,
-    stage_settings,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def register(root: click.Group) -> None:
     "--surrogates-too", is_flag=True, help="Let the surrogates evaluate as well: told apart, and part of no mean."
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="A stage setting: perturb.iterations=40."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="A setting or a part of the recipe: perturb.iterations=40.",
 )
 @click.option(
     "--platform",
@@ -80,7 +84,13 @@ def register(root: click.Group) -> None:
 )
 @click.option("--gallery-photos", default="1,2,3", show_default=True, help="Numbers of each person's gallery photos.")
 @click.option("--probe-photos", default="4,5,6,7", show_default=True, help="Numbers of each person's probes.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of the bootstrap.")
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of the bootstrap, and of every enrollment.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Enrollments at once.")
 @click.option(
     "--work",
@@ -141,7 +151,7 @@ def evaluate(
         surrogates_too=surrogates_too,
         seed=seed,
     )
-    settings = None if enroll_target else stage_settings(overrides)
+    settings = None if enroll_target else pipeline_settings(overrides)
     plans = plan_rounds(
         recognizers=recognizers, surrogates=surrogates, settings=settings, leave_one_out=leave_one_out,
     )  # fmt: skip
@@ -165,16 +175,17 @@ def evaluate(
 
         assert settings is not None  # only a running service goes without
         learned = settings.model_copy(update={"surrogates": plan.surrogates})
-        return InProcessProtector(model_repository=repository, settings=learned, work=work, jobs=jobs)
+        return InProcessProtector(model_repository=repository, settings=learned, seed=seed, work=work, jobs=jobs)
 
     def baseline_of(plan: RoundPlan, experiment: Experiment) -> Protector:
-        from enroll_service.pipeline import StageSettings
+        from enroll_service.pipeline import PipelineSettings
         from facecloak_evaluation.protectors.published import ReferenceProtector, surrogate_for
 
         return ReferenceProtector(
             model_repository=repository,
-            surrogate=surrogate_for(plan.evaluators, known=plan.surrogates or StageSettings().surrogates),
-            settings=settings or StageSettings(),
+            surrogate=surrogate_for(plan.evaluators, known=plan.surrogates or PipelineSettings().surrogates),
+            settings=settings or PipelineSettings(),
+            seed=seed,
             strangers=experiment.stranger_crops(),
         )
 

@@ -29,7 +29,7 @@ from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.evaluator import OTHER, Evaluator, EvaluatorResult, Evidence, LabeledFaces
 from facecloak_evaluation.face_extraction import ExtractedFace, FaceExtractor
 from facecloak_evaluation.platforms import PLATFORMS
-from facecloak_evaluation.protocol import DisplacingProtector, EnrollmentReport, EvaluationProtocol, Protector
+from facecloak_evaluation.protocol import DisplacingProtector, EnrollmentCost, EvaluationProtocol, Protector
 from facecloak_evaluation.robustness_trials import Trials
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
 
@@ -212,13 +212,13 @@ class Experiment:
 
     def _enroll(
         self, protector: Protector, *, guard: Callable[[], None]
-    ) -> tuple[dict[str, EnrollmentReport], dict[str, str]]:
-        def enroll(person: Person) -> EnrollmentReport | str:
+    ) -> tuple[dict[str, EnrollmentCost], dict[str, str]]:
+        def enroll(person: Person) -> EnrollmentCost | str:
             data = person.enroll_photo.read_bytes()
             # As an uploader would point at themselves: news photos show others too.
             face = self._extractor.person_in(decode(data))
             try:
-                outcome: EnrollmentReport | str = protector.enroll(person.name, data, face.box if face else None)
+                outcome: EnrollmentCost | str = protector.enroll(person.name, data, face.box if face else None)
             except FaceCloakError as error:
                 if error.code not in REFUSALS:
                     raise
@@ -228,7 +228,7 @@ class Experiment:
             return outcome
 
         outcomes = dict(zip([person.name for person in self._people], self._each(enroll, self._people), strict=True))
-        reports = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, EnrollmentReport)}
+        reports = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, EnrollmentCost)}
         return reports, {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
 
     def _cloak(self, protector: Protector, photos: Sequence[CleanPhoto]) -> list[DeliveredPhoto]:
@@ -344,7 +344,7 @@ def _cloaking_summary(photos: Sequence[DeliveredPhoto]) -> dict[str, Any]:
     return {"photos": len(photos), "milliseconds_median": round(1000 * median(seconds), 1)} if photos else {"photos": 0}
 
 
-def _enrollment_summary(reports: dict[str, EnrollmentReport]) -> dict[str, Any]:
+def _enrollment_summary(reports: dict[str, EnrollmentCost]) -> dict[str, Any]:
     seconds = [report.seconds for report in reports.values()]
     cpu_seconds = [report.cpu_seconds for report in reports.values() if report.cpu_seconds is not None]
     memory = [report.peak_memory_mebibytes for report in reports.values() if report.peak_memory_mebibytes is not None]

@@ -90,7 +90,7 @@ class EvaluationProtocol:
 
 
 @dataclass(frozen=True)
-class EnrollmentReport:
+class EnrollmentCost:
     """What the evaluation keeps of one enrollment.
 
     Attributes:
@@ -138,7 +138,7 @@ class Protector(Protocol):
         """JSON-able: settings, finder, versions: what a stranger needs to repeat the measurement."""
         ...
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
         """Learn and keep the user's mask from the face in `box` (px, upright) or the photo's only one.
 
         Raises FaceCloakError where the photo is refused.

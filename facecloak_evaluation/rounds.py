@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline import PipelineSettings
     from facecloak_evaluation.evaluator import Embedder
     from facecloak_evaluation.protocol import EvaluationProtocol
 
@@ -25,7 +25,7 @@ class RoundPlan:
 
 
 def plan_rounds(
-    *, recognizers: Sequence[str], surrogates: Sequence[str], settings: StageSettings | None, leave_one_out: bool
+    *, recognizers: Sequence[str], surrogates: Sequence[str], settings: PipelineSettings | None, leave_one_out: bool
 ) -> tuple[RoundPlan, ...]:
     learned = tuple(surrogates) or (settings.surrogates if settings else ())
     if not leave_one_out:
@@ -56,21 +56,22 @@ def refuse_overlap(plans: Sequence[RoundPlan], repository: Path, *, runtime: Emb
         )
 
 
-def stage_settings(overrides: Sequence[str]) -> StageSettings:
-    """The service's own settings (environment included), with what `--set` changes."""
+def pipeline_settings(overrides: Sequence[str]) -> PipelineSettings:
+    """The service's own settings (environment and recipe included), with what `--set` changes: a setting, such as
+    masks=4, or a part of the recipe, such as perturb.iterations=40."""
     from pydantic import ValidationError
 
-    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline import PipelineSettings
     from enroll_service.settings import EnrollSettings
     from facecloak_rpc.command import load_settings
 
-    values: dict[str, Any] = load_settings(EnrollSettings).stages.model_dump(mode="json")
+    values: dict[str, Any] = load_settings(EnrollSettings).pipeline().model_dump(mode="json")
     for override in overrides:
         path, equals, text = override.partition("=")
         *groups, field = path.split(".")
-        target = values
+        target: Any = values if path.split(".")[0] in values else values["recipe"]
         for group in groups:
-            target = target.get(group) if isinstance(target, dict) else None  # type: ignore[assignment]
+            target = target.get(group) if isinstance(target, dict) else None
         if not equals or not isinstance(target, dict) or field not in target:
             raise click.UsageError(
                 f"--set {override}: no such setting; write FIELD=VALUE, such as perturb.iterations=40"
@@ -80,7 +81,7 @@ def stage_settings(overrides: Sequence[str]) -> StageSettings:
         except ValueError:
             target[field] = text
     try:
-        return StageSettings.model_validate(values)
+        return PipelineSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

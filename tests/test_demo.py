@@ -14,10 +14,7 @@ import pytest
 from demo.photos import MEMBER_BYTES_LIMIT, DemoFailed, _member, own_photos
 
 ROOT = Path(__file__).resolve().parent.parent
-FEW_STEPS = {
-    "FACECLOAK_ENROLL_STAGES__PERTURB__ITERATIONS": "3",
-    "FACECLOAK_ENROLL_STAGES__SYNTHESIS__VARIATIONS": "8",
-}
+FEW_STEPS = {"FACECLOAK_ENROLL_RECIPE": str(ROOT / "tests/recipes/demo.toml")}
 
 
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

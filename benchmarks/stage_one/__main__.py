@@ -22,7 +22,7 @@ from benchmarks.stage_one.conditions import CONDITIONS
 from benchmarks.stage_one.measuring import Bench, BenchRound, Gallery, Plan
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize, table
-from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline import PipelineSettings
 from facecloak_evaluation.dataset import Person, digest_of_photos, read_others, read_people
 from facecloak_evaluation.ledger import provenance, write_json
 from facecloak_evaluation.platforms import PLATFORMS
@@ -69,11 +69,10 @@ def main(
     jobs: int, json_path: Path,
 ) -> None:  # fmt: skip
     """Measure all conditions. The file is written anew after each person, and a run with the same file goes on."""
-    settings = StageSettings()
+    settings = PipelineSettings()
     if iterations is not None:
-        settings = settings.model_copy(
-            update={"perturb": settings.perturb.model_copy(update={"iterations": iterations})}
-        )
+        perturb = settings.recipe.perturb.model_copy(update={"iterations": iterations})
+        settings = settings.model_copy(update={"recipe": settings.recipe.model_copy(update={"perturb": perturb})})
     if unknown := set(wanted) - {condition.name for condition in CONDITIONS}:
         raise click.UsageError(f"no such condition: {', '.join(sorted(unknown))}")
     conditions = tuple(condition for condition in CONDITIONS if not wanted or condition.name in wanted)
@@ -86,7 +85,7 @@ def main(
         f"{''.join(f' --condition {name!r}' for name in wanted)} --json RESULT.json",
         "platform": "JPEG as delivered by the Cloaker, then " + PLATFORMS["jpeg85"].description,
         "rounds": [{"surrogates": list(each.surrogates), "judges": list(each.judges)} for each in rounds],
-        "settings": settings.model_dump(mode="json", exclude={"surrogates": True, "synthesis": {"face_pool"}}),
+        "settings": settings.model_dump(mode="json", exclude={"surrogates", "face_pool"}),
         "equal_ssim_crop112": ssim,
     }
     records = _known(json_path, header)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.stage_one.conditions import Condition, PhotoChoice, Unvaried
-from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline import PipelineSettings
 from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.errors import EnrollmentRefused
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
@@ -51,7 +51,7 @@ class Plan:
     """Everything that is measured of each person."""
 
     repository: Path
-    settings: StageSettings
+    settings: PipelineSettings
     rounds: tuple[BenchRound, ...]
     conditions: tuple[Condition, ...]
     ssim: float
@@ -135,16 +135,16 @@ class Bench:
     def _enroller(self, condition: Condition, round_: BenchRound) -> Enroller:
         """The service's own, as the condition wants it."""
         settings = self._plan.settings
-        synthesis = {
-            "synthesizer": condition.synthesizer,
-            "elastic_px": condition.elastic_px,
-            "morphed": settings.synthesis.morphed if condition.morphed else 0.0,
-        }
+        morphed = settings.recipe.synthesis.morphed if condition.morphed else 0.0
+        synthesis = settings.recipe.synthesis.model_copy(
+            update={"elastic_px": condition.elastic_px, "morphed": morphed}
+        )
+        recipe = settings.recipe.model_copy(update={"geometry": condition.geometry, "synthesis": synthesis})
         settings = settings.model_copy(
             update={
                 "surrogates": round_.surrogates,
-                "geometry": condition.geometry,
-                "synthesis": settings.synthesis.model_copy(update=synthesis),
+                "synthesizer": condition.synthesizer,
+                "recipe": recipe,
                 # That the photos show one person is known here, and news photos of years ago may look otherwise.
                 "intake": settings.intake.model_copy(update={"same_person_score": 0.0}),
             }
@@ -161,7 +161,7 @@ class Bench:
             photos.append(EnrollmentPhoto(data, face=face.box if face else None))
         for _ in paths:
             try:
-                return enroller.run(photos, progress=lambda _: None, cancelled=lambda: False).masks[0]
+                return enroller.run(photos, progress=lambda _: None, cancelled=lambda: False, seed=0).masks[0]
             except EnrollmentRefused as error:
                 unfit = int(error.metadata.get("photo", 0))
                 if unfit == 0:

@@ -69,9 +69,9 @@ def _compose() -> Iterator[str]:
 
 
 def _pages() -> Iterator[str]:
-    page = pages.PAGE.read_text()
-    if pages.current(page) != page:
-        yield f"{pages.PAGE.name} is behind the code: python -m deploy.tools.pages"
+    for path in pages.PARTS:
+        if pages.current(path) != path.read_text():
+            yield f"{path.name} is behind the code: python -m deploy.tools.pages"
 
 
 if __name__ == "__main__":

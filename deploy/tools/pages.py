@@ -1,7 +1,7 @@
-"""Writes the parts of docs/operations.md that the code knows better: settings, metrics, alerts.
+"""Writes the parts of docs/settings.md and docs/operations.md that the code knows better: settings, metrics, alerts.
 
 python -m deploy.tools.pages            # after a change of a setting, a metric or an alert
-python -m deploy.tools.pages --check    # whether the page is current
+python -m deploy.tools.pages --check    # whether the pages are current
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from pydantic_settings import BaseSettings
 from apply_service.settings import ApplySettings
 from deploy.tools.chart import CHART
 from deploy.tools.metrics import described, families, labels_of
+from enroll_service.pipeline.recipe import Recipe
 from enroll_service.settings import EnrollSettings
 from facecloak_rpc.environment import variables
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SETTINGS_PAGE = DOCS / "settings.md"
+OPERATIONS_PAGE = DOCS / "operations.md"
 NOTE = "<!-- written by python -m deploy.tools.pages; edits here are lost -->"
 
 
@@ -34,8 +38,7 @@ def settings_table(settings_class: type[BaseSettings]) -> str:
     prefix = str(settings_class.model_config["env_prefix"])
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in variables(settings_class):
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        rows.append(f"| `{name.removeprefix(prefix)}` | {_default(field)} | {meaning} |")
+        rows.append(f"| `{name.removeprefix(prefix)}` | {_default(field)} | {_meaning(field)} |")
     return "\n".join(rows)
 
 
@@ -61,20 +64,46 @@ def alerts_table() -> str:
     return "\n".join(rows)
 
 
-def current(page: str) -> str:
-    """``page`` with every written part as the code has it now."""
-    parts = {
-        "enroll-settings": settings_table(EnrollSettings),
-        "apply-settings": settings_table(ApplySettings),
-        "metrics": metrics_table(),
-        "alerts": alerts_table(),
-    }
-    for name, text in parts.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+def recipe_table() -> str:
+    """One row a part of the recipe: name, default, what it means and where the default comes from."""
+    rows = ["| part | default | meaning |", "|---|---|---|"]
+    rows += [f"| `{name}` | {_default(field)} | {_meaning(field)} |" for name, field in _parts(Recipe)]
+    return "\n".join(rows)
+
+
+def _parts(model: type[BaseModel], group: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _parts(inner, f"{group}{name}.")
+        else:
+            yield f"{group}{name}", field
+
+
+PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    SETTINGS_PAGE: {
+        "enroll-settings": lambda: settings_table(EnrollSettings),
+        "recipe": recipe_table,
+        "apply-settings": lambda: settings_table(ApplySettings),
+    },
+    OPERATIONS_PAGE: {"metrics": metrics_table, "alerts": alerts_table},
+}
+"""By page, what is written into it."""
+
+
+def current(path: Path) -> str:
+    """The page with every written part as the code has it now."""
+    page = path.read_text()
+    for name, write in PARTS[path].items():
+        text, begin, end = write(), f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if page.count(begin) != 1 or page.count(end) != 1:
             raise ValueError(f"the page has no part {name}")
         page = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{NOTE}\n\n{text}\n\n{end}", page, flags=re.S)  # noqa: B023
     return page
+
+
+def _meaning(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split()).replace("|", "\\|")
 
 
 def _default(field: FieldInfo) -> str:
@@ -90,16 +119,16 @@ def _default(field: FieldInfo) -> str:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Only say whether the page is current.")
+@click.option("--check", is_flag=True, help="Only say whether the pages are current.")
 def main(*, check: bool) -> None:
-    """Write the settings, metrics and alerts into docs/operations.md."""
-    old = PAGE.read_text()
-    new = current(old)
-    if not check:
-        PAGE.write_text(new)
-    elif new != old:
-        click.echo(f"{PAGE.name} is behind the code: python -m deploy.tools.pages", err=True)
-        sys.exit(1)
+    """Write settings, metrics and alerts into docs/settings.md and docs/operations.md."""
+    behind = [path for path in PARTS if current(path) != path.read_text()]
+    for path in behind:
+        if check:
+            click.echo(f"{path.name} is behind the code: python -m deploy.tools.pages", err=True)
+        else:
+            path.write_text(current(path))
+    sys.exit(1 if check and behind else 0)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def build(portraits: Path, *, output: Path, as_json: bool) -> None:
     """Build an anchor pool from the portraits in DIR: one photo a person, at least 20 people.
 
     The pool holds averages only, nobody's own embedding. Photos without exactly one face are skipped and counted. Use
-    the pool by FACECLOAK_ENROLL_STAGES__ANCHORS.
+    the pool by FACECLOAK_ENROLL_ANCHORS.
     """
     from enroll_service.pipeline.perturb.anchors import AnchorPool
     from enroll_service.settings import EnrollSettings
@@ -40,7 +40,7 @@ def build(portraits: Path, *, output: Path, as_json: bool) -> None:
     settings = load_settings(EnrollSettings)
     paths = sorted(path for path in portraits.iterdir() if path.is_file())
     crops = list(_crops(paths, finder=FaceFinder.load(settings.model_repository)))
-    runtime = OnnxRuntime(settings.model_repository, names=settings.stages.surrogates, threads=settings.threads)
+    runtime = OnnxRuntime(settings.model_repository, names=settings.surrogates, threads=settings.threads)
     try:
         pool = AnchorPool.build(crops, runtime=runtime)
     finally:

@@ -14,9 +14,10 @@ import click
 from facecloak_rpc.box_option import BoxType
 
 if TYPE_CHECKING:
-    from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent
+    from enroll_service.jobs.request import Enrollment, EnrollmentRequest
+    from enroll_service.pipeline.progress import Progress
 
-Show = Callable[["ProgressEvent"], None]
+Show = Callable[["Progress"], None]
 
 
 @click.command()
@@ -28,7 +29,11 @@ Show = Callable[["ProgressEvent"], None]
 )
 @click.option("--face", type=BoxType(), help="Which face it is, in pixels of the upright photo; for one PHOTO only.")
 @click.option("--strength", type=click.Choice(["subtle", "balanced", "strong"]), help="How visible the mask may be.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the random choices.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    help="Seed of the random choices, to make the same mask again; by default a fresh one.",
+)
 @click.option("--add", is_flag=True, help="Refine the user's mask with these photos instead of making a new one.")
 @click.option(
     "--leave-out-unfit",
@@ -120,34 +125,40 @@ def enroll_here(request: EnrollmentRequest, *, data: Path | None, show: Show) ->
 
 @contextlib.contextmanager
 def _progress_bar() -> Iterator[Show]:
+    from rich import progress as rich_progress
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.fields[stage]:<11}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
                TextColumn("{task.description}", markup=False))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0, stage="queued")
 
-        def show(event: ProgressEvent) -> None:
+        def show(event: Progress) -> None:
             bar.update(task, completed=event.fraction, description=event.detail, stage=event.stage.value)
 
         yield show
 
 
 def _as_json(enrollment: Enrollment) -> str:
-    fields = ("mask_id", "created_at", "seed", "versions", "report", "mask_count")
-    return json.dumps({name: getattr(enrollment, name) for name in fields}, indent=2, sort_keys=True)
+    document = {
+        "mask_id": enrollment.mask_id,
+        "created_at": enrollment.created_at,
+        "versions": enrollment.versions,
+        "report": enrollment.report.document(),
+        "mask_count": enrollment.mask_count,
+    }
+    return json.dumps(document, indent=2, sort_keys=True)
 
 
 def _as_text(enrollment: Enrollment) -> str:
+    report = enrollment.report
     what = "mask" if enrollment.mask_count == 1 else f"bank of {enrollment.mask_count} masks"
-    lines = [f"{what} {enrollment.mask_id} made {enrollment.created_at}"]
-    ssim, estimate = enrollment.report.get("ssim"), enrollment.report.get("psr_estimate")
-    if isinstance(ssim, float):
-        lines.append(f"structural similarity on the enrolled photo: {ssim:.3f}")
-    if isinstance(estimate, float):
+    lines = [
+        f"{what} {enrollment.mask_id} made {enrollment.created_at}",
+        f"structural similarity on the enrolled photo: {report.ssim:.3f}",
+    ]
+    if report.psr_estimate is not None:
         # Enrollment cannot know more: unseen recognizers are protected against less.
-        lines.append(f"the surrogates would miss {estimate:.0%} of the photos ({enrollment.report.get('condition')})")
-    warnings = enrollment.report.get("warnings")
-    lines += [f"warning: {warning}" for warning in warnings] if isinstance(warnings, list) else []
-    return "\n".join(lines)
+        lines.append(f"the surrogates would miss {report.psr_estimate:.0%} of the photos ({report.condition})")
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in report.warnings)])

@@ -30,7 +30,7 @@ def faces(pictures: Path, *, output: Path, count: int, seed: int, as_json: bool)
     """Make a pool of faces from all faces in the pictures in DIR and below, at least 12.
 
     The pool is a sheet of blends, each of two people's faces: nobody's own. Faces that enrollment would refuse, or
-    whose mesh is not found, are skipped and counted. Use the pool by FACECLOAK_ENROLL_STAGES__SYNTHESIS__FACE_POOL.
+    whose mesh is not found, are skipped and counted. Use the pool by FACECLOAK_ENROLL_FACE_POOL.
     """
     import numpy as np
 
@@ -44,7 +44,7 @@ def faces(pictures: Path, *, output: Path, count: int, seed: int, as_json: bool)
     found = list(_faces(pictures, settings=settings, skipped=skipped))
     scores = np.zeros((0, 0))
     if found:
-        names = settings.stages.surrogates
+        names = settings.surrogates
         runtime = OnnxRuntime(settings.model_repository, names=names, threads=settings.threads)
         try:
             crops = np.concatenate([portrait.crop for portrait in found])
@@ -84,7 +84,7 @@ def _faces(pictures: Path, *, settings: EnrollSettings, skipped: list[int]) -> I
             continue
         for face in finder.find(srgb_u8):
             try:
-                portrait = portrait_of(srgb_u8, hint=face.box, index=0, finder=finder, settings=settings.stages.intake)
+                portrait = portrait_of(srgb_u8, hint=face.box, index=0, finder=finder, settings=settings.intake)
             except EnrollmentRefused:
                 skipped[0] += 1
                 continue

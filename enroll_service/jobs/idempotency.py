@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 
 from enroll_service.errors import RequestIdReused
-from enroll_service.jobs.request import RECEIPT, EnrollmentRequest
+from enroll_service.jobs.request import EnrollmentRequest
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import Mask
 
@@ -23,7 +22,7 @@ _SALT_BYTES = 16
 
 
 def with_receipt(mask: StoredMask, request: EnrollmentRequest) -> StoredMask:
-    """The request's finished mask with a receipt in its report; unchanged where the request has no request id."""
+    """The request's finished mask with its receipt; unchanged where the request has no request id."""
     if not request.request_id:
         return mask
     salt = secrets.token_bytes(_SALT_BYTES)
@@ -33,7 +32,7 @@ def with_receipt(mask: StoredMask, request: EnrollmentRequest) -> StoredMask:
         "content": request.digest(key=salt).hex(),
     }
     first, *others = mask.masks
-    first = replace(first, report={**first.report, RECEIPT: receipt})
+    first = replace(first, receipt=receipt)
     return first if isinstance(mask, Mask) else replace(mask, masks=(first, *others))
 
 
@@ -43,13 +42,13 @@ def is_of(mask: StoredMask, request: EnrollmentRequest, *, ttl_seconds: float) -
     Raises:
         RequestIdReused: by one of this id with other content.
     """
-    receipt = mask.report.get(RECEIPT)
+    receipt = mask.receipt
     age = datetime.now(UTC) - datetime.fromisoformat(mask.created_at)
-    if not request.request_id or not isinstance(receipt, Mapping) or age.total_seconds() > ttl_seconds:
+    if not request.request_id or not receipt or age.total_seconds() > ttl_seconds:
         return False
     try:
         salt, known_id, content = (bytes.fromhex(receipt[name]) for name in ("salt", "request_id", "content"))
-    except (KeyError, TypeError, ValueError):  # a later release's
+    except (KeyError, ValueError):  # a later release's
         return False
     if not hmac.compare_digest(known_id, _id_digest(request, salt)):
         return False

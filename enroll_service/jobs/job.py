@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextvars import copy_context
 
-from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent, Stage
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest
+from enroll_service.pipeline.progress import Progress, Stage
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.errors import CallCancelled
 
@@ -23,7 +24,7 @@ class Job:
         self.turn = 0  # the lowest goes first; see FairQueue
         self.changed = changed
         self.subscribers: set[Subscriber] = set()
-        self.progress = ProgressEvent(Stage.QUEUED, 0.0)
+        self.progress = Progress(Stage.QUEUED, 0.0)
         self.cause: FaceCloakError | None = None
         self.result: Enrollment | None = None
         self.error: BaseException | None = None
@@ -55,7 +56,7 @@ class Subscriber:
     def __init__(self, job: Job, *, buffer: int) -> None:
         self._job = job
         # Bounded: a slow reader misses steps, never the newest one, and holds up nobody.
-        self._events: deque[ProgressEvent] = deque([job.progress], maxlen=buffer)
+        self._events: deque[Progress] = deque([job.progress], maxlen=buffer)
         self._left: FaceCloakError | None = None
 
     @property
@@ -65,7 +66,7 @@ class Subscriber:
             raise RuntimeError("the job has not finished")
         return self._job.result
 
-    def __iter__(self) -> Iterator[ProgressEvent]:
+    def __iter__(self) -> Iterator[Progress]:
         """Yields progress until the job is done.
 
         Raises:
@@ -83,7 +84,7 @@ class Subscriber:
                 event = self._events.popleft()
             yield event
 
-    def push(self, event: ProgressEvent) -> None:
+    def push(self, event: Progress) -> None:
         """Adds an event. Call with the lock held."""
         self._events.append(event)
 

@@ -1,46 +1,24 @@
-"""What is asked of an enrollment, how far it has come, and what becomes known of it."""
+"""What is asked of an enrollment, and what becomes known of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import blake2b
 
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.settings import Strength
 from facecloak.masks.bank import StoredMask
-
-RECEIPT = "receipt"
-"""Entry of a stored mask's report that tells by which request it was made (:mod:`enroll_service.jobs.idempotency`)."""
-
-
-class Stage(StrEnum):
-    """Which part of the work is going on."""
-
-    QUEUED = "queued"
-    SYNTHESIZE = "synthesize"
-    PERTURB = "perturb"
-    PERSONALIZE = "personalize"
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """How far a job has come; ``fraction`` is 0..1 of the whole and never falls."""
-
-    stage: Stage
-    fraction: float
-    detail: str = ""
 
 
 @dataclass(frozen=True)
 class Enrollment:
-    """What is known about a stored mask; everything of it but the pixels."""
+    """What may be told about a stored mask: not its pixels, nor its seed, by which the photo would give them again."""
 
     mask_id: str
     created_at: str
-    seed: int
     versions: dict[str, str]
-    report: dict[str, object]
+    report: EnrollmentReport
     mask_count: int = 1
 
     @classmethod
@@ -49,17 +27,16 @@ class Enrollment:
         return cls(
             mask_id=mask.mask_id,
             created_at=mask.created_at,
-            seed=mask.seed,
             versions=dict(mask.versions),
-            report={name: value for name, value in mask.report.items() if name != RECEIPT},
+            report=EnrollmentReport.read(mask.report),
             mask_count=len(mask.masks),
         )
 
 
 @dataclass(frozen=True)
 class EnrollmentRequest:
-    """What to enroll: 1..16 photos of one user. ``seed`` or ``strength`` None: the operator's; ``request_id`` may be
-    empty.
+    """What to enroll: 1..16 photos of one user. ``seed`` None: a fresh one. ``strength`` None: the
+    operator's. ``request_id`` may be empty.
 
     With ``add`` the user's stored mask is refined: the queue puts it in as ``earlier`` when the work begins. With
     ``leave_out_unfit`` photos that do not qualify are left out, as long as one is left.

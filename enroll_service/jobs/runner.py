@@ -19,8 +19,9 @@ from enroll_service.errors import EnrollmentOvertaken, EnrollmentSuperseded, Req
 from enroll_service.jobs.fair_queue import FairQueue
 from enroll_service.jobs.idempotency import is_of, with_receipt
 from enroll_service.jobs.job import Job, Subscriber
-from enroll_service.jobs.request import Enrollment, EnrollmentRequest, ProgressEvent
+from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.metrics import EnrollMetrics
+from enroll_service.pipeline.progress import Progress
 from facecloak.call_context import cancellation
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import MaskCorrupt
@@ -30,7 +31,7 @@ from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 _log = structlog.get_logger("enroll_service.jobs.runner")
 _CONTENT_KEY = secrets.token_bytes(32)
 
-Work = Callable[[EnrollmentRequest, Callable[[ProgressEvent], None], Callable[[], bool]], StoredMask]
+Work = Callable[[EnrollmentRequest, Callable[[Progress], None], Callable[[], bool]], StoredMask]
 """Learns a mask: (request, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
 
 Recall = Callable[[str], StoredMask]
@@ -200,10 +201,10 @@ class EnrollmentJobs:
         assert job.request is not None
         started = time.monotonic()
 
-        def progress(event: ProgressEvent) -> None:
+        def progress(event: Progress) -> None:
             with self._changed:
                 fraction = min(1.0, max(event.fraction, job.progress.fraction))
-                job.progress = ProgressEvent(event.stage, fraction, event.detail)
+                job.progress = Progress(event.stage, fraction, event.detail)
                 for subscriber in job.subscribers:
                     subscriber.push(job.progress)
                 self._changed.notify_all()

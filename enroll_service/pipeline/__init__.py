@@ -1,4 +1,4 @@
-"""The three stages of enrollment: synthesize, perturb, personalize. The only room that needs torch."""
+"""The stages of enrollment: intake, synthesize, perturb, personalize. The only room that needs torch."""
 
 from enroll_service.pipeline.errors import (
     EnrollmentCancelled,
@@ -9,38 +9,48 @@ from enroll_service.pipeline.errors import (
     MaskNotRefinable,
     NoFace,
     NotSamePerson,
+    RecipeUnusable,
     SeveralFaces,
     SynthesisFailed,
     SynthesizerUnavailable,
 )
+from enroll_service.pipeline.progress import Progress, Stage
+from enroll_service.pipeline.recipe import BankRecipe, PerturbRecipe, Recipe, SynthesisRecipe
+from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
-    BankSettings,
     IntakeSettings,
-    PerturbSettings,
-    StageSettings,
-    SynthesisSettings,
+    MaskSettings,
+    PipelineSettings,
+    Strength,
     SynthesizerName,
 )
 
-# The stages themselves are not imported here: settings and errors must be had without torch.
+# The stages themselves are not imported here: settings, reports and errors must be had without torch.
 __all__ = [
     "Arc2FaceSettings",
-    "BankSettings",
+    "BankRecipe",
     "EnrollmentCancelled",
     "EnrollmentRefused",
+    "EnrollmentReport",
     "FaceBlurred",
     "FaceCutOff",
     "FaceTooSmall",
     "IntakeSettings",
     "MaskNotRefinable",
+    "MaskSettings",
     "NoFace",
     "NotSamePerson",
-    "PerturbSettings",
+    "PerturbRecipe",
+    "PipelineSettings",
+    "Progress",
+    "Recipe",
+    "RecipeUnusable",
     "SeveralFaces",
-    "StageSettings",
+    "Stage",
+    "Strength",
     "SynthesisFailed",
-    "SynthesisSettings",
+    "SynthesisRecipe",
     "SynthesizerName",
     "SynthesizerUnavailable",
 ]

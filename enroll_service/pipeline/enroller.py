@@ -1,80 +1,46 @@
-"""Enrollment from photos to mask: intake, then the three stages. No gRPC, no store."""
+"""Enrollment as an object: opened once, run as often as there are people. No gRPC, no store."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-
-import numpy as np
-from pydantic.main import IncEx
+from types import TracebackType
 
 import facecloak
-from enroll_service.pipeline.errors import EnrollmentCancelled, MaskNotRefinable
+from enroll_service.pipeline.errors import EnrollmentCancelled
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.intake.portrait import Portrait
-from enroll_service.pipeline.intake.quality import shared_doubts
-from enroll_service.pipeline.intake.selection import PhotoSelection, select_photos
-from enroll_service.pipeline.ops.quantize import quantize, unquantize
-from enroll_service.pipeline.ops.similarity_scale import as_crops
-from enroll_service.pipeline.personalize.measure import measure, summary_of, warnings_for
-from enroll_service.pipeline.personalize.own_size import shrink_to_view, similarity_seen
-from enroll_service.pipeline.perturb.anchors import AnchorPool, mirrored, opposite
-from enroll_service.pipeline.perturb.bank import learn_bank, measure_bank
-from enroll_service.pipeline.perturb.ensemble import Target, own_identity
-from enroll_service.pipeline.settings import StageSettings, Strength
-from enroll_service.pipeline.synthesize.elastic import Synthesizer, as_shown
+from enroll_service.pipeline.perturb.anchors import AnchorPool
+from enroll_service.pipeline.progress import Progress, Stage
+from enroll_service.pipeline.run import RunContext, run
+from enroll_service.pipeline.settings import PipelineSettings, Strength
+from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
+from facecloak.call_context import StepObserver, unobserved
 from facecloak.faces import FaceFinder
-from facecloak.masks.bank import MaskBank, StoredMask
-from facecloak.masks.mask import Mask, MaskGeometry
+from facecloak.masks.bank import StoredMask
 from facecloak.recognizers import RecognizerRuntime
 
-# Where each stage begins on the scale of Progress.fraction: shares of the time that an enrollment takes on two cores.
-_SYNTHESIS_BEGINS = 0.02
-_PERTURB_BEGINS = 0.25
-_PERSONALIZE_BEGINS = 0.95
-
-# Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
-_PATHS: Mapping[str, IncEx | bool] = {
-    "anchors": True,
-    "arc2face": {"weights", "base"},
-    "synthesis": {"face_pool"},
-}
-
-# Variations that the mask is measured on. Their seed lies apart from the learning ones'.
-_HELD_OUT = 16
-_HELD_OUT_SEED_OFFSET = 1_000_003
-
-# Variations that tell who the person is, beside the photos: more move the centroid by less than photos differ.
-_TELLING = 48
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an enrollment is: the running stage, the share of the whole done (0..1), and a short sentence."""
-
-    stage: str
-    fraction: float
-    detail: str = ""
+_SEED_BITS = 63
 
 
 class Enroller:
     """Makes masks. Holds no state between runs; several runs may go on at once.
 
     Args:
-        runtime: where the recognizers run.
+        runtime: where the recognizers run; closed with this object.
         finder: finds the faces.
         settings: everything that shapes the mask.
         synthesizer: stage one; by default the one that the settings name.
+        observer: told of each stage of each run.
 
     Raises:
         RecognizerUnknown: a recognizer of the settings is not served by ``runtime``.
         SynthesizerUnavailable: the settings' synthesizer cannot be had here.
-        FacePoolUnusable: ``settings.synthesis.face_pool`` names a pool that cannot be used.
+        FacePoolUnusable: ``settings.face_pool`` names a pool that cannot be used.
         AnchorPoolUnusable: ``settings.anchors`` names a pool that cannot be used.
     """
 
@@ -83,20 +49,22 @@ class Enroller:
         *,
         runtime: RecognizerRuntime,
         finder: FaceFinder,
-        settings: StageSettings,
+        settings: PipelineSettings,
         synthesizer: Synthesizer | None = None,
+        observer: StepObserver = unobserved,
     ) -> None:
         self._runtime = runtime
         self._finder = finder
         self._settings = settings
+        self._observer = observer
         self._synthesizer = synthesizer or build_synthesizer(settings, runtime=runtime, finder=finder)
         self._morphing = _morphing(settings)
-        self._pool = AnchorPool.load(Path(settings.anchors)) if settings.anchors else None
+        self._anchor_pool = AnchorPool.load(Path(settings.anchors)) if settings.anchors else None
         for name in settings.recognizers:
             runtime.spec(name)
         for name in settings.surrogates:
-            if self._pool is not None:
-                self._pool.center(name, runtime=runtime)
+            if self._anchor_pool is not None:
+                self._anchor_pool.center(name, runtime=runtime)
 
     def run(
         self,
@@ -114,8 +82,9 @@ class Enroller:
         Args:
             progress: told the state, from this thread, at least once an iteration.
             cancelled: asked at least once an iteration.
-            seed: in place of the settings' seed.
-            strength: in place of the settings' strength, and of their similarity where they have one.
+            seed: of every random choice, for a measurement or a test: the same photos, settings and seed give the same
+                mask. None: a fresh one from the operating system, so that nobody can make the mask again.
+            strength: in place of the settings' strength, and of the recipe's similarity where it has one.
             earlier: the person's mask from photos that are gone, to be refined with these.
             leave_out_unfit: leave out photos that do not qualify, as long as one is left; the report names them.
 
@@ -126,128 +95,36 @@ class Enroller:
             PhotoError: a photo cannot be decoded.
             RecognizerFailed: a recognizer gave up.
         """
-        settings = self._settings if strength is None else self._settings.of_strength(strength)
-        seed = settings.seed if seed is None else seed
-        clock = _StageClock()
+        with _ObservedStages(self._observer) as stages:
 
-        def tell(stage: str, fraction: float, detail: str = "") -> None:
-            if cancelled():
-                raise EnrollmentCancelled("The enrollment was cancelled.")
-            progress(Progress(stage=stage, fraction=fraction, detail=detail))
+            def tell(stage: Stage, fraction: float, detail: str) -> None:
+                if cancelled():
+                    raise EnrollmentCancelled("The enrollment was cancelled.")
+                stages.at(stage)
+                progress(Progress(stage, fraction, detail))
 
-        tell("synthesize", 0.0, "looking for the face")
-        admission = self._admit(photos, leave_out_unfit=leave_out_unfit)
-        portraits = admission.portraits
-        geometry = self._geometry(portraits)
-        if earlier is not None and any(mask.geometry is not geometry for mask in earlier.masks):
-            raise MaskNotRefinable("The stored mask lies in another frame than these photos ask for: enroll anew.")
-        photos_before = _photo_count(earlier)
-        tell("synthesize", _SYNTHESIS_BEGINS, "making variations")
+            context = RunContext(
+                settings=self._settings if strength is None else self._settings.of_strength(strength),
+                runtime=self._runtime,
+                finder=self._finder,
+                synthesizer=self._synthesizer,
+                morphing=self._morphing,
+                anchor_pool=self._anchor_pool,
+                versions=self._versions(),
+                seed=secrets.randbits(_SEED_BITS) if seed is None else seed,
+                earlier=earlier,
+                tell=tell,
+            )
+            return run(photos, context, leave_out_unfit=leave_out_unfit)
 
-        def making(done: float) -> None:
-            tell("synthesize", _SYNTHESIS_BEGINS + done * (_PERTURB_BEGINS - _SYNTHESIS_BEGINS), "making variations")
+    def probe(self) -> None:
+        """Runs every recognizer once: a server may call a recognizer ready that does not run."""
+        for name in self._settings.recognizers:
+            self._runtime.probe(name, gradient=name in self._settings.surrogates)
 
-        variations = self._synthesizer.synthesize(
-            portraits, count=settings.synthesis.variations, seed=seed, checkpoint=making
-        )
-        shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
-        targets = self._targets(portraits, as_crops(variations.crops[:_TELLING]))
-        clock.stage_ends("synthesize")
-
-        def checkpoint(done: float, detail: str) -> None:
-            tell("perturb", _PERTURB_BEGINS + done * (_PERSONALIZE_BEGINS - _PERTURB_BEGINS), detail)
-
-        learned, mask_seconds = learn_bank(
-            variations,
-            shown=shown,
-            runtime=self._runtime,
-            targets=targets,
-            settings=settings,
-            seed=seed,
-            checkpoint=checkpoint,
-            earlier=[unquantize(mask.pixels) for mask in earlier.masks] if earlier is not None else (),
-            morphing=self._morphing,
-        )
-        clock.stage_ends("perturb")
-
-        def measuring(done: float = 0.0) -> None:
-            tell("personalize", _PERSONALIZE_BEGINS, "measuring the mask")
-
-        measuring()
-        views = [portrait.view for portrait in portraits if portrait.view is not None]
-        kept = settings.perturb.similarity_kept
-        if views:
-            learned = [shrink_to_view(one, views, geometry=geometry, kept=kept) for one in learned]
-        masks = [quantize(one) for one in learned]
-        held_out_seed = (seed + _HELD_OUT_SEED_OFFSET) % 2**63
-        held_out = self._synthesizer.synthesize(portraits, count=_HELD_OUT, seed=held_out_seed, checkpoint=measuring)
-        reports = []
-        for pixels in masks:
-            measuring()
-            report = measure(pixels, shown=shown, held_out=held_out, runtime=self._runtime, targets=targets)
-            if views:
-                report["ssim_at_own_size"] = round(similarity_seen(pixels, views, geometry=geometry), 4)
-            report["warnings"] = [
-                *(one.warning for one in admission.left_out),
-                *variations.warnings,
-                *shared_doubts(portrait.doubts for portrait in portraits),
-                *warnings_for(report, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
-            ]
-            reports.append(report)
-        if len(masks) > 1:
-            bank = measure_bank(masks, held_out=held_out, runtime=self._runtime, names=settings.surrogates)
-            reports[0] |= {"bank": bank | summary_of(reports) | {"mask_seconds": mask_seconds}}
-        clock.stage_ends("personalize")
-        for report in reports:
-            report |= {
-                "surrogates": list(settings.surrogates),
-                "synthesis": {"synthesizer": self._synthesizer.identity, **variations.record},
-                "photo_count": photos_before + len(portraits),
-                "photos_before": photos_before,
-                "photos_left_out": [one.record for one in admission.left_out],
-                "strength": settings.perturb.strength.value if settings.perturb.ssim_target is None else "",
-                "geometry": geometry.value,
-                "settings": settings.model_dump(mode="json", exclude=_PATHS),
-                "seconds": clock.seconds,
-            }
-        tell("personalize", 1.0, "done")
-        versions = self._versions()
-        return MaskBank.of(
-            [
-                Mask.new(pixels, seed=seed, versions=versions, report=report, geometry=geometry)
-                for pixels, report in zip(masks, reports, strict=True)
-            ]
-        )
-
-    def _admit(self, photos: Sequence[EnrollmentPhoto], *, leave_out_unfit: bool) -> PhotoSelection:
-        return select_photos(
-            photos,
-            leave_out_unfit=leave_out_unfit,
-            finder=self._finder,
-            runtime=self._runtime,
-            surrogates=self._settings.surrogates,
-            settings=self._settings.intake,
-        )
-
-    def _geometry(self, portraits: Sequence[Portrait]) -> MaskGeometry:
-        """The frame that the mask lies in: where no photo has a mesh, what was learned is of the aligned crop."""
-        if all(portrait.mesh is None for portrait in portraits):
-            return MaskGeometry.SQUARE
-        return self._settings.geometry
-
-    def _targets(self, portraits: Sequence[Portrait], variations: np.ndarray) -> dict[str, Target]:
-        """For each surrogate the identity to leave and the anchor to approach. The same all through the run."""
-        crops = np.concatenate([portrait.crop for portrait in portraits])
-        own = np.concatenate([crops, variations])
-        targets = {}
-        for name in self._settings.surrogates:
-            near = own_identity(self._runtime, name, own)
-            if self._pool is None:
-                far = opposite(near)
-            else:
-                far = mirrored(near, self._pool.center(name, runtime=self._runtime))
-            targets[name] = Target(near=near, far=far)
-        return targets
+    def close(self) -> None:
+        """Frees the recognizers."""
+        self._runtime.close()
 
     def _versions(self) -> dict[str, str]:
         recognizers = {
@@ -257,35 +134,42 @@ class Enroller:
             "facecloak": facecloak.__version__,
             "torch": importlib.metadata.version("torch"),
             "finder": self._finder.identity,
+            "recipe": self._settings.recipe.identity,
             "synthesizer": self._synthesizer.identity,
             **({} if self._morphing is None else {"faces": self._morphing.pool.identity}),
             **recognizers,
         }
 
 
-def _morphing(settings: StageSettings) -> Morphing | None:
-    """How variations are morphed with other faces; None where the settings want none."""
-    synthesis = settings.synthesis
+def _morphing(settings: PipelineSettings) -> Morphing | None:
+    """How variations are morphed with other faces; None where the recipe wants none."""
+    synthesis = settings.recipe.synthesis
     if not synthesis.morphed or not synthesis.morph:
         return None
-    pool = FacePool.load(Path(synthesis.face_pool) if synthesis.face_pool else None)
+    pool = FacePool.load(Path(settings.face_pool) if settings.face_pool else None)
     return Morphing(pool, share=synthesis.morphed, most=synthesis.morph)
 
 
-def _photo_count(earlier: StoredMask | None) -> int:
-    """Photos that a mask was learned from; masks of other releases may not say."""
-    count = earlier.report.get("photo_count", 0) if earlier is not None else 0
-    return count if isinstance(count, int) else 0
+class _ObservedStages:
+    """Tells an observer of each stage, from its first progress to the next one's; all in the thread of the work."""
 
+    def __init__(self, observer: StepObserver) -> None:
+        self._observer = observer
+        self._stage: Stage | None = None
+        self._open = ExitStack()
 
-class _StageClock:
-    """Wall seconds by stage."""
+    def __enter__(self) -> _ObservedStages:
+        return self
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._began = time.perf_counter()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
 
-    def stage_ends(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._began, 2)
-        self._began = now
+    def at(self, stage: Stage) -> None:
+        """The work is in ``stage`` now."""
+        if stage is not self._stage:
+            self._open.close()
+            observed: AbstractContextManager[object] = self._observer(stage.value)
+            self._open.enter_context(observed)
+            self._stage = stage

@@ -53,6 +53,13 @@ class SynthesisFailed(FaceCloakError):
     reason = "SYNTHESIS_FAILED"
 
 
+class RecipeUnusable(FaceCloakError):
+    """The recipe's file is missing, damaged, or says what this release does not know."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "RECIPE_UNUSABLE"
+
+
 class MaskNotRefinable(FaceCloakError):
     """The stored mask cannot be carried on with these photos: it lies in another frame. Enrolling anew works."""
 

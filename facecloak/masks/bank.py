@@ -104,6 +104,11 @@ class MaskBank:
         return self.masks[0].versions
 
     @property
+    def receipt(self) -> Mapping[str, str]:
+        """By which request the masks were made: the first one's."""
+        return self.masks[0].receipt
+
+    @property
     def report(self) -> Mapping[str, Any]:
         """Of the first mask, with the whole bank's figures (its entry "bank") in place of its own."""
         first = self.masks[0].report

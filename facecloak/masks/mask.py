@@ -103,6 +103,7 @@ class Mask:
         target_jod, target_ssimulacra2: how visible ``pixels`` are to be on every photo: just so that these two, as
             :mod:`facecloak.cloaking.visibility` predicts them, are kept; below 10 and below 100, which is not at all.
             None where one does not count; both None where the pixels are added as they are.
+        receipt: by which request it was made, as keyed digests by name; empty where nobody may ask.
 
     Raises:
         MaskInvalid: a field is out of its range.
@@ -118,6 +119,7 @@ class Mask:
     displacement: np.ndarray | None = None
     target_jod: float | None = None
     target_ssimulacra2: float | None = None
+    receipt: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_levels("pixels", self.pixels, (MASK_SIZE, MASK_SIZE, 3))
@@ -138,14 +140,16 @@ class Mask:
             isinstance(self.versions, Mapping) and isinstance(self.report, Mapping), "versions or report is no mapping"
         )
         _require(
-            all(isinstance(key, str) and isinstance(value, str) for key, value in self.versions.items()),
+            _maps_text(self.versions),
             "versions must map str to str",
         )
+        _require(_maps_text(self.receipt), "receipt must map str to str")
         object.__setattr__(self, "pixels", _own_copy(self.pixels))
         if self.displacement is not None:
             object.__setattr__(self, "displacement", _own_copy(self.displacement))
         object.__setattr__(self, "geometry", MaskGeometry(self.geometry))
         object.__setattr__(self, "versions", dict(self.versions))
+        object.__setattr__(self, "receipt", dict(self.receipt))
         # Through JSON once: what is held is what a file gives back (tuples become lists), and it is the mask's own
         # copy.
         object.__setattr__(self, "report", json.loads(_canonical_json(dict(self.report))))
@@ -234,7 +238,7 @@ class Mask:
         verify_container(data, document.pop("digest", None))
         try:
             tensors: dict[str, Any] = safetensors.numpy.load(data)
-            mask = cls(**tensors, **document)
+            mask = cls(**tensors, **_with_own_receipt(document))
             if mask._format_version() != version:
                 raise MaskCorrupt("The stored mask is damaged.")
             return mask
@@ -249,14 +253,19 @@ class Mask:
         return {"pixels": self.pixels} | moved
 
     def _fields(self) -> dict[str, Any]:
-        return {
-            "mask_id": self.mask_id,
-            "created_at": self.created_at,
-            "seed": self.seed,
-            "geometry": self.geometry,
-            "versions": dict(self.versions),
-            "report": dict(self.report),
-        } | self._targets()
+        receipt = {"receipt": dict(self.receipt)} if self.receipt else {}
+        return (
+            {
+                "mask_id": self.mask_id,
+                "created_at": self.created_at,
+                "seed": self.seed,
+                "geometry": self.geometry,
+                "versions": dict(self.versions),
+                "report": dict(self.report),
+            }
+            | self._targets()
+            | receipt
+        )
 
     def _targets(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in _TARGETS if getattr(self, name) is not None}
@@ -306,6 +315,20 @@ def _own_copy(array: np.ndarray) -> np.ndarray:
 def _require(condition: bool, fault: str, /) -> None:
     if not condition:
         raise MaskInvalid(f"A mask cannot be made of this: {fault}.")
+
+
+def _maps_text(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
+def _with_own_receipt(document: dict[str, Any]) -> dict[str, Any]:
+    """A mask's fields as this release has them: earlier ones kept the receipt in the report."""
+    report = document.get("report")
+    if "receipt" in document or not isinstance(report, dict) or "receipt" not in report:
+        return document
+    receipt = report["receipt"]
+    rest = {name: value for name, value in report.items() if name != "receipt"}
+    return document | {"report": rest, "receipt": receipt if _maps_text(receipt) else {}}
 
 
 def _is_instant(text: object) -> bool:

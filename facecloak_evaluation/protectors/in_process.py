@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from enroll_service.pipeline import StageSettings, SynthesizerName
+from enroll_service.pipeline import EnrollmentReport, PipelineSettings, SynthesizerName
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.code_digest import code_digest
@@ -28,7 +28,7 @@ from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
 from facecloak.masks.displacement import displacement_size
 from facecloak.models.repository import ModelRepository
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
-from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 if TYPE_CHECKING:
@@ -50,15 +50,17 @@ class InProcessProtector:
     Args:
         model_repository: where recognizers and finders are.
         settings: how masks are learned.
+        seed: of every enrollment, so that a measurement can be repeated.
         work: folder for sealed masks.
         jobs: enrollments at once.
     """
 
     def __init__(
-        self, *, model_repository: Path, settings: StageSettings, work: Path | None = None, jobs: int = 1
+        self, *, model_repository: Path, settings: PipelineSettings, seed: int, work: Path | None = None, jobs: int = 1
     ) -> None:
         repository = ModelRepository(model_repository)
         self._settings = settings
+        self._seed = seed
         # The gradient graph shapes the mask, the embedding graph the target.
         self._graphs = [
             (repository.spec(name).model_sha256, repository.spec(name).gradient_sha256) for name in settings.recognizers
@@ -87,32 +89,33 @@ class InProcessProtector:
         settings = self._settings.model_dump(mode="json")
         if settings.get("anchors"):
             settings["anchors"] = "sha256:" + hashlib.sha256(Path(settings["anchors"]).read_bytes()).hexdigest()
-        if self._settings.synthesis.synthesizer is SynthesizerName.ARC2FACE:
+        if self._settings.synthesizer is SynthesizerName.ARC2FACE:
             from enroll_service.pipeline.synthesize.arc2face.weights import Weights
 
             settings["arc2face"] |= {"weights": f"sha256:{Weights.of(self._settings.arc2face).digest()}", "base": ""}
         return {
             "path": "in process: Enroller and Cloaker, the services' own domain code",
             "settings": settings,
+            "seed": self._seed,
             "finder": self._finder.identity,
             "code_sha256": self._code,
             "threads_per_enrollment": THREADS_PER_ENROLLMENT,
         }
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
         """Learns the mask, or takes the one that an earlier run of the same settings, code and photo left."""
-        key, wanted = self._key(photo, box), self._settings.bank.masks
+        key, wanted = self._key(photo, box), self._settings.masks
         cpu_seconds = memory = None
         mask = self._kept(key)
         reused = mask is not None and len(mask.masks) >= wanted
         if mask is None or not reused:
-            data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box).result()
+            data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box, self._seed).result()
             mask = mask_from_bytes(data)
             self._store.put(key, mask)
         self._masks[user] = first_masks(mask, wanted, secret=hashlib.sha256(key.encode()).digest())
         # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
         stages = seconds_of_first(mask, wanted)
-        return EnrollmentReport(
+        return EnrollmentCost(
             seconds=sum(stages.values()),
             cpu_seconds=cpu_seconds,
             stages=stages,
@@ -162,9 +165,10 @@ class InProcessProtector:
     def _key(self, photo: bytes, box: Box | None) -> str:
         settings = self.describe()["settings"]
         # A larger bank's first masks are a smaller bank: it need not be learned again.
-        settings["bank"] = {**settings["bank"], "masks": 0}
+        settings["masks"] = 0
         parts = {
             "settings": settings,
+            "seed": self._seed,
             "graphs": self._graphs,
             "finder": self._finder.identity,
             "code": self._code,
@@ -202,9 +206,10 @@ def first_masks(mask: StoredMask, count: int, *, secret: bytes) -> StoredMask:
 
 def seconds_of_first(mask: StoredMask, count: int) -> dict[str, float]:
     """Wall time by stage that the first masks of a bank took; what is done a mask is counted for these only."""
-    stages: dict[str, float] = dict(mask.report["seconds"])
-    if isinstance(mask, MaskBank) and count < len(mask.masks):
-        stages["perturb"] = round(sum(mask.report["mask_seconds"][:count]), 2)
+    report = EnrollmentReport.read(mask.masks[0].report)
+    stages = dict(report.seconds)
+    if report.bank is not None and count < len(mask.masks):
+        stages["perturb"] = round(sum(report.bank.mask_seconds[:count]), 2)
         stages["personalize"] = round(stages["personalize"] * count / len(mask.masks), 2)
     return stages
 
@@ -239,19 +244,21 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
 
     torch.set_num_threads(THREADS_PER_ENROLLMENT)
     cv2.setNumThreads(THREADS_PER_ENROLLMENT)
-    chosen = StageSettings.model_validate_json(settings)
+    chosen = PipelineSettings.model_validate_json(settings)
     repository = Path(model_repository)
     runtime = OnnxRuntime(repository, names=chosen.recognizers, threads=THREADS_PER_ENROLLMENT)
     finder = FaceFinder.load(repository, threads=THREADS_PER_ENROLLMENT)
     _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
 
 
-def _enroll(photo: bytes, box: Box | None) -> tuple[bytes, float, float]:
+def _enroll(photo: bytes, box: Box | None, seed: int) -> tuple[bytes, float, float]:
     """In a worker: the mask's bytes, the processor time that it took (s), the process's largest memory (MiB)."""
     if _enroller is None:
         raise CodeChanged("The code changed while the measurement ran: measure from a checkout that stays as it is.")
     began = time.process_time()
-    mask = _enroller.run([EnrollmentPhoto(photo, face=box)], progress=lambda progress: None, cancelled=lambda: False)
+    mask = _enroller.run(
+        [EnrollmentPhoto(photo, face=box)], progress=lambda _: None, cancelled=lambda: False, seed=seed
+    )
     # Linux counts in KiB.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return mask.to_bytes(), time.process_time() - began, memory

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from enroll_service.pipeline import StageSettings
+from enroll_service.pipeline import PipelineSettings
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.faces import Box, FaceFinder
@@ -17,7 +17,7 @@ from facecloak.masks.mask import Mask
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.stores import MaskNotFound
 from facecloak_evaluation import published_algorithm
-from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 
@@ -27,16 +27,18 @@ class ReferenceProtector:
     Args:
         model_repository: where recognizers and finders are.
         surrogate: the one recognizer that is learned against; the published code uses an ArcFace.
-        settings: for intake, variations and seed; the rest is published.
+        settings: for intake and variations; the rest is published.
+        seed: of variations and steps.
         strangers: aligned crops (N, 3, 112, 112) float32 of other people, out of whom far and near identities come.
     """
 
     def __init__(
-        self, *, model_repository: Path, surrogate: str, settings: StageSettings, strangers: np.ndarray
+        self, *, model_repository: Path, surrogate: str, settings: PipelineSettings, seed: int, strangers: np.ndarray
     ) -> None:
         self._runtime = OnnxRuntime(model_repository, names=[surrogate], threads=1)
         self._surrogate = surrogate
         self._settings = settings
+        self._seed = seed
         self._finder = FaceFinder.load(model_repository, threads=1)
         self._others = self._runtime.embed(surrogate, strangers)
         self._masks: dict[str, Mask] = {}
@@ -62,20 +64,20 @@ class ReferenceProtector:
             "finder": self._finder.identity,
         }
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
         """Raises EnrollmentRefused."""
         from enroll_service.pipeline.intake.portrait import portrait_from
         from enroll_service.pipeline.ops.similarity_scale import as_crops
-        from enroll_service.pipeline.perturb.ensemble import own_identity
+        from enroll_service.pipeline.perturb.targets import own_identity
         from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 
         began, cpu_began = time.perf_counter(), time.thread_time()
         portrait = portrait_from(
             EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake
         )
-        synthesizer = ElasticSynthesizer(self._settings.synthesis)
+        synthesizer = ElasticSynthesizer(self._settings.recipe.synthesis)
         variations = synthesizer.synthesize(
-            [portrait], count=published_algorithm.VARIATIONS, seed=self._settings.seed, checkpoint=lambda done: None
+            [portrait], count=published_algorithm.VARIATIONS, seed=self._seed, checkpoint=lambda done: None
         )
         far, near = published_algorithm.far_and_near(
             own_identity(self._runtime, self._surrogate, portrait.crop), self._others
@@ -86,10 +88,10 @@ class ReferenceProtector:
             surrogate=self._surrogate,
             far=far,
             near=near,
-            seed=self._settings.seed,
+            seed=self._seed,
         )
-        self._masks[user] = Mask.new(pixels, seed=self._settings.seed)
-        return EnrollmentReport(seconds=time.perf_counter() - began, cpu_seconds=time.thread_time() - cpu_began)
+        self._masks[user] = Mask.new(pixels, seed=self._seed)
+        return EnrollmentCost(seconds=time.perf_counter() - began, cpu_seconds=time.thread_time() - cpu_began)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         """As ApplyCloak does for one subject with a box hint."""

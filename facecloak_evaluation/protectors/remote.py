@@ -13,7 +13,7 @@ from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import Box
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2, enroll_pb2, enroll_pb2_grpc
-from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 from facecloak_rpc.boxes import box_to
 from facecloak_rpc.client import open_channel, remote_errors
@@ -52,7 +52,7 @@ class RemoteProtector:
         """The versions that the service answered with."""
         return {"path": "EnrollUser and ApplyCloak over gRPC", "versions": dict(sorted(self._versions.items()))}
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
         """Raises RemoteError."""
         user_id = f"evaluation-{secrets.token_hex(16)}"
         request = EnrollmentRequest(
@@ -65,7 +65,7 @@ class RemoteProtector:
             for message in self._enroll.EnrollUser(request_to(request), timeout=ENROLL_SECONDS_LIMIT):
                 if message.WhichOneof("event") == "result":
                     self._learn(message.result)
-        return EnrollmentReport(seconds=time.perf_counter() - began)
+        return EnrollmentCost(seconds=time.perf_counter() - began)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         """Raises RemoteError."""

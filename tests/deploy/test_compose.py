@@ -174,9 +174,8 @@ def test_the_topology_serves_a_request(
         machine = {"FACECLOAK_MODEL_REPOSITORY": str(model_repository), "PYTHONPATH": str(ROOT)}
         # What a laptop has time for.
         quick = {
-            "FACECLOAK_ENROLL_STAGES__SURROGATES": '["dlib_resnet", "mobileface"]',
-            "FACECLOAK_ENROLL_STAGES__SYNTHESIS": '{"variations": 4}',
-            "FACECLOAK_ENROLL_STAGES__PERTURB": '{"iterations": 4, "batch": 2}',
+            "FACECLOAK_ENROLL_SURROGATES": '["dlib_resnet", "mobileface"]',
+            "FACECLOAK_ENROLL_RECIPE": str(ROOT / "tests/recipes/four_steps.toml"),
         }
         topology.start(
             "enroll", [sys.executable, "-m", "enroll_service"], **machine, **quick,

@@ -161,7 +161,7 @@ def test_the_enroll_images_install(tmp_path: Path, empty_python: Path) -> None:
     python = str(build.opt / "bin" / "python")
     done = subprocess.run([python, "-m", "enroll_service", "--print-config"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "FACECLOAK_ENROLL_STAGES__" in done.stdout
+    assert "FACECLOAK_ENROLL_STRENGTH" in done.stdout
     versions = "import torch, tritonclient, opentelemetry.sdk; print(torch.__version__)"
     done = subprocess.run([python, "-c", versions], capture_output=True, text=True)
     assert done.stdout.startswith("2."), done.stderr

@@ -20,9 +20,7 @@ from facecloak_rpc.storage import StoreSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUICK = {
-    "surrogates": ("mobileface",), "synthesis": {"variations": 4}, "perturb": {"iterations": 2, "batch": 2},
-}  # fmt: skip
+QUICK: dict[str, Any] = {"surrogates": ("mobileface",), "recipe": Path(__file__).parents[1] / "recipes/quick.toml"}
 
 
 def example() -> str:
@@ -41,7 +39,7 @@ def test_the_client_in_the_guide_runs(tmp_path: Path, model_repository: Path, as
     common: dict[str, Any] = {
         "port": 0, "model_repository": model_repository, "store": StoreSettings(data=tmp_path / "data"),
     }  # fmt: skip
-    enroll = serving(build_enroll_server(EnrollSettings(stages=QUICK, threads=1, **common)))
+    enroll = serving(build_enroll_server(EnrollSettings(**QUICK, threads=1, **common)))
     apply = serving(build_apply_server(ApplySettings(**common)))
     program, portrait, out = tmp_path / "client.py", tmp_path / "portrait.jpg", tmp_path / "out.jpg"
     program.write_text(example())
@@ -89,12 +87,14 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_the_operations_guide_is_current() -> None:
-    page = pages.PAGE.read_text()
-    assert pages.current(page) == page
+@pytest.mark.parametrize("path", pages.PARTS, ids=lambda path: path.name)
+def test_written_pages_are_current(path: Path) -> None:
+    assert pages.current(path) == path.read_text()
 
 
-def test_every_setting_metric_and_alert_is_in_the_guide() -> None:
-    page = pages.PAGE.read_text()
-    for name in ("`GRACE_SECONDS`", "`STAGES__PERTURB__ITERATIONS`", "`facecloak_mask_ssim`", "FaceCloakNotReady"):
-        assert name in page
+def test_every_setting_part_of_the_recipe_metric_and_alert_is_in_its_page() -> None:
+    settings, operations = (path.read_text() for path in (pages.SETTINGS_PAGE, pages.OPERATIONS_PAGE))
+    for name in ("`GRACE_SECONDS`", "`STRENGTH`", "`perturb.iterations`", "`bank.repulsion`"):
+        assert name in settings
+    for name in ("`facecloak_mask_ssim`", "FaceCloakNotReady"):
+        assert name in operations

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enroll_service.jobs.request import EnrollmentRequest, ProgressEvent, Stage
+from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.pipeline.errors import EnrollmentCancelled
+from enroll_service.pipeline.progress import Progress, Stage
 from enroll_service.server import Domain, build_domain, build_enroll_server, build_enrollments, build_jobs
 from enroll_service.settings import EnrollSettings
 from facecloak.masks.mask import Mask
@@ -37,7 +38,7 @@ class Gate:
         self.probe_error: Exception | None = None
 
     def learn(
-        self, request: EnrollmentRequest, progress: Callable[[ProgressEvent], None], cancelled: Callable[[], bool]
+        self, request: EnrollmentRequest, progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> Mask:
         self.earlier.append(request.earlier.mask_id if request.earlier is not None else None)
         self.leave_out_unfit.append(request.leave_out_unfit)
@@ -48,7 +49,7 @@ class Gate:
                     self._note(self.ended, "cancelled")
                     raise EnrollmentCancelled("cancelled")
             self.iterations += 1
-            progress(ProgressEvent(Stage.PERTURB, (step + 1) / 4, f"step {step + 1} of 4"))
+            progress(Progress(Stage.PERTURB, (step + 1) / 4, f"step {step + 1} of 4"))
         self._note(self.ended, "done")
         seed = request.seed or 0
         pixels = np.random.default_rng(seed).integers(-8, 9, (112, 112, 3)).astype(np.int8)
@@ -123,7 +124,7 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         store, gate = open_configured_store(settings.store), Gate()
         jobs = build_jobs(settings, work=gate.learn, store=store)
         enrollments = build_enrollments(settings, jobs=jobs, store=store)
-        domain = Domain(enrollments=enrollments, jobs=jobs, learner=gate)  # type: ignore[arg-type]
+        domain = Domain(enrollments=enrollments, jobs=jobs, enroller=gate)  # type: ignore[arg-type]
         made.append(Service(settings, domain, store=store, gate=gate))
         return made[-1]
 
@@ -138,25 +139,22 @@ def service(make_service: Callable[..., Service]) -> Service:
 
 
 @pytest.fixture(scope="session")
-def quick_stages() -> dict[str, Any]:
-    """The real pipeline with the quickest two surrogates and few iterations."""
-    return {
-        "surrogates": ("dlib_resnet", "mobileface"),
-        "synthesis": {"variations": 4},
-        "perturb": {"iterations": 3, "batch": 2},
-    }
+def quick() -> dict[str, Any]:
+    """Settings of the real pipeline with the quickest two surrogates and few iterations."""
+    recipe = Path(__file__).parents[1] / "recipes" / "few_steps.toml"
+    return {"surrogates": ("dlib_resnet", "mobileface"), "recipe": recipe}
 
 
 @pytest.fixture(scope="module")
 def real_service(
-    tmp_path_factory: pytest.TempPathFactory, model_repository: Path, quick_stages: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory, model_repository: Path, quick: dict[str, Any]
 ) -> Iterator[Service]:
     """The server as it is, on real models."""
     settings = EnrollSettings(
         port=0,
         model_repository=model_repository,
         store=StoreSettings(data=tmp_path_factory.mktemp("data")),
-        stages=quick_stages,
+        **quick,
         threads=1,
     )
     domain = build_domain(settings)

@@ -22,7 +22,8 @@ from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.portrait import Portrait
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.settings import PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline.recipe import PerturbRecipe, Recipe, SynthesisRecipe
+from enroll_service.pipeline.settings import PipelineSettings, SynthesizerName
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
 from facecloak.faces import FaceFinder
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
@@ -50,10 +51,10 @@ def main(repository: str, synthesizer: str, leak: str = "") -> None:
     """See the module."""
     photo = sys.stdin.buffer.read()
     surrogates = ("dlib_resnet", "mobileface")
-    settings = StageSettings(
+    settings = PipelineSettings(
         surrogates=surrogates,
-        synthesis=SynthesisSettings.model_validate({"synthesizer": synthesizer, "variations": 4}),
-        perturb=PerturbSettings(iterations=2, batch=2),
+        synthesizer=SynthesizerName(synthesizer),
+        recipe=Recipe(synthesis=SynthesisRecipe(variations=4), perturb=PerturbRecipe(iterations=2, batch=2)),
     )
     runtime = OnnxRuntime(Path(repository), names=surrogates, threads=1)
     finder = FaceFinder.load(Path(repository))

@@ -22,9 +22,8 @@ from facecloak_rpc.storage import StoreSettings, open_configured_store
 @pytest.fixture
 def run(model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("FACECLOAK_MODEL_REPOSITORY", str(model_repository))
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SURROGATES", '["mobileface"]')
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SYNTHESIS", '{"variations": 4}')
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__PERTURB", '{"iterations": 2, "batch": 2}')
+    monkeypatch.setenv("FACECLOAK_ENROLL_SURROGATES", '["mobileface"]')
+    monkeypatch.setenv("FACECLOAK_ENROLL_RECIPE", str(Path(__file__).parents[1] / "recipes" / "quick.toml"))
     monkeypatch.setenv("FACECLOAK_ENROLL_STORE__DATA", str(tmp_path / "data"))
     root = RootGroup("facecloak")
     root.add_command(click.Group("serve"))
@@ -48,7 +47,8 @@ def test_enroll_and_delete_in_process(run: Any, photo: Path, tmp_path: Path) -> 
     done = run("enroll", "--user", "alice", photo, "--data", data, "--seed", 3, "--json")
     assert done.exit_code == 0, done.stderr
     printed = json.loads(done.stdout)
-    assert printed["seed"] == 3
+    assert "seed" not in printed
+    assert open_configured_store(StoreSettings(data=data)).get("alice").seed == 3
     assert printed["report"]["surrogates"] == ["mobileface"]
     assert open_configured_store(StoreSettings(data=data)).get("alice").mask_id == printed["mask_id"]
     added = run("enroll", "--user", "alice", photo, "--add", "--data", data, "--json")
@@ -155,7 +155,7 @@ def test_a_pool_of_faces_is_built_from_pictures_and_used(
     # Four rows of eight faces, and a picture that is none.
     (folder / "below" / "faces.jpg").write_bytes(simplejpeg.encode_jpeg(sheet[: 4 * 112].copy(), colorspace="RGB"))
     (folder / "notes.txt").write_text("not a photo")
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__INTAKE", '{"min_sharpness": 1}')
+    monkeypatch.setenv("FACECLOAK_ENROLL_INTAKE", '{"min_sharpness": 1}')
     done = run("pool", "faces", folder, "-o", pool, "--count", "20", "--json")
     assert done.exit_code == 0, done.stderr
     counts = json.loads(done.stdout)
@@ -163,7 +163,7 @@ def test_a_pool_of_faces_is_built_from_pictures_and_used(
     assert counts["skipped"] >= 1
     assert counts | {"blends": 20, "output": str(pool)} == counts
     assert FacePool.load(pool).faces.shape == (20, 112, 112, 3)
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SYNTHESIS", json.dumps({"variations": 4, "face_pool": str(pool)}))
+    monkeypatch.setenv("FACECLOAK_ENROLL_FACE_POOL", str(pool))
     enrolled = run("enroll", "--user", "morphed", photo, "--json")
     assert enrolled.exit_code == 0, enrolled.stderr
     assert FacePool.load(pool).identity in enrolled.stdout

@@ -11,6 +11,7 @@ import pytest
 from enroll_service.convert import enrollment_from, enrollment_to, request_from, request_to
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.report import EnrollmentReport, Similarity
 from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
@@ -71,16 +72,16 @@ def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
         "photo_count": 1,
         "photos_left_out": [{"photo": 0, "reason": "NO_FACE"}, {"photo": 15, "reason": "NOT_SAME_PERSON"}],
     }
+    told = EnrollmentReport.read(report)
     enrollment = Enrollment(
-        mask_id="0" * 32, created_at="2026-01-01T00:00:00+00:00", seed=1, versions={}, report=report, mask_count=1
+        mask_id="0" * 32, created_at="2026-01-01T00:00:00+00:00", versions={}, report=told, mask_count=1
     )
-    back = enrollment_from(enrollment_to(enrollment)).report
     # An estimate of 0 is a measurement, and one that is missing is none.
-    assert {name: back[name] for name in report} == report
-    unknown = {**report, "psr_estimate": None, "similarities": {"two": {"before": 1.0, "after": 0.5}}}
+    assert enrollment_from(enrollment_to(enrollment)).report == told
+    unknown = told.model_copy(update={"psr_estimate": None, "similarities": {"two": Similarity(before=1.0, after=0.5)}})
     bare = enrollment_from(enrollment_to(replace(enrollment, report=unknown))).report
-    assert "psr_estimate" not in bare
-    assert bare["similarities"] == {"two": {"before": 1.0, "after": 0.5}}
+    assert bare.psr_estimate is None
+    assert bare.similarities == {"two": Similarity(before=1.0, after=0.5)}
 
 
 def test_another_face_is_another_request() -> None:

@@ -27,16 +27,17 @@ Open = Callable[..., Domain]
 
 
 @pytest.fixture
-def settings_of(tmp_path: Path, model_repository: Path, quick_stages: dict[str, Any]) -> Callable[..., EnrollSettings]:
-    """Settings with a Triton, the quick stages and masks in a temporary folder."""
+def settings_of(tmp_path: Path, model_repository: Path, quick: dict[str, Any]) -> Callable[..., EnrollSettings]:
+    """Settings with a Triton, few steps and masks in a temporary folder."""
 
     def make(url: str, *, iterations: int = 3, retry_seconds: float = 20.0, **fields: Any) -> EnrollSettings:
-        stages = quick_stages | {"perturb": {"iterations": iterations, "batch": 2}}
+        recipe = tmp_path / f"{iterations}_steps.toml"
+        recipe.write_text(f"synthesis.variations = 4\nperturb.iterations = {iterations}\nperturb.batch = 2\n")
         return EnrollSettings(
             port=0,
             model_repository=model_repository,
             store=StoreSettings(data=tmp_path / "data"),
-            stages=stages,
+            **quick | {"recipe": recipe},
             threads=1,
             triton=TritonSettings(url=url, retry_seconds=retry_seconds),
             **fields,

@@ -21,9 +21,10 @@ from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import RemoteError, open_channel, remote_errors
 from facecloak_rpc.storage import StoreSettings, open_configured_store
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 QUICK = {
-    "FACECLOAK_ENROLL_STAGES__SURROGATES": '["mobileface"]',
-    "FACECLOAK_ENROLL_STAGES__SYNTHESIS": '{"variations": 4}',
+    "FACECLOAK_ENROLL_SURROGATES": '["mobileface"]',
+    "FACECLOAK_ENROLL_RECIPE": str(RECIPES / "quick.toml"),
     "FACECLOAK_ENROLL_THREADS": "1",
 }
 
@@ -109,9 +110,7 @@ def start_enrolling(process: Process, photo: bytes, **fields: Any) -> tuple[thre
 
 
 def test_sigterm_lets_the_call_in_flight_finish(start: Any, astronaut_photo: bytes) -> None:
-    process = start(
-        FACECLOAK_ENROLL_STAGES__PERTURB='{"iterations": 60, "batch": 2}', FACECLOAK_ENROLL_GRACE_SECONDS="300"
-    )
+    process = start(FACECLOAK_ENROLL_RECIPE=str(RECIPES / "long.toml"), FACECLOAK_ENROLL_GRACE_SECONDS="300")
     caller, outcome = start_enrolling(process, astronaut_photo)
     process.process.send_signal(signal.SIGTERM)
     process.wait_for("draining")
@@ -126,7 +125,7 @@ def test_sigterm_lets_the_call_in_flight_finish(start: Any, astronaut_photo: byt
 
 
 def test_a_second_signal_stops_at_once(start: Any, astronaut_photo: bytes) -> None:
-    process = start(FACECLOAK_ENROLL_STAGES__PERTURB='{"iterations": 5000, "batch": 2}')
+    process = start(**ENDLESS)
     caller, outcome = start_enrolling(process, astronaut_photo)
     process.process.send_signal(signal.SIGTERM)
     process.wait_for("draining")
@@ -136,8 +135,8 @@ def test_a_second_signal_stops_at_once(start: Any, astronaut_photo: bytes) -> No
     assert isinstance(outcome[0], RemoteError)
 
 
-FEW_STEPS = {"FACECLOAK_ENROLL_STAGES__PERTURB": '{"iterations": 3, "batch": 2}'}
-ENDLESS = {"FACECLOAK_ENROLL_STAGES__PERTURB": '{"iterations": 5000, "batch": 2}'}
+FEW_STEPS = {"FACECLOAK_ENROLL_RECIPE": str(RECIPES / "few_steps.toml")}
+ENDLESS = {"FACECLOAK_ENROLL_RECIPE": str(RECIPES / "endless.toml")}
 
 
 def killed(process: Process) -> None:

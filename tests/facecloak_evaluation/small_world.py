@@ -20,7 +20,7 @@ from facecloak.photos import decode_photo, encode_photo
 from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.experiment import Experiment
 from facecloak_evaluation.face_extraction import FaceExtractor
-from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentReport, EvaluationProtocol
+from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost, EvaluationProtocol
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 SIDE = 160
@@ -84,14 +84,12 @@ class Painter:
     def describe(self) -> Mapping[str, Any]:
         return {"path": "paint"}
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentReport:
+    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
         if user in self.refuse:
             raise Blurred("The face is blurred.")
         with self.lock:
             self.enrolled.append(user)
-        return EnrollmentReport(
-            seconds=2.0, stages={"perturb": 1.5, "synthesize": 0.5}, displacements=self.displacements
-        )
+        return EnrollmentCost(seconds=2.0, stages={"perturb": 1.5, "synthesize": 0.5}, displacements=self.displacements)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         if user in self.leave_alone:

@@ -18,7 +18,7 @@ from facecloak.masks.mask import Mask
 from facecloak_evaluation import command
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.protocol import Pairing
-from facecloak_evaluation.rounds import plan_rounds, stage_settings
+from facecloak_evaluation.rounds import pipeline_settings, plan_rounds
 
 OTHERS = 40
 QUICK = ["--set", "perturb.iterations=3", "--set", "synthesis.variations=8"]
@@ -54,7 +54,7 @@ def usage_error(folder: Path, *arguments: str) -> str:
         (("--leave-one-out", "--enroll-target", "h:1", "--apply-target", "h:2"), "own surrogates"),
         (("--recognizer", "a", "--set", "perturb.nonsense=1"), "no such setting"),
         (("--recognizer", "a", "--set", "perturb.iterations"), "FIELD=VALUE"),
-        (("--recognizer", "a", "--set", "seed.x=1"), "no such setting"),
+        (("--recognizer", "a", "--set", "masks.x=1"), "no such setting"),
         (("--recognizer", "a", "--set", "perturb.iterations=-4"), "perturb.iterations"),
         (("--recognizer", "a", "--probe-photos", "4;5"), "numbers of photos"),
         (("--recognizer", "a", "--extraction", "5;20"), "numbers of photos"),
@@ -86,7 +86,7 @@ def test_who_is_no_surrogate_evaluates_every_round() -> None:
 
 
 def test_the_services_own_surrogates_are_the_default() -> None:
-    settings = stage_settings(())
+    settings = pipeline_settings(())
     (plan,) = plan_rounds(recognizers=("x", "x"), surrogates=(), settings=settings, leave_one_out=False)
     assert plan.surrogates == settings.surrogates
     assert plan.evaluators == ("x",)
@@ -98,10 +98,10 @@ def test_all_stands_for_every_platform_once() -> None:
 
 
 def test_settings_can_be_set() -> None:
-    settings = stage_settings(("perturb.iterations=7", "seed=3"))
-    assert (settings.perturb.iterations, settings.seed) == (7, 3)
+    settings = pipeline_settings(("perturb.iterations=7", "masks=3"))
+    assert (settings.recipe.perturb.iterations, settings.masks) == (7, 3)
     with pytest.raises(click.UsageError):
-        stage_settings(("perturb=7",))
+        pipeline_settings(("perturb=7",))
 
 
 @pytest.mark.slow
@@ -203,34 +203,34 @@ def test_one_worker_gives_what_two_give(shared_dir: Path, model_repository: Path
 def test_masks_of_other_code_or_settings_are_not_used_again(
     model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline import PipelineSettings
     from facecloak_evaluation.protectors import in_process
 
-    def key_of(settings: StageSettings) -> str:
+    def key_of(settings: PipelineSettings, seed: int = 1) -> str:
         protector = in_process.InProcessProtector(
-            model_repository=model_repository, settings=settings, work=tmp_path / "work"
+            model_repository=model_repository, settings=settings, seed=seed, work=tmp_path / "work"
         )
         try:
             return protector._key(b"photo", None)
         finally:
             protector.close()
 
-    settings = StageSettings()
+    settings = PipelineSettings()
     first = key_of(settings)
     assert key_of(settings) == first
-    assert key_of(settings.model_copy(update={"seed": 5})) != first
+    assert key_of(settings, seed=5) != first
     assert key_of(settings.model_copy(update={"surrogates": settings.surrogates[:2]})) != first
     monkeypatch.setattr(in_process, "_code_digest", lambda: "other code")
     assert key_of(settings) != first
 
 
 def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tmp_path: Path) -> None:
-    from enroll_service.pipeline import BankSettings, StageSettings
+    from enroll_service.pipeline import BankRecipe, PipelineSettings, Recipe
     from facecloak_evaluation.protectors import in_process
 
     def key_of(masks: int, repulsion: float = 1.0) -> str:
-        settings = StageSettings(bank=BankSettings(masks=masks, repulsion=repulsion))
-        protector = in_process.InProcessProtector(model_repository=model_repository, settings=settings)
+        settings = PipelineSettings(masks=masks, recipe=Recipe(bank=BankRecipe(repulsion=repulsion)))
+        protector = in_process.InProcessProtector(model_repository=model_repository, settings=settings, seed=1)
         try:
             return protector._key(b"photo", None)
         finally:
@@ -270,10 +270,10 @@ def test_masks_without_their_paint_displace_the_same_photos_the_same_way() -> No
 
 
 def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path, astronaut_photo: bytes) -> None:
-    from enroll_service.pipeline import StageSettings
+    from enroll_service.pipeline import PipelineSettings
     from facecloak_evaluation.protectors import in_process
 
-    protector = in_process.InProcessProtector(model_repository=model_repository, settings=StageSettings())
+    protector = in_process.InProcessProtector(model_repository=model_repository, settings=PipelineSettings(), seed=1)
     protector._pool._initargs = (*protector._pool._initargs[:2], "the digest of what the code was")
     try:
         with pytest.raises(in_process.CodeChanged):

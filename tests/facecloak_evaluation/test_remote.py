@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
-from enroll_service.pipeline import PerturbSettings, StageSettings, SynthesisSettings
 from enroll_service.server import build_enroll_server
 from enroll_service.settings import EnrollSettings
 from facecloak.cli import RootGroup
@@ -21,11 +21,7 @@ from facecloak_rpc.storage import StoreSettings
 
 pytestmark = pytest.mark.slow
 
-QUICK = StageSettings(
-    surrogates=("mobileface",),
-    synthesis=SynthesisSettings(variations=4),
-    perturb=PerturbSettings(iterations=2, batch=2),
-)
+QUICK: dict[str, Any] = {"surrogates": ("mobileface",), "recipe": Path(__file__).parents[1] / "recipes/quick.toml"}
 
 
 @pytest.fixture
@@ -35,7 +31,7 @@ def targets(model_repository: Path, tmp_path: Path) -> Iterator[tuple[str, str]]
     common = {"host": "127.0.0.1", "port": 0, "store": StoreSettings(data=tmp_path / "data")}
     common["FACECLOAK_MODEL_REPOSITORY"] = model_repository
     servers = [
-        build_enroll_server(EnrollSettings(stages=QUICK, threads=1, **common)),
+        build_enroll_server(EnrollSettings(**QUICK, threads=1, **common)),
         build_apply_server(ApplySettings(**common)),
     ]
     for server in servers:

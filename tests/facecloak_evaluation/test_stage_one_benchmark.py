@@ -15,7 +15,7 @@ from benchmarks.stage_one import measuring
 from benchmarks.stage_one.conditions import CEILING, CONDITIONS, DEFAULT, FLOOR, UNSEEN_CEILING, PhotoChoice
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize
-from enroll_service.pipeline import PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline import PerturbRecipe, PipelineSettings, Recipe, SynthesisRecipe
 from facecloak_evaluation.dataset import Person, read_people
 from tools.docs.results_pages import results_block
 
@@ -128,7 +128,8 @@ def test_in_turn_each_judge_judges_masks_learned_against_all_others() -> None:
 @pytest.mark.slow
 def test_people_are_measured_side_by_side(shared_dir: Path, model_repository: Path) -> None:
     people = read_people(shared_dir / "faces" / "people", selection="1:2")
-    settings = StageSettings(synthesis=SynthesisSettings(variations=2), perturb=PerturbSettings(iterations=1, batch=2))
+    recipe = Recipe(synthesis=SynthesisRecipe(variations=2), perturb=PerturbRecipe(iterations=1, batch=2))
+    settings = PipelineSettings(recipe=recipe)
     rounds = (measuring.BenchRound(("dlib_resnet",), ("mobileface",)),)
     plan = measuring.Plan(model_repository, settings, rounds, (DEFAULT,), ssim=0.86)
     gallery = measuring.Bench(plan).gallery(people, ())

@@ -69,7 +69,7 @@ def send(
         "store": StoreSettings(data=tmp_path_factory.mktemp("data")),
     }
     if request.param == "enroll":
-        server = build_enroll_server(EnrollSettings(**common, stages={"surrogates": ("mobileface",)}, threads=1))
+        server = build_enroll_server(EnrollSettings(**common, surrogates=("mobileface",), threads=1))
     else:
         server = build_apply_server(ApplySettings(**common))
     server.start()

@@ -37,7 +37,7 @@ def run() -> tuple[int, dict[str, dict[str, str]]]:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_repository: Path) -> pytest.MonkeyPatch:
     """One that is well: models, a local store, and the two quickest recognizers."""
     monkeypatch.setenv("FACECLOAK_MODEL_REPOSITORY", str(model_repository))
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__SURROGATES", '["mobileface"]')
+    monkeypatch.setenv("FACECLOAK_ENROLL_SURROGATES", '["mobileface"]')
     for service in ("APPLY", "ENROLL"):
         monkeypatch.setenv(f"FACECLOAK_{service}_STORE__DATA", str(tmp_path / "data"))
     return monkeypatch

@@ -36,19 +36,19 @@ def test_a_misspelled_variable_is_refused(settings_class: type[Any]) -> None:
 
 def test_known_variables_are_accepted() -> None:
     known = {
-        "FACECLOAK_ENROLL_STAGES__PERTURB__ITERATIONS": "3", "FACECLOAK_ENROLL_STAGES__PERTURB": "{}", "PATH": "/bin",
+        "FACECLOAK_ENROLL_INTAKE__MIN_SHARPNESS": "3", "FACECLOAK_ENROLL_INTAKE": "{}", "PATH": "/bin",
         "FACECLOAK_MODEL_REPOSITORY": "m", "FACECLOAK_APPLY_ANYTHING": "other", "facecloak_enroll_port": "1",
     }  # fmt: skip
     refuse_unknown(EnrollSettings, known)
 
 
 def test_an_unknown_nested_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__PERTURB", '{"iterationss": 3}')
-    with pytest.raises(InvalidSettings, match="iterationss"):
+    monkeypatch.setenv("FACECLOAK_ENROLL_INTAKE", '{"min_sharpnes": 3}')
+    with pytest.raises(InvalidSettings, match="min_sharpnes"):
         load_settings(EnrollSettings)
-    monkeypatch.delenv("FACECLOAK_ENROLL_STAGES__PERTURB")
-    monkeypatch.setenv("FACECLOAK_ENROLL_STAGES__PERTURB__ITERATIONSS", "3")
-    with pytest.raises(InvalidSettings, match="did you mean FACECLOAK_ENROLL_STAGES__PERTURB__ITERATIONS"):
+    monkeypatch.delenv("FACECLOAK_ENROLL_INTAKE")
+    monkeypatch.setenv("FACECLOAK_ENROLL_INTAKE__MIN_SHARPNES", "3")
+    with pytest.raises(InvalidSettings, match="did you mean FACECLOAK_ENROLL_INTAKE__MIN_SHARPNESS"):
         load_settings(EnrollSettings)
 
 

@@ -33,9 +33,7 @@ from tests.facecloak_rpc.collector import Collector, running_collector
 
 TRACE, PARENT_SPAN = "1af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 METADATA = [("traceparent", f"00-{TRACE}-{PARENT_SPAN}-01")]
-QUICK = {
-    "surrogates": ("mobileface",), "synthesis": {"variations": 4}, "perturb": {"iterations": 2, "batch": 2},
-}  # fmt: skip
+QUICK: dict[str, Any] = {"surrogates": ("mobileface",), "recipe": Path(__file__).parents[1] / "recipes/quick.toml"}
 
 
 def names_from_root(collector: Collector, span: Any) -> list[str]:
@@ -135,7 +133,7 @@ def test_from_the_caller_to_store_and_recognizers(
             "port": 0, "model_repository": model_repository, "store": StoreSettings(data=tmp_path),
             "trace_endpoint": collector.endpoint,
         }  # fmt: skip
-        enroll = serving(build_enroll_server(EnrollSettings(stages=QUICK, threads=1, **common)))
+        enroll = serving(build_enroll_server(EnrollSettings(**QUICK, threads=1, **common)))
         apply = serving(build_apply_server(ApplySettings(**common)))
         with open_channel(enroll.target) as channel:
             photo = enroll_pb2.EnrollmentPhoto(data=astronaut_photo)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from enroll_service.pipeline.report import SynthesisReport
 from facecloak.masks.mask import MASK_SIZE
 
 
@@ -22,7 +22,7 @@ class Variations:
         grids: (N, 112, 112, 2) float32, or None for a mask that lies in the crop's own frame: x and y in the mask of
             each pixel of a crop, -1 and 1 being the centers of the mask's outermost pixels (`grid_sample` with
             ``align_corners``). Beyond -1..1 there is no mask.
-        record: what the enrollment's report says about how they were made; JSON values.
+        record: what the enrollment's report says about how they were made.
         warnings: sentences that the user should see.
 
     Raises:
@@ -31,7 +31,7 @@ class Variations:
 
     crops: Tensor
     grids: Tensor | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: SynthesisReport = field(default_factory=SynthesisReport)
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.pipeline.settings import SynthesisSettings
+from enroll_service.pipeline.recipe import SynthesisRecipe
 from facecloak.faces import ALIGNED_SIZE
 
 WIDE_MARGIN = 24
@@ -46,7 +46,7 @@ class Bends:
         return functional.grid_sample(wide, self.grids, align_corners=True, padding_mode="reflection")
 
 
-def draw_bends(count: int, *, settings: SynthesisSettings, generator: torch.Generator) -> Bends:
+def draw_bends(count: int, *, settings: SynthesisRecipe, generator: torch.Generator) -> Bends:
     """Each of ``count`` crops its own way."""
     rows, columns = torch.meshgrid(torch.arange(float(ALIGNED_SIZE)), torch.arange(float(ALIGNED_SIZE)), indexing="ij")
     control = torch.randn(count, 2, 4, 4, generator=generator) * settings.elastic_px

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enroll_service.pipeline.ops.similarity_scale import as_crops, unit
+from enroll_service.pipeline.ops.similarity_scale import as_crops
 from facecloak.recognizers import RecognizerRuntime
 
 Answer = TypeVar("Answer")
@@ -80,8 +80,3 @@ class SurrogateEnsemble:
         # Each in a copy of the context, so that the call's trace goes on in the pool's threads.
         asked = {name: self._pool.submit(copy_context().run, ask, name) for name in self._targets}
         return {name: one.result() for name, one in asked.items()}
-
-
-def own_identity(runtime: RecognizerRuntime, name: str, crops: np.ndarray) -> np.ndarray:
-    """The person's centroid in one recognizer's space, (1, D), from crops (N, 3, 112, 112) float32."""
-    return unit(runtime.embed(name, crops).mean(axis=0, keepdims=True))

@@ -10,6 +10,7 @@ recognizers look too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,9 +20,9 @@ from enroll_service.pipeline.ops.ssim import smooth, structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.ops.warping import misalign
 from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble
+from enroll_service.pipeline.perturb.task import LearningTask
 from enroll_service.pipeline.perturb.tolerance import tolerance
-from enroll_service.pipeline.settings import PerturbSettings
-from enroll_service.pipeline.synthesize.face_morphing import Morphing
+from enroll_service.pipeline.recipe import PerturbRecipe
 
 # A bound, not a need: usual masks take one or two.
 _PROJECTION_ROUNDS = 60
@@ -37,78 +38,94 @@ _LEAKAGE_KEPT = 0.9
 
 
 def perturb(
-    variations: Variations,
+    task: LearningTask,
     ensemble: SurrogateEnsemble,
     *,
-    shown: Variations,
-    settings: PerturbSettings,
+    plan: PerturbRecipe,
     seed: int,
     checkpoint: Callable[[float], None],
     earlier: Tensor | None = None,
-    pull: float = 0.0,
-    morphing: Morphing | None = None,
 ) -> Tensor:
-    """Learn one perturbation (1, 3, 112, 112), in levels, for all ``variations``.
-
-    It lies in the mask's own frame: where the variations have grids, it is learned through them.
+    """Learn one perturbation (1, 3, 112, 112), in levels, for all of the task's variations, in the mask's own frame.
 
     Args:
-        shown: the enrolled photos as they are. Visibility is measured on these: variations are relit and blurred, and
-            the same mask shows more on them than on photos.
+        plan: in place of the task's own, for a bank's further masks.
+        seed: of this mask.
         checkpoint: called before each step with the share done, 0..1; raises to stop.
-        earlier: a perturbation of the same person and frame, learned on photos that are gone: where to begin.
-        pull: share of the way back to ``earlier`` that each step ends with, so that it is not forgotten, 0..1.
-        morphing: morphs each batch with other faces.
+        earlier: a perturbation of the same person and frame, learned on photos that are gone: where to begin, and what
+            each step is pulled back to.
     """
+    variations, budget = task.variations, Budget.of(task, plan=plan)
     generator = torch.Generator().manual_seed(seed)
-    budget = tolerance(variations, texture_px=settings.texture_px)
+    tolerated = tolerance(variations, texture_px=plan.texture_px)
     perturbation = torch.zeros(1, *variations.crops.shape[1:]) if earlier is None else earlier.clone()
     velocity = torch.zeros_like(perturbation)
-    leakage = Leakage(exponent=settings.leakage)
-    batches = _batches(len(variations), settings.batch, generator)
-    for iteration in range(settings.iterations):
-        done = iteration / settings.iterations
+    leakage = Leakage(exponent=plan.leakage)
+    batches = _batches(len(variations), plan.batch, generator)
+    for iteration in range(plan.iterations):
+        done = iteration / plan.iterations
         checkpoint(done)
         batch = variations.chosen(next(batches))
-        if morphing is not None:
-            batch = morphing.apply(batch, generator=generator)
-        gradient = _gradient(perturbation, batch, ensemble, settings=settings, generator=generator)
-        velocity = settings.momentum * velocity + (1 - settings.momentum) * smooth(gradient, settings.smoothing_px)
-        direction = damp_chroma(velocity * budget * leakage.share(gradient), keep=settings.chroma)
-        step = settings.step_levels * (1 - 0.8 * done)
+        if task.morphing is not None:
+            batch = task.morphing.apply(batch, generator=generator)
+        gradient = _gradient(perturbation, batch, ensemble, plan=plan, generator=generator)
+        velocity = plan.momentum * velocity + (1 - plan.momentum) * smooth(gradient, plan.smoothing_px)
+        direction = damp_chroma(velocity * tolerated * leakage.share(gradient), keep=plan.chroma)
+        step = plan.step_levels * (1 - 0.8 * done)
         perturbation = perturbation - step * direction / direction.abs().mean().clamp_min(1e-12)
         if earlier is not None:
-            perturbation = perturbation + pull * (earlier - perturbation)
-        perturbation = project(perturbation, shown, settings=settings)
-    return bring_to_target(perturbation, shown, settings=settings)
+            perturbation = perturbation + task.settings.recipe.refining_pull * (earlier - perturbation)
+        perturbation = budget.project(perturbation)
+    return budget.fill(perturbation)
 
 
-def project(perturbation: Tensor, shown: Variations, *, settings: PerturbSettings) -> Tensor:
-    """The perturbation within its budget: levels clipped, then shrunk until ``shown`` keep ``similarity_kept``.
+@dataclass(frozen=True, eq=False, repr=False)
+class Budget:
+    """How much a perturbation (1, 3, 112, 112), in levels, may change.
 
-    Lost similarity grows with the square of the amplitude while it is small, hence the square root; where it grows
-    slower (strong masks, clipped levels) one round is not enough. Each round takes off 0.1 % at least, and usual
-    masks need one.
+    Attributes:
+        shown: the enrolled photos as they are.
+        similarity: structural similarity that they keep in the mean, 0..1.
+        max_level: largest change of a pixel, levels.
     """
-    perturbation = perturbation.clamp(-settings.max_level, settings.max_level)
-    for _ in range(_PROJECTION_ROUNDS):
-        similarity = structural_similarity(shown.crops, shown.masked(perturbation)).mean().item()
-        if similarity >= settings.similarity_kept:
-            return perturbation
-        perturbation = perturbation * (((1 - settings.similarity_kept) / (1 - similarity)) ** 0.5 * 0.999)
-    return perturbation
 
+    shown: Variations
+    similarity: float
+    max_level: float
 
-def bring_to_target(perturbation: Tensor, shown: Variations, *, settings: PerturbSettings) -> Tensor:
-    """The perturbation scaled until ``shown`` keep just ``similarity_kept``, as the last steps may leave it inside.
-    Where ``max_level`` stops it, or where there is nothing to scale, it stays more similar."""
-    for _ in range(_FITTING_ROUNDS):
-        similarity = structural_similarity(shown.crops, shown.masked(perturbation)).mean().item()
-        if abs(similarity - settings.similarity_kept) < _FITTED or similarity >= _UNCHANGED:
-            break
-        factor = ((1 - settings.similarity_kept) / (1 - similarity)) ** 0.5
-        perturbation = (perturbation * factor).clamp(-settings.max_level, settings.max_level)
-    return project(perturbation, shown, settings=settings)
+    @classmethod
+    def of(cls, task: LearningTask, *, plan: PerturbRecipe) -> Budget:
+        """The task's."""
+        return cls(task.shown, task.settings.similarity_kept, plan.max_level)
+
+    def project(self, perturbation: Tensor) -> Tensor:
+        """The perturbation within the budget: levels clipped, then shrunk until ``shown`` keep their similarity.
+
+        Lost similarity grows with the square of the amplitude while it is small, hence the square root; where it grows
+        slower (strong masks, clipped levels) one round is not enough. Each round takes off 0.1 % at least, and usual
+        masks need one.
+        """
+        perturbation = perturbation.clamp(-self.max_level, self.max_level)
+        for _ in range(_PROJECTION_ROUNDS):
+            similarity = self._similarity(perturbation)
+            if similarity >= self.similarity:
+                return perturbation
+            perturbation = perturbation * (((1 - self.similarity) / (1 - similarity)) ** 0.5 * 0.999)
+        return perturbation
+
+    def fill(self, perturbation: Tensor) -> Tensor:
+        """The perturbation scaled until ``shown`` keep just their similarity, as the last steps may leave it inside.
+        Where ``max_level`` stops it, or where there is nothing to scale, it stays more similar."""
+        for _ in range(_FITTING_ROUNDS):
+            similarity = self._similarity(perturbation)
+            if abs(similarity - self.similarity) < _FITTED or similarity >= _UNCHANGED:
+                break
+            factor = ((1 - self.similarity) / (1 - similarity)) ** 0.5
+            perturbation = (perturbation * factor).clamp(-self.max_level, self.max_level)
+        return self.project(perturbation)
+
+    def _similarity(self, perturbation: Tensor) -> float:
+        return structural_similarity(self.shown.crops, self.shown.masked(perturbation)).mean().item()
 
 
 def damp_chroma(change: Tensor, *, keep: float) -> Tensor:
@@ -151,13 +168,13 @@ def _gradient(
     batch: Variations,
     ensemble: SurrogateEnsemble,
     *,
-    settings: PerturbSettings,
+    plan: PerturbRecipe,
     generator: torch.Generator,
 ) -> Tensor:
     """d loss / d perturbation of the ensemble through clipping, misalignment and tones, (1, 3, 112, 112)."""
     leaf = perturbation.clone().requires_grad_(True)
-    seen = misalign(batch.masked(leaf), amount=settings.misalignment, generator=generator)
-    seen = vary_tones(seen, amount=settings.tones, generator=generator)
+    seen = misalign(batch.masked(leaf), amount=plan.misalignment, generator=generator)
+    seen = vary_tones(seen, amount=plan.tones, generator=generator)
     _, gradient = ensemble.gradient(seen)
     (pulled,) = torch.autograd.grad(seen, leaf, grad_outputs=gradient)
     return pulled

@@ -30,14 +30,14 @@ class Repulsion:
 
     Args:
         targets: the person's own, by surrogate: what every mask leaves.
-        repulsion: weight of the taken directions against the person's identity; 0 leaves the targets as they are.
+        weight: of the taken directions against the person's identity; 0 leaves the targets as they are.
         margin: how far a mask may lead in a taken direction unrepelled, as a share of the first mask's reach.
         onward: weight of the direction in which a mask already leads, against leaving the identity.
     """
 
-    def __init__(self, targets: Mapping[str, Target], *, repulsion: float, margin: float, onward: float = 0.0) -> None:
+    def __init__(self, targets: Mapping[str, Target], *, weight: float, margin: float, onward: float = 0.0) -> None:
         self._own = dict(targets)
-        self._repulsion = repulsion
+        self._weight = weight
         self._margin = margin
         self._onward = onward
         self._taken = {name: np.zeros((0, target.near.shape[1]), np.float32) for name, target in targets.items()}
@@ -79,11 +79,11 @@ class Repulsion:
     def _leaving(self, name: str, embeddings: np.ndarray) -> Target:
         """The identity, and the directions taken that the batch still leads to."""
         taken, own = self._taken[name], self._own[name]
-        if not len(taken) or not self._repulsion:
+        if not len(taken) or not self._weight:
             return own
         leads = self._across(name, embeddings) @ taken.T
         self._leads[name] = _renewed(self._leads.get(name), leads.mean(axis=0))
-        weights = self._repulsion * np.maximum(self._leads[name] / self._reach[name] - self._margin, 0)
+        weights = self._weight * np.maximum(self._leads[name] / self._reach[name] - self._margin, 0)
         # The loss is the cosine to `near` less that to `far`: both are one direction, to which the others are added.
         leaving = unit((own.near - own.far) / 2 + weights[None] @ taken)
         return Target(near=leaving, far=np.zeros_like(leaving))

@@ -17,7 +17,7 @@ from enroll_service.pipeline.intake.portrait import Portrait
 from enroll_service.pipeline.ops.photometry import vary_photometry
 from enroll_service.pipeline.ops.variations import Variations, mirrored_grids
 from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends
-from enroll_service.pipeline.settings import SynthesisSettings
+from enroll_service.pipeline.recipe import SynthesisRecipe
 from facecloak.faces import ALIGNED_SIZE
 from facecloak.faces.frame import field_at, frame_field
 
@@ -53,7 +53,7 @@ class ElasticSynthesizer:
 
     identity = "elastic-1"
 
-    def __init__(self, settings: SynthesisSettings, *, in_face_frame: bool = False) -> None:
+    def __init__(self, settings: SynthesisRecipe, *, in_face_frame: bool = False) -> None:
         self._settings = settings
         self._in_face_frame = in_face_frame
 

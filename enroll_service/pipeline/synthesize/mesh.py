@@ -21,7 +21,8 @@ from torch import Tensor
 from enroll_service.pipeline.intake.portrait import Portrait
 from enroll_service.pipeline.ops.photometry import relight, vary_photometry
 from enroll_service.pipeline.ops.variations import Variations, joined_variations, mirrored_grids
-from enroll_service.pipeline.settings import SynthesisSettings
+from enroll_service.pipeline.recipe import SynthesisRecipe
+from enroll_service.pipeline.report import SynthesisReport
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from enroll_service.pipeline.synthesize.head import Head, head_of, render
 from facecloak.faces import ALIGNED_SIZE, aligning_transform
@@ -42,7 +43,7 @@ def vary_head(
     head: Head,
     *,
     count: int,
-    settings: SynthesisSettings,
+    settings: SynthesisRecipe,
     rng: np.random.Generator,
     rotations: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -65,7 +66,7 @@ def vary_head(
     return _realigned(with_border(turned + head.pose.apply(middle)), rng=rng)
 
 
-def _rotations(count: int, *, settings: SynthesisSettings, rng: np.random.Generator) -> np.ndarray:
+def _rotations(count: int, *, settings: SynthesisRecipe, rng: np.random.Generator) -> np.ndarray:
     """(count, 3, 3): normal about straight ahead, within the settings' limits, which are twice as far as the spread."""
     limits = np.radians([settings.yaw_degrees, settings.pitch_degrees, settings.roll_degrees])
     angles = np.clip(rng.normal(0, limits / 2, (count, 3)), -limits, limits)
@@ -107,7 +108,7 @@ class MeshSynthesizer:
 
     def __init__(
         self,
-        settings: SynthesisSettings,
+        settings: SynthesisRecipe,
         *,
         fallback: Synthesizer,
         in_face_frame: bool = False,
@@ -136,7 +137,7 @@ class MeshSynthesizer:
             other = self._fallback.synthesize(meshless, count=rest, seed=seed, checkpoint=checkpoint)
             parts.append(other)
             warnings = (*other.warnings, "The face's shape was not found in every photo: its pictures were only bent.")
-        record = {self.identity: count - rest, self._fallback.identity: rest}
+        record = SynthesisReport(pictures={self.identity: count - rest, self._fallback.identity: rest})
         joined = joined_variations(parts)
         return replace(joined, record=record, warnings=warnings)
 

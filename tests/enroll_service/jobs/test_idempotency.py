@@ -64,7 +64,7 @@ def test_a_receipt_is_no_ones_for_long() -> None:
 
 
 def test_receipts_tell_nothing_and_have_nothing_in_common() -> None:
-    receipts = [with_receipt(mask(), REQUEST).report["receipt"] for _ in range(2)]
+    receipts = [with_receipt(mask(), REQUEST).receipt for _ in range(2)]
     assert not {*receipts[0].values()} & {*receipts[1].values()}
     written = json.dumps(receipts)
     for secret in (b"request-1", b"alice", b"a photo"):
@@ -72,9 +72,19 @@ def test_receipts_tell_nothing_and_have_nothing_in_common() -> None:
         assert secret.hex() not in written
 
 
-@pytest.mark.parametrize("receipt", ["none", {}, {"salt": "x"}, {"salt": 1, "request_id": "", "content": ""}])
+@pytest.mark.parametrize("receipt", [{}, {"salt": "x"}, {"salt": "1", "request_id": "", "content": ""}])
 def test_what_is_no_receipt_is_taken_for_none(receipt: object) -> None:
-    assert not is_of(mask(report={"receipt": receipt}), REQUEST, ttl_seconds=60)
+    assert not is_of(mask(receipt=receipt), REQUEST, ttl_seconds=60)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_receipt_that_an_earlier_release_kept_in_the_report_is_known(count: int) -> None:
+    made = with_receipt(mask(count=count), REQUEST)
+    first = replace(made.masks[0], receipt={}, report={"ssim": 0.9, "receipt": dict(made.receipt)})
+    before = first if count == 1 else replace(made, masks=(first, *made.masks[1:]))  # type: ignore[type-var]
+    kept = mask_from_bytes(before.to_bytes())
+    assert is_of(kept, REQUEST, ttl_seconds=60)
+    assert "receipt" not in kept.report
 
 
 def test_without_a_request_id_there_is_no_receipt() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enroll_service.pipeline import BankSettings, PerturbSettings, StageSettings, SynthesisSettings
+from enroll_service.pipeline import BankRecipe, PerturbRecipe, PipelineSettings, Recipe, SynthesisRecipe
 from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import FaceFinder
@@ -18,11 +18,11 @@ DIGESTS = [
     "d125768adbbd6be4ffc80c35dd2cc2cb5c5bd10ac115bbba4e0a441bae760403",
     "2cab10c856304b11a3f18c9902def6e55c5980292b52a15c9bb87b08ba56a829",
 ]
-SETTINGS = StageSettings(
-    seed=3,
-    synthesis=SynthesisSettings(variations=16),
-    perturb=PerturbSettings(iterations=4),
-    bank=BankSettings(masks=2, iterations=3),
+SETTINGS = PipelineSettings(
+    masks=2,
+    recipe=Recipe(
+        synthesis=SynthesisRecipe(variations=16), perturb=PerturbRecipe(iterations=4), bank=BankRecipe(iterations=3)
+    ),
 )
 
 
@@ -32,5 +32,6 @@ SETTINGS = StageSettings(
 def test_the_same_photo_settings_and_seed_give_the_same_mask(model_repository: Path, astronaut_photo: bytes) -> None:
     runtime = OnnxRuntime(model_repository, names=SETTINGS.surrogates, threads=1)
     enroller = Enroller(runtime=runtime, finder=FaceFinder.load(model_repository), settings=SETTINGS)
-    bank = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
+    photos = [EnrollmentPhoto(astronaut_photo)]
+    bank = enroller.run(photos, progress=lambda _: None, cancelled=lambda: False, seed=3)
     assert [hashlib.sha256(mask.pixels.tobytes()).hexdigest() for mask in bank.masks] == DIGESTS

@@ -12,7 +12,8 @@ from enroll_service.pipeline.errors import EnrollmentRefused, SynthesisFailed, S
 from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
 from enroll_service.pipeline.ops.similarity_scale import TYPICAL_SIMILARITY, sameness, unit
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.settings import StageSettings
+from enroll_service.pipeline.report import SynthesisReport
+from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.synthesize.arc2face.painter import part_of
 from enroll_service.pipeline.synthesize.arc2face.weights import IDENTITY_SIZE, LICENSE
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
@@ -57,7 +58,7 @@ class Arc2FaceSynthesizer:
         variety: Synthesizer,
         runtime: RecognizerRuntime,
         finder: FaceFinder,
-        settings: StageSettings,
+        settings: PipelineSettings,
     ) -> None:
         name = settings.arc2face.recognizer
         if not name:
@@ -84,14 +85,14 @@ class Arc2FaceSynthesizer:
         wanted = -(-count // self._settings.arc2face.repeats)
         drawn, kept, rejected = self._pictures(portraits, wanted=wanted, seed=seed, checkpoint=checkpoint)
         varied = self._variety.synthesize([*portraits, *kept], count=count, seed=seed, checkpoint=lambda _: None)
-        record = {
-            **varied.record,
-            "pictures_drawn": drawn,
-            "pictures_rejected": sum(rejected.values()),
-            "rejected_because": dict(sorted(rejected.items())),
-            "recognizer": self._settings.arc2face.recognizer,
-            "license": LICENSE,
-        }
+        record = SynthesisReport(
+            pictures=varied.record.pictures,
+            pictures_drawn=drawn,
+            pictures_rejected=sum(rejected.values()),
+            rejected_because=dict(sorted(rejected.items())),
+            recognizer=self._settings.arc2face.recognizer,
+            license=LICENSE,
+        )
         warnings = []
         if len(kept) < wanted:
             warnings.append(

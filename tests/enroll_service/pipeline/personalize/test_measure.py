@@ -11,7 +11,9 @@ import torch
 from enroll_service.pipeline.ops.quantize import quantize
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.personalize.measure import measure, warnings_for
-from enroll_service.pipeline.perturb.ensemble import Target, own_identity
+from enroll_service.pipeline.perturb.ensemble import Target
+from enroll_service.pipeline.perturb.targets import own_identity
+from enroll_service.pipeline.report import Measurement, Similarity
 from facecloak.recognizers import OnnxRuntime
 
 
@@ -22,8 +24,8 @@ def test_quantize_rounds_to_whole_levels_within_int8() -> None:
     assert pixels[0, :, 0].tolist() == [0, 1, -1, 127, -127, 2]
 
 
-def _report(**after: float) -> dict[str, object]:
-    return {"similarities": {name: {"before": 0.97, "after": value} for name, value in after.items()}}
+def _report(**after: float) -> Measurement:
+    return Measurement(similarities={name: Similarity(before=0.97, after=value) for name, value in after.items()})
 
 
 def test_a_weak_mask_and_a_small_face_are_warned_of() -> None:
@@ -48,21 +50,21 @@ def test_no_mask_measures_as_no_change(runtime: OnnxRuntime, astronaut_srgb_u8: 
     held_out = Variations(torch.from_numpy(crop.copy()))
     nothing = np.zeros((112, 112, 3), np.int8)
     report = measure(nothing, shown=held_out, held_out=held_out, runtime=runtime, targets=targets)
-    assert (report["ssim"], report["psnr_db"], report["max_level"], report["chroma_share"]) == (1.0, None, 0, 0.0)
-    pair = report["similarities"]["mobileface"]
-    assert pair["before"] == pair["after"] > 0.9
-    assert pair["psr_estimate"] == report["psr_estimate"] == 0.0
-    assert (report["variations"], "JPEG 85" in report["condition"]) == (1, True)
+    assert (report.ssim, report.psnr_db, report.max_level, report.chroma_share) == (1.0, None, 0, 0.0)
+    pair = report.similarities["mobileface"]
+    assert pair.before == pair.after > 0.9
+    assert pair.psr_estimate == report.psr_estimate == 0.0
+    assert (report.variations, "JPEG 85" in report.condition) == (1, True)
 
     rng = np.random.default_rng(0)
     noise = rng.integers(-20, 21, (112, 112, 3)).astype(np.int8)
     report = measure(noise, shown=held_out, held_out=held_out, runtime=runtime, targets=targets)
-    assert report["ssim"] < 0.9
-    assert 20 < report["psnr_db"] < 35
-    assert report["max_level"] == 20
+    assert report.ssim < 0.9
+    assert 20 < report.psnr_db < 35
+    assert report.max_level == 20
     # Of three independent channels two thirds of the energy is color.
-    assert report["chroma_share"] == pytest.approx(2 / 3, abs=0.02)
+    assert report.chroma_share == pytest.approx(2 / 3, abs=0.02)
 
     inverted = (255 - 2 * crop[0].transpose(1, 2, 0)).clip(-127, 127).astype(np.int8)
     report = measure(inverted, shown=held_out, held_out=held_out, runtime=runtime, targets=targets)
-    assert report["psr_estimate"] == report["similarities"]["mobileface"]["psr_estimate"] == 1.0
+    assert report.psr_estimate == report.similarities["mobileface"].psr_estimate == 1.0

@@ -14,9 +14,12 @@ from enroll_service.pipeline.ops.photometry import vary_tones
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.ssim import smooth, structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target, own_identity
-from enroll_service.pipeline.perturb.pgd import Leakage, _batches, damp_chroma, perturb, project
-from enroll_service.pipeline.settings import PerturbSettings
+from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target
+from enroll_service.pipeline.perturb.pgd import Budget, Leakage, _batches, damp_chroma, perturb
+from enroll_service.pipeline.perturb.targets import own_identity
+from enroll_service.pipeline.perturb.task import LearningTask
+from enroll_service.pipeline.recipe import PerturbRecipe
+from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
@@ -32,8 +35,7 @@ def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: floa
     generator = torch.Generator().manual_seed(seed)
     crops = smooth(torch.rand(2, 3, 112, 112, generator=generator) * 255, 1.5)
     rough = torch.randn(1, 3, 112, 112, generator=generator) * amplitude
-    budget = PerturbSettings(ssim_target=target, max_level=cap)
-    kept = project(rough, Variations(crops), settings=budget)
+    kept = Budget(Variations(crops), target, cap).project(rough)
     assert float(kept.abs().max()) <= cap + 1e-4
     assert float(structural_similarity(crops, (crops + kept).clamp(0, 255)).mean()) >= target - 0.005
     # The direction is the mask's own business: projection clips and shrinks, it never turns a pixel over.
@@ -43,7 +45,7 @@ def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: floa
 def test_projection_leaves_what_is_within_budget() -> None:
     crops = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(1)) * 255
     small = torch.full((1, 3, 112, 112), 0.25)
-    assert torch.equal(project(small, Variations(crops), settings=PerturbSettings()), small)
+    assert torch.equal(Budget(Variations(crops), 0.855, 32).project(small), small)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
@@ -69,16 +71,17 @@ def _learn(
         targets[name] = Target(near=near, far=np.zeros_like(near))
     steps: list[float] = []
     with SurrogateEnsemble(runtime, targets) as ensemble:
-        budget = PerturbSettings(iterations=iterations, batch=2)
-        learned = perturb(
-            Variations(crops),
-            ensemble,
+        plan = PerturbRecipe(iterations=iterations, batch=2)
+        task = LearningTask(
+            variations=Variations(crops),
             shown=Variations(crops),
-            settings=budget,
+            targets=targets,
+            runtime=runtime,
+            settings=PipelineSettings(),
             seed=seed,
-            checkpoint=steps.append,
             morphing=morphing,
         )
+        learned = perturb(task, ensemble, plan=plan, seed=seed, checkpoint=steps.append)
     return learned, steps
 
 
@@ -92,7 +95,7 @@ def test_learning_lowers_similarity_within_the_budget_and_repeats(
     assert torch.equal(learned, again)
     assert steps == [index / 6 for index in range(6)]
     masked = (crops + learned).clamp(0, 255)
-    assert float(structural_similarity(crops, masked).mean()) >= PerturbSettings().similarity_kept - 0.005
+    assert float(structural_similarity(crops, masked).mean()) >= PipelineSettings().similarity_kept - 0.005
     for name in runtime.names():
         identity = own_identity(runtime, name, as_crops(crops))
         before = float((runtime.embed(name, as_crops(crops)) @ identity[0]).mean())

@@ -9,14 +9,15 @@ import torch
 from enroll_service.pipeline.intake.portrait import Portrait
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE, draw_bends, misalign
-from enroll_service.pipeline.settings import StageSettings, SynthesisSettings, SynthesizerName
+from enroll_service.pipeline.recipe import SynthesisRecipe
+from enroll_service.pipeline.settings import PipelineSettings, SynthesizerName
 from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
 
 
 def _synthesize(*wide_crops: np.ndarray, count: int, seed: int) -> Variations:
     portraits = [Portrait(wide_srgb_u8=crop, sharpness=100.0, eye_distance_px=60.0) for crop in wide_crops]
-    return ElasticSynthesizer(SynthesisSettings()).synthesize(
+    return ElasticSynthesizer(SynthesisRecipe()).synthesize(
         portraits, count=count, seed=seed, checkpoint=lambda _: None
     )
 
@@ -52,7 +53,7 @@ def test_every_photo_is_used(wide_crop: np.ndarray) -> None:
 
 
 def test_without_elastic_warps_only_the_alignment_varies(wide_crop: np.ndarray) -> None:
-    settings = SynthesisSettings(elastic_px=0, rotation_radians=0, mirrored=0)
+    settings = SynthesisRecipe(elastic_px=0, rotation_radians=0, mirrored=0)
     wide = torch.from_numpy(wide_crop).permute(2, 0, 1)[None].float()
     crop = draw_bends(1, settings=settings, generator=torch.Generator().manual_seed(0)).apply(wide)
     inner = wide[:, :, WIDE_MARGIN:-WIDE_MARGIN, WIDE_MARGIN:-WIDE_MARGIN]
@@ -75,7 +76,7 @@ def test_misalignment_is_small_differentiable_and_can_be_switched_off() -> None:
 
 
 def test_settings_name_the_synthesizer() -> None:
-    chosen = StageSettings(synthesis=SynthesisSettings(synthesizer=SynthesizerName.ELASTIC))
+    chosen = PipelineSettings(synthesizer=SynthesizerName.ELASTIC)
     assert isinstance(build_synthesizer(chosen, runtime=None, finder=None), ElasticSynthesizer)
     with pytest.raises(ValueError, match="elastic"):
-        SynthesisSettings.model_validate({"synthesizer": "nobody"})
+        PipelineSettings.model_validate({"synthesizer": "nobody"})

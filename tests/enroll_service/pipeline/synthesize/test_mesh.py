@@ -14,7 +14,8 @@ from enroll_service.pipeline.intake.portrait import Portrait, portrait_from
 from enroll_service.pipeline.ops.photometry import relight
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.settings import IntakeSettings, StageSettings, SynthesisSettings, SynthesizerName
+from enroll_service.pipeline.recipe import SynthesisRecipe
+from enroll_service.pipeline.settings import IntakeSettings, PipelineSettings, SynthesizerName
 from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
 from enroll_service.pipeline.synthesize.head import head_of, render
@@ -25,7 +26,7 @@ from facecloak.faces.pose import angles_of, fit_pose, rotation_of
 from facecloak.faces.shape import face_shape
 from facecloak.recognizers import OnnxRuntime
 
-STILL = SynthesisSettings(yaw_degrees=0, pitch_degrees=0, roll_degrees=0, expression=0, mirrored=0)
+STILL = SynthesisRecipe(yaw_degrees=0, pitch_degrees=0, roll_degrees=0, expression=0, mirrored=0)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def portrait(finder: FaceFinder, astronaut_photo: bytes) -> Portrait:
     return portrait_from(EnrollmentPhoto(astronaut_photo), index=0, finder=finder, settings=IntakeSettings())
 
 
-def _synthesize(*portraits: Portrait, count: int, seed: int, settings: SynthesisSettings | None = None) -> Variations:
-    settings = settings or SynthesisSettings()
+def _synthesize(*portraits: Portrait, count: int, seed: int, settings: SynthesisRecipe | None = None) -> Variations:
+    settings = settings or SynthesisRecipe()
     synthesizer = MeshSynthesizer(settings, fallback=ElasticSynthesizer(settings))
     return synthesizer.synthesize(portraits, count=count, seed=seed, checkpoint=lambda _: None)
 
@@ -87,7 +88,7 @@ def test_variations_have_shape_range_variety_and_repeat(portrait: Portrait) -> N
     assert not torch.equal(crops, other.crops)
     for index in range(5):
         assert float((crops[index] - crops[index + 1]).abs().mean()) > 3
-    assert variations.record == {"mesh-2": 6, "elastic-1": 0}
+    assert variations.record.pictures == {"mesh-2": 6, "elastic-1": 0}
     assert variations.warnings == ()
 
 
@@ -96,7 +97,7 @@ def test_grids_say_where_the_mesh_sees_the_face_in_each_picture(
     portrait: Portrait, finder: FaceFinder, kind: str
 ) -> None:
     """Independent of how a picture was made: the network looks at the picture as it will look at a photo."""
-    settings = SynthesisSettings(yaw_degrees=24)
+    settings = SynthesisRecipe(yaw_degrees=24)
     elastic = ElasticSynthesizer(settings, in_face_frame=True)
     mesh = MeshSynthesizer(settings, fallback=elastic, in_face_frame=True)
     synthesizer = mesh if kind == "mesh" else elastic
@@ -132,16 +133,16 @@ def test_variations_are_still_the_person_and_not_the_photo(portrait: Portrait, m
 def test_a_photo_without_a_mesh_is_left_to_the_fallback(portrait: Portrait) -> None:
     meshless = replace(portrait, mesh=None)
     mixed = _synthesize(portrait, meshless, count=5, seed=0)
-    assert mixed.record == {"mesh-2": 3, "elastic-1": 2}
+    assert mixed.record.pictures == {"mesh-2": 3, "elastic-1": 2}
     assert len(mixed) == 5
     assert len(mixed.warnings) == 1
     alone = _synthesize(meshless, count=2, seed=0)
-    assert alone.record == {"mesh-2": 0, "elastic-1": 2}
+    assert alone.record.pictures == {"mesh-2": 0, "elastic-1": 2}
 
 
 def test_the_settings_name_the_synthesizer() -> None:
     def built(name: SynthesizerName) -> str:
-        settings = StageSettings(synthesis=SynthesisSettings(synthesizer=name))
+        settings = PipelineSettings(synthesizer=name)
         return build_synthesizer(settings, runtime=None, finder=None).identity  # type: ignore[arg-type]
 
     assert built(SynthesizerName.MESH) == "mesh-2"

@@ -24,12 +24,12 @@ from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.recipe import PerturbRecipe, Recipe, SynthesisRecipe
+from enroll_service.pipeline.report import SynthesisReport
 from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
     IntakeSettings,
-    PerturbSettings,
-    StageSettings,
-    SynthesisSettings,
+    PipelineSettings,
     SynthesizerName,
 )
 from enroll_service.pipeline.synthesize.arc2face.painter import Painter
@@ -87,15 +87,15 @@ def portrait(astronaut_srgb_u8: np.ndarray, finder: FaceFinder) -> Portrait:
 NOISE = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
 
 
-def _settings(**arc2face: Any) -> StageSettings:
+def _settings(**arc2face: Any) -> PipelineSettings:
     fields = {"recognizer": "fr_feature", "repeats": 2, "redraws": 3} | arc2face
-    return StageSettings(surrogates=SURROGATES, arc2face=Arc2FaceSettings.model_validate(fields))
+    return PipelineSettings(surrogates=SURROGATES, arc2face=Arc2FaceSettings.model_validate(fields))
 
 
 def _synthesizer(
-    album: Album, runtime: OnnxRuntime, finder: FaceFinder, settings: StageSettings
+    album: Album, runtime: OnnxRuntime, finder: FaceFinder, settings: PipelineSettings
 ) -> Arc2FaceSynthesizer:
-    variety = ElasticSynthesizer(settings.synthesis)
+    variety = ElasticSynthesizer(settings.recipe.synthesis)
     return Arc2FaceSynthesizer(album, variety=variety, runtime=runtime, finder=finder, settings=settings)
 
 
@@ -111,9 +111,9 @@ def test_pictures_of_the_person_are_kept_and_varied(
     assert len(made) == 8
     assert [len(seeds) for seeds in album.asked] == [4]
     assert len(set(album.asked[0])) == 4
-    assert (made.record["pictures_drawn"], made.record["pictures_rejected"]) == (4, 0)
+    assert (made.record.pictures_drawn, made.record.pictures_rejected) == (4, 0)
     assert made.warnings == ()
-    assert "non-commercial" in made.record["license"]
+    assert "non-commercial" in made.record.license
     # The prompt is the named recognizer's embedding of the photo.
     assert np.allclose(album.identities[0], runtime.embed("fr_feature", portrait.crop)[0], atol=1e-6)
 
@@ -125,8 +125,8 @@ def test_what_is_not_the_person_is_drawn_again_and_counted(
     made = _made(_synthesizer(album, runtime, finder, _settings()), portrait)
     assert [len(seeds) for seeds in album.asked] == [4, 2, 1]
     assert len({seed for seeds in album.asked for seed in seeds}) == 7
-    assert made.record["pictures_drawn"] == 7
-    assert made.record["rejected_because"] == {"no_face": 1, "withheld": 2}
+    assert made.record.pictures_drawn == 7
+    assert made.record.rejected_because == {"no_face": 1, "withheld": 2}
     assert made.warnings == ()
 
 
@@ -135,7 +135,7 @@ def test_redraws_are_bounded_and_a_shortfall_is_told(
 ) -> None:
     album = Album(likeness, *[None] * 20)
     made = _made(_synthesizer(album, runtime, finder, _settings()), portrait)
-    assert made.record["pictures_drawn"] == 4 + 3
+    assert made.record.pictures_drawn == 4 + 3
     assert (len(made), len(made.warnings)) == (8, 1)
     assert "1 of 4" in made.warnings[0]
 
@@ -174,9 +174,11 @@ def test_a_recognizer_of_another_size_or_none_is_refused(runtime: OnnxRuntime, f
 
 
 def test_what_the_pictures_are_drawn_from_cannot_judge() -> None:
-    chosen = SynthesisSettings(synthesizer=SynthesizerName.ARC2FACE)
     assert _settings().recognizers == SURROGATES
-    assert _settings().model_copy(update={"synthesis": chosen}).recognizers == (*SURROGATES, "fr_feature")
+    assert _settings().model_copy(update={"synthesizer": SynthesizerName.ARC2FACE}).recognizers == (
+        *SURROGATES,
+        "fr_feature",
+    )
 
 
 class FaceEverywhere:
@@ -197,18 +199,18 @@ class FaceEverywhere:
 
 
 @pytest.fixture
-def whole_way(whole_weights: Path, tiny: Callable[..., Arc2FaceSettings]) -> StageSettings:
-    return StageSettings(
+def whole_way(whole_weights: Path, tiny: Callable[..., Arc2FaceSettings]) -> PipelineSettings:
+    return PipelineSettings(
         surrogates=SURROGATES,
         intake=IntakeSettings(min_eye_distance_px=1, min_sharpness=0),
-        synthesis=SynthesisSettings(synthesizer=SynthesizerName.ARC2FACE, variations=4),
+        synthesizer=SynthesizerName.ARC2FACE,
         arc2face=tiny(similarity_floor=-10, repeats=2),
-        perturb=PerturbSettings(iterations=2, batch=2),
+        recipe=Recipe(synthesis=SynthesisRecipe(variations=4), perturb=PerturbRecipe(iterations=2, batch=2)),
     )
 
 
 def test_from_photo_to_mask_with_the_tiny_pipeline(
-    whole_way: StageSettings, runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes, whole_weights: Path
+    whole_way: PipelineSettings, runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes, whole_weights: Path
 ) -> None:
     enroller = Enroller(runtime=runtime, finder=FaceEverywhere(finder), settings=whole_way)  # type: ignore[arg-type]
     mask, again = (
@@ -225,15 +227,13 @@ def test_from_photo_to_mask_with_the_tiny_pipeline(
     assert str(whole_weights) not in str(mask.report)
     told = enrollment_to(Enrollment.of(mask)).report.synthesis
     assert (told.synthesizer, told.pictures_drawn, told.pictures_rejected) == (mask.versions["synthesizer"], 2, 0)
-    assert enrollment_from(enrollment_to(Enrollment.of(mask))).report["synthesis"] == {
-        "synthesizer": told.synthesizer,
-        "pictures_drawn": 2,
-        "pictures_rejected": 0,
-    }
+    assert enrollment_from(enrollment_to(Enrollment.of(mask))).report.synthesis == SynthesisReport(
+        synthesizer=told.synthesizer, pictures_drawn=2
+    )
 
 
 def test_pictures_are_turned_where_they_have_a_mesh(
-    whole_way: StageSettings,
+    whole_way: PipelineSettings,
     runtime: OnnxRuntime,
     finder: FaceFinder,
     astronaut_photo: bytes,
@@ -245,8 +245,7 @@ def test_pictures_are_turned_where_they_have_a_mesh(
     enroller = Enroller(runtime=runtime, finder=FaceEverywhere(finder), settings=settings)  # type: ignore[arg-type]
     mask = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
     assert mask.versions["synthesizer"].endswith("+fr_feature+mesh-2")
-    made = mask.report["synthesis"]
-    assert (made["mesh-2"], made["elastic-1"]) == (2, 2)
+    assert mask.report["synthesis"]["pictures"] == {"mesh-2": 2, "elastic-1": 2}
     assert mask.report["warnings"][0].startswith("The face's shape was not found")
     assert mask.geometry is MaskGeometry.FACE
     assert np.abs(mask.pixels).max() > 0
@@ -256,12 +255,14 @@ def test_a_drawn_likeness_is_turned_by_its_own_mesh(
     runtime: OnnxRuntime, finder: FaceFinder, likeness: np.ndarray, portrait: Portrait
 ) -> None:
     settings = _settings()
-    variety = MeshSynthesizer(settings.synthesis, fallback=ElasticSynthesizer(settings.synthesis), in_face_frame=True)
+    variety = MeshSynthesizer(
+        settings.recipe.synthesis, fallback=ElasticSynthesizer(settings.recipe.synthesis), in_face_frame=True
+    )
     album = Album(likeness)
     made = _made(
         Arc2FaceSynthesizer(album, variety=variety, runtime=runtime, finder=finder, settings=settings), portrait
     )
-    assert (made.record["mesh-2"], made.record["elastic-1"]) == (8, 0)
+    assert made.record.pictures == {"mesh-2": 8, "elastic-1": 0}
     assert made.grids is not None
     own = runtime.embed("fr_feature", portrait.crop)[0]
     assert float((runtime.embed("fr_feature", as_crops(made.crops)) @ own).min()) > 0.4
@@ -273,7 +274,7 @@ def test_nothing_but_a_cpu_synthesizer_varies_pictures(tiny: Callable[..., Arc2F
 
 
 def test_photos_and_pictures_are_never_on_disk_and_gone_after_the_call(
-    whole_way: StageSettings,
+    whole_way: PipelineSettings,
     runtime: OnnxRuntime,
     finder: FaceFinder,
     astronaut_photo: bytes,
@@ -313,7 +314,7 @@ def test_photos_and_pictures_are_never_on_disk_and_gone_after_the_call(
 
 
 def test_noise_enrolls_nobody(
-    whole_way: StageSettings, runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes
+    whole_way: PipelineSettings, runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes
 ) -> None:
     """What the tiny pipeline draws holds no face, and the real finder says so."""
     enroller = Enroller(runtime=runtime, finder=finder, settings=whole_way)
@@ -323,7 +324,7 @@ def test_noise_enrolls_nobody(
 
 
 def test_drawing_can_be_cancelled(
-    whole_way: StageSettings, runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes
+    whole_way: PipelineSettings, runtime: OnnxRuntime, finder: FaceFinder, astronaut_photo: bytes
 ) -> None:
     seen: list[str] = []
     enroller = Enroller(runtime=runtime, finder=FaceEverywhere(finder), settings=whole_way)  # type: ignore[arg-type]

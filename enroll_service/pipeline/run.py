@@ -1,0 +1,262 @@
+"""One enrollment, from photos to a mask: one function a stage, as the README's diagram has them.
+
+intake -> synthesize -> perturb -> personalize
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydantic.main import IncEx
+
+from enroll_service.pipeline.errors import MaskNotRefinable
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.portrait import Portrait
+from enroll_service.pipeline.intake.quality import shared_doubts
+from enroll_service.pipeline.intake.selection import PhotoSelection, select_photos
+from enroll_service.pipeline.ops.quantize import quantize, unquantize
+from enroll_service.pipeline.ops.similarity_scale import as_crops
+from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.personalize.measure import bank_report, measure, warnings_for
+from enroll_service.pipeline.personalize.own_size import shrink_to_view, similarity_seen
+from enroll_service.pipeline.perturb.anchors import AnchorPool
+from enroll_service.pipeline.perturb.bank import Learned, learn_bank, similarity_between_masks
+from enroll_service.pipeline.perturb.ensemble import Target
+from enroll_service.pipeline.perturb.targets import targets_of
+from enroll_service.pipeline.perturb.task import LearningTask
+from enroll_service.pipeline.progress import Stage
+from enroll_service.pipeline.report import EnrollmentReport, PhotoLeftOut
+from enroll_service.pipeline.settings import PipelineSettings
+from enroll_service.pipeline.synthesize.elastic import Synthesizer, as_shown
+from enroll_service.pipeline.synthesize.face_morphing import Morphing
+from facecloak.faces import FaceFinder
+from facecloak.masks.bank import MaskBank, StoredMask
+from facecloak.masks.mask import Mask, MaskGeometry
+from facecloak.recognizers import RecognizerRuntime
+
+# Where each stage begins on the scale of Progress.fraction: shares of the time that an enrollment takes on two cores.
+_BEGINS = {Stage.SYNTHESIZE: 0.02, Stage.PERTURB: 0.25, Stage.PERSONALIZE: 0.95}
+_ENDS = {Stage.SYNTHESIZE: 0.25, Stage.PERTURB: 0.95, Stage.PERSONALIZE: 1.0}
+
+# Where files lie on this machine is no part of how a mask was made; versions hold what is in them.
+_PATHS: Mapping[str, IncEx | bool] = {"anchors": True, "face_pool": True, "arc2face": {"weights", "base"}}
+
+# Variations that the mask is measured on. Their seed lies apart from the learning ones'.
+_HELD_OUT = 16
+_HELD_OUT_SEED_OFFSET = 1_000_003
+
+# Variations that tell who the person is, beside the photos: more move the centroid by less than photos differ.
+_TELLING = 48
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RunContext:
+    """What all stages of one enrollment share.
+
+    Attributes:
+        settings: what decides how the mask looks.
+        runtime, finder, synthesizer: what the stages work with.
+        morphing: morphs variations with other faces; None for none.
+        anchor_pool: centers of the population; None for anchors opposite to the identity.
+        versions: of everything that shapes the mask, by name.
+        seed: of every random choice, 0 .. 2**63 - 1.
+        earlier: the person's mask from photos that are gone, to be refined.
+        tell: told the stage, the share of the whole that is done and a remark; raises to stop.
+        seconds: wall time by stage, added as they end.
+    """
+
+    settings: PipelineSettings
+    runtime: RecognizerRuntime
+    finder: FaceFinder
+    synthesizer: Synthesizer
+    morphing: Morphing | None
+    anchor_pool: AnchorPool | None
+    versions: Mapping[str, str]
+    seed: int
+    earlier: StoredMask | None
+    tell: Callable[[Stage, float, str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def within(self, stage: Stage, done: float, detail: str) -> None:
+        """Tell how much of a stage is done, 0..1."""
+        self.tell(stage, _BEGINS[stage] + done * (_ENDS[stage] - _BEGINS[stage]), detail)
+
+    def making(self, done: float) -> None:
+        """Tell how much of the variations is made, 0..1."""
+        self.within(Stage.SYNTHESIZE, done, "making variations")
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Note how long a stage takes."""
+        began = time.perf_counter()
+        yield
+        self.seconds[stage.value] = round(self.seconds.get(stage.value, 0.0) + time.perf_counter() - began, 2)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Material:
+    """What a mask is learned from.
+
+    Attributes:
+        portraits: the photos, reduced to their faces.
+        geometry: the frame that the mask is to lie in.
+        shown: the photos themselves, as variations.
+        variations: pictures of the person that differ as photos do.
+        targets: by surrogate, what the mask leaves and approaches.
+    """
+
+    portraits: tuple[Portrait, ...]
+    geometry: MaskGeometry
+    shown: Variations
+    variations: Variations
+    targets: Mapping[str, Target]
+
+
+def run(photos: Sequence[EnrollmentPhoto], context: RunContext, *, leave_out_unfit: bool) -> StoredMask:
+    """All stages; see :meth:`enroll_service.pipeline.enroller.Enroller.run`."""
+    with context.timed(Stage.SYNTHESIZE):
+        selection = intake(photos, context, leave_out_unfit=leave_out_unfit)
+        material = synthesize(selection, context)
+    with context.timed(Stage.PERTURB):
+        learned = perturb(material, context)
+    with context.timed(Stage.PERSONALIZE):
+        masks, reports = personalize(learned, material, selection, context)
+    context.tell(Stage.PERSONALIZE, 1.0, "done")
+    return store_form(masks, reports, material, context)
+
+
+def intake(photos: Sequence[EnrollmentPhoto], context: RunContext, *, leave_out_unfit: bool) -> PhotoSelection:
+    """The one usable face of each photo, all of one person."""
+    context.tell(Stage.SYNTHESIZE, 0.0, "looking for the face")
+    return select_photos(
+        photos,
+        leave_out_unfit=leave_out_unfit,
+        finder=context.finder,
+        runtime=context.runtime,
+        surrogates=context.settings.surrogates,
+        settings=context.settings.intake,
+    )
+
+
+def synthesize(selection: PhotoSelection, context: RunContext) -> Material:
+    """Stage one: varied pictures of the person, and what the surrogates take the person for."""
+    portraits = selection.portraits
+    geometry = _geometry(portraits, context)
+    context.making(0.0)
+    variations = context.synthesizer.synthesize(
+        portraits, count=context.settings.recipe.synthesis.variations, seed=context.seed, checkpoint=context.making
+    )
+    own = np.concatenate([*(portrait.crop for portrait in portraits), as_crops(variations.crops[:_TELLING])])
+    targets = targets_of(own, runtime=context.runtime, names=context.settings.surrogates, pool=context.anchor_pool)
+    shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
+    return Material(portraits, geometry, shown, variations, targets)
+
+
+def perturb(material: Material, context: RunContext) -> list[Learned]:
+    """Stage two: the masks, learned on the variations against the surrogates."""
+    earlier = () if context.earlier is None else tuple(unquantize(mask.pixels) for mask in context.earlier.masks)
+    task = LearningTask(
+        variations=material.variations,
+        shown=material.shown,
+        targets=material.targets,
+        runtime=context.runtime,
+        settings=context.settings,
+        seed=context.seed,
+        morphing=context.morphing,
+        earlier=earlier,
+    )
+    return learn_bank(task, checkpoint=lambda done, detail: context.within(Stage.PERTURB, done, detail))
+
+
+def personalize(
+    learned: Sequence[Learned], material: Material, selection: PhotoSelection, context: RunContext
+) -> tuple[list[np.ndarray], list[EnrollmentReport]]:
+    """Stage three: each mask held to its budget at the photo's own size, whole levels, and measured."""
+
+    def measuring(_done: float = 0.0) -> None:
+        context.within(Stage.PERSONALIZE, 0.0, "measuring the mask")
+
+    measuring()
+    portraits, geometry = material.portraits, material.geometry
+    views = [portrait.view for portrait in portraits if portrait.view is not None]
+    kept = context.settings.similarity_kept
+    perturbations = [one.perturbation for one in learned]
+    if views:
+        perturbations = [shrink_to_view(one, views, geometry=geometry, kept=kept) for one in perturbations]
+    masks = [quantize(one) for one in perturbations]
+    held_out = context.synthesizer.synthesize(
+        portraits, count=_HELD_OUT, seed=(context.seed + _HELD_OUT_SEED_OFFSET) % 2**63, checkpoint=measuring
+    )
+    reports = []
+    for pixels in masks:
+        measuring()
+        measured = measure(
+            pixels, shown=material.shown, held_out=held_out, runtime=context.runtime, targets=material.targets
+        )
+        if views:
+            seen = round(similarity_seen(pixels, views, geometry=geometry), 4)
+            measured = measured.model_copy(update={"ssim_at_own_size": seen})
+        warnings = (
+            *(one.warning for one in selection.left_out),
+            *material.variations.warnings,
+            *shared_doubts(portrait.doubts for portrait in portraits),
+            *warnings_for(measured, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
+        )
+        common = _report_fields(material, selection, context)
+        reports.append(EnrollmentReport(**dict(measured), **common, warnings=warnings))
+    if len(masks) > 1:
+        between = similarity_between_masks(
+            masks, held_out=held_out, runtime=context.runtime, names=context.settings.surrogates
+        )
+        bank = bank_report(reports, between=between, mask_seconds=[one.seconds for one in learned])
+        reports[0] = reports[0].model_copy(update={"bank": bank})
+    return masks, reports
+
+
+def store_form(
+    masks: Sequence[np.ndarray], reports: Sequence[EnrollmentReport], material: Material, context: RunContext
+) -> StoredMask:
+    """The masks with their reports, as a store keeps them."""
+    return MaskBank.of(
+        [
+            Mask.new(
+                pixels,
+                seed=context.seed,
+                versions=context.versions,
+                report=report.model_copy(update={"seconds": dict(context.seconds)}).document(),
+                geometry=material.geometry,
+            )
+            for pixels, report in zip(masks, reports, strict=True)
+        ]
+    )
+
+
+def _geometry(portraits: Sequence[Portrait], context: RunContext) -> MaskGeometry:
+    """The frame that the mask lies in: where no photo has a mesh, what is learned is of the aligned crop."""
+    has_mesh = any(portrait.mesh is not None for portrait in portraits)
+    geometry = context.settings.recipe.geometry if has_mesh else MaskGeometry.SQUARE
+    if context.earlier is not None and any(mask.geometry is not geometry for mask in context.earlier.masks):
+        raise MaskNotRefinable("The stored mask lies in another frame than these photos ask for: enroll anew.")
+    return geometry
+
+
+def _report_fields(material: Material, selection: PhotoSelection, context: RunContext) -> dict[str, Any]:
+    """What all masks of a run say alike."""
+    settings, earlier = context.settings, context.earlier
+    before = 0 if earlier is None else EnrollmentReport.read(earlier.report).photo_count
+    synthesis = material.variations.record.model_copy(update={"synthesizer": context.synthesizer.identity})
+    return {
+        "surrogates": settings.surrogates,
+        "synthesis": synthesis,
+        "photo_count": before + len(material.portraits),
+        "photos_before": before,
+        "photos_left_out": tuple(PhotoLeftOut(photo=one.photo, reason=one.reason) for one in selection.left_out),
+        "strength": settings.strength.value if settings.recipe.perturb.ssim_target is None else "",
+        "geometry": material.geometry.value,
+        "settings": settings.model_dump(mode="json", exclude=dict(_PATHS)),
+    }
