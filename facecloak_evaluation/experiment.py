@@ -362,7 +362,7 @@ def _enrollment_summary(reports: dict[str, EnrollmentCost]) -> dict[str, Any]:
     }
 
 
-def _displacement_summary(reports: dict[str, EnrollmentReport]) -> dict[str, float] | None:
+def _displacement_summary(reports: dict[str, EnrollmentCost]) -> dict[str, float] | None:
     """How far masks displace, in percent of the distance between the eyes: the mean over masks, of the largest length
     also the largest of all; None where nothing is known to be displaced."""
     sizes = [size for report in reports.values() for size in report.displacements]
