@@ -70,7 +70,7 @@ def running_service(
         **(environment or {}),
     }
     store = open_configured_store(StoreSettings(data=folder))
-    store.put(USER, some_mask())
+    store.put(USER, some_mask(moves=True))
     store.put(SQUARE_USER, some_mask(MaskGeometry.SQUARE))
     process = subprocess.Popen([sys.executable, "-m", "apply_service"], env=os.environ | settings)
     service = RunningService(target=f"127.0.0.1:{port}", process=process.pid, processes=processes)
@@ -95,16 +95,25 @@ def running_service(
         process.wait(60)
 
 
-def some_mask(geometry: Any = None) -> Any:
+def some_mask(geometry: Any = None, *, moves: bool = False) -> Any:
     """A mask as smooth as learned ones are (the share of its energy that survives quantization matters here), of the
-    geometry that enrollment gives masks by default, the face's own frame, if no other is wanted."""
+    geometry that enrollment gives masks by default, the face's own frame, if no other is wanted. One that ``moves``
+    paints less and is fitted to each photo, as those of the default strength."""
     import cv2
 
+    from facecloak.masks.displacement import quantize_displacement
     from facecloak.masks.mask import Mask, MaskGeometry
 
-    noise = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 1, (112, 112, 3)), (0, 0), 1.5)
+    rng = np.random.default_rng(1)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (112, 112, 3)), (0, 0), 1.5)
+    levels = 3 if moves else 6
+    field = cv2.GaussianBlur(rng.normal(0, 1, (112, 112, 2)), (0, 0), 3)
     return Mask.new(
-        np.clip(np.round(noise * 6 / noise.std()), -12, 12).astype(np.int8),
+        np.clip(np.round(noise * levels / noise.std()), -2 * levels, 2 * levels).astype(np.int8),
         seed=1,
         geometry=geometry or MaskGeometry.FACE,
+        # Of a root mean square of 0.8 px, the length of the vector.
+        displacement=quantize_displacement(field * (0.8 / np.sqrt(2) / field.std())) if moves else None,
+        target_jod=9.0 if moves else None,
+        target_ssimulacra2=75.0 if moves else None,
     )
