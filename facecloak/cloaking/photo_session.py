@@ -103,7 +103,7 @@ class PhotoSession:
             except CannotSplice as error:
                 self._give_up(error)
         photo = self._photo
-        cloaked = photo.srgb_u8.copy()
+        cloaked = (photo.srgb_u8 if photo.samples_u16 is None else photo.samples_u16).copy()
         with self._observer("add"):
             for placement in placements:
                 add_in_place(cloaked, placement)

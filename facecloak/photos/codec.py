@@ -33,28 +33,34 @@ def decode_photo(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
     raise UnsupportedPhoto("The file is not a JPEG, PNG or WebP photo.")
 
 
-def encode_photo(photo: Photo, srgb_u8: np.ndarray) -> bytes:
+def encode_photo(photo: Photo, pixels: np.ndarray) -> bytes:
     """:func:`encode_reported` without the report."""
-    return encode_reported(photo, srgb_u8).data
+    return encode_reported(photo, pixels).data
 
 
-def encode_reported(photo: Photo, srgb_u8: np.ndarray) -> Encoded:
+def encode_reported(photo: Photo, pixels: np.ndarray) -> Encoded:
     """Encode changed pixels as the photo was encoded: format, stored orientation, size, quality, alpha; and metadata,
     but for other pictures of the scene and what the change made false (:mod:`facecloak.photos.metadata`).
 
     Args:
         photo: where the pixels came from.
-        srgb_u8: (H, W, 3) uint8 RGB, upright, of the photo's own shape. Equal to ``photo.srgb_u8`` gives
-            ``photo.data``.
+        pixels: (H, W, 3) uint8 RGB, upright, of the photo's own shape, or uint16 as :attr:`Photo.samples_u16`. Equal to
+            the photo's own gives ``photo.data``.
 
     Raises:
         PixelsMismatch: another shape or type.
     """
-    if srgb_u8.shape != photo.srgb_u8.shape or srgb_u8.dtype != np.uint8:
-        raise PixelsMismatch("The pixels do not belong to this photo.", shape=srgb_u8.shape, dtype=srgb_u8.dtype)
-    if srgb_u8 is photo.srgb_u8 or _equal(srgb_u8, photo.srgb_u8):
+    own = photo.samples_u16 if pixels.dtype == np.uint16 else photo.srgb_u8
+    if own is None or pixels.shape != own.shape or pixels.dtype != own.dtype:
+        raise PixelsMismatch("The pixels do not belong to this photo.", shape=pixels.shape, dtype=pixels.dtype)
+    if pixels is own or _equal(pixels, own):
         return Encoded(photo.data)
-    return photo.encoding.encode(to_stored(srgb_u8, photo.orientation))
+    return photo.encoding.encode(to_stored(pixels, photo.orientation).reshape(-1, *_stored_line(pixels, photo)))
+
+
+def _stored_line(pixels: np.ndarray, photo: Photo) -> tuple[int, int]:
+    """Width and channels as stored: OpenCV leaves out a lone channel."""
+    return photo.height if photo.orientation >= 5 else photo.width, pixels.shape[2]
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:

@@ -53,13 +53,18 @@ class JpegFile:
     trailer: bytes
     format: PhotoFormat = PhotoFormat.JPEG
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
+    @property
+    def stored_u16(self) -> None:
+        """None: 8 bits."""
+        return None
+
+    def encode(self, stored: np.ndarray) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         report = Report()
-        painter = Painter(lambda _: stored_srgb_u8, orientation=self.orientation)
+        painter = Painter(lambda _: stored, orientation=self.orientation)
         kept = cleaned_segments(self.metadata, painter, report)
         report_trailer(self.trailer, report)
-        encoded = encode_jpeg(stored_srgb_u8, self.encoding)
+        encoded = encode_jpeg(stored, self.encoding)
         return Encoded(b"".join([encoded[:2], *kept, encoded[metadata_end(encoded) :]]), report.names)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
+
+from facecloak.photos.orientation import to_upright
 
 
 class PhotoFormat(StrEnum):
@@ -32,8 +35,14 @@ class Encoding(Protocol):
     @property
     def format(self) -> PhotoFormat: ...
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
-        """Encode (H, W, 3) uint8 RGB pixels in the stored (not upright) orientation."""
+    @property
+    def stored_u16(self) -> np.ndarray | None:
+        """(H, W, 1..4) uint16, stored: gray or RGB, with alpha where there is any; None where the file has 8 bits."""
+        ...
+
+    def encode(self, stored: np.ndarray) -> Encoded:
+        """Encode pixels in the stored (not upright) orientation: (H, W, 3) uint8 RGB, or such as :attr:`stored_u16`
+        are, where the file has these."""
         ...
 
 
@@ -67,6 +76,18 @@ class Photo:
     @property
     def format(self) -> PhotoFormat:
         return self.encoding.format
+
+    @functools.cached_property
+    def samples_u16(self) -> np.ndarray | None:
+        """(H, W, 1..4) uint16, upright, read-only: gray or RGB, with alpha where there is any, as fine as the file has
+        them; None where it has 8 bits."""
+        stored = self.encoding.stored_u16
+        if stored is None:
+            return None
+        upright = to_upright(stored, self.orientation).reshape(self.height, self.width, stored.shape[2])
+        upright = upright.view()
+        upright.setflags(write=False)
+        return upright
 
     @property
     def width(self) -> int:

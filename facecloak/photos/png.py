@@ -103,8 +103,26 @@ class PngEncoding:
     lost: tuple[str, ...] = ()
     format: PhotoFormat = PhotoFormat.PNG
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
+    @property
+    def stored_u16(self) -> np.ndarray | None:
         """See :class:`facecloak.photos.photo.Encoding`."""
+        return self.stored if self.stored.dtype == np.uint16 else None
+
+    def encode(self, stored: np.ndarray) -> Encoded:
+        """See :class:`facecloak.photos.photo.Encoding`."""
+        samples = stored if stored.dtype == np.uint16 else self._with(stored)
+        report = Report()
+        for name in self.lost:
+            report.dropped(name)
+        painter = Painter(lambda _: _shown(samples), orientation=self.orientation)
+        kept = cleaned_chunks((*self.before, *self.after), painter, report)
+        before, after = kept[: len(self.before)], kept[len(self.before) :]
+        chunks = list(_chunks(_encode(samples)))
+        picture = [chunk.data for chunk in chunks if chunk.kind == b"IDAT"]
+        return Encoded(b"".join([MAGIC, chunks[0].data, *before, *picture, *after, chunks[-1].data]), report.names)
+
+    def _with(self, stored_srgb_u8: np.ndarray) -> np.ndarray:
+        """The samples with changed colors: what these change by in 8 bits, in 16."""
         colors = 1 if self.stored.shape[2] <= 2 else 3
         changed = rgb_to_gray(stored_srgb_u8)[:, :, None] if colors == 1 else stored_srgb_u8
         samples = self.stored.copy()
@@ -115,15 +133,7 @@ class PngEncoding:
                 samples[strip, :, :colors] = np.clip(stored + delta * 257, 0, 65535)
         else:
             samples[:, :, :colors] = changed
-        report = Report()
-        for name in self.lost:
-            report.dropped(name)
-        painter = Painter(lambda _: stored_srgb_u8, orientation=self.orientation)
-        kept = cleaned_chunks((*self.before, *self.after), painter, report)
-        before, after = kept[: len(self.before)], kept[len(self.before) :]
-        chunks = list(_chunks(_encode(samples)))
-        picture = [chunk.data for chunk in chunks if chunk.kind == b"IDAT"]
-        return Encoded(b"".join([MAGIC, chunks[0].data, *before, *picture, *after, chunks[-1].data]), report.names)
+        return samples
 
 
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
@@ -157,11 +167,9 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
         kept = [chunk for chunk in kept if chunk.kind not in _OF_SAMPLES]
     first = next(index for index, chunk in enumerate(chunks) if chunk.kind == b"IDAT")
     leading = set(map(id, chunks[:first]))
-    gray = stored.shape[2] <= 2
-    shown = _to_u8(stored[:, :, :1] if gray else stored[:, :, :3])
     orientation = orientation_of(next((chunk.payload for chunk in kept if chunk.kind == b"eXIf"), b""))
     return Decoded(
-        stored_srgb_u8=gray_to_rgb(shown[:, :, 0]) if gray else np.ascontiguousarray(shown),
+        stored_srgb_u8=_shown(stored),
         orientation=orientation,
         encoding=PngEncoding(
             stored=stored,
@@ -282,6 +290,13 @@ def _with_transparent_color(stored: np.ndarray, transparency: bytes, header: _He
     for strip in _strips(stored):
         out[strip, :, channels] = np.where((stored[strip] == key).all(axis=2), 0, opaque)
     return out
+
+
+def _shown(stored: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of stored samples of any kind."""
+    gray = stored.shape[2] <= 2
+    shown = _to_u8(stored[:, :, :1] if gray else stored[:, :, :3])
+    return gray_to_rgb(shown[:, :, 0]) if gray else np.ascontiguousarray(shown)
 
 
 def _to_u8(samples: np.ndarray) -> np.ndarray:

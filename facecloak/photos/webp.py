@@ -56,15 +56,20 @@ class WebpEncoding:
     has_trailer: bool = False
     format: PhotoFormat = PhotoFormat.WEBP
 
-    def encode(self, stored_srgb_u8: np.ndarray) -> Encoded:
+    @property
+    def stored_u16(self) -> None:
+        """None: 8 bits."""
+        return None
+
+    def encode(self, stored: np.ndarray) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
-        pixels = stored_srgb_u8 if self.alpha is None else np.dstack([stored_srgb_u8, self.alpha])
+        pixels = stored if self.alpha is None else np.dstack([stored, self.alpha])
         out = io.BytesIO()
         options: dict[str, object] = dict(_LOSSLESS) if self.quality is None else {"quality": self.quality}
         # exact: colors under full transparency are pixels too, and stay.
         Image.fromarray(pixels).save(out, "WEBP", exact=True, **options)
         report = Report()
-        painter = Painter(lambda _: stored_srgb_u8, orientation=self.orientation)
+        painter = Painter(lambda _: stored, orientation=self.orientation)
         kept = [(kind, cleaned_chunk(kind, payload, painter, report)) for kind, payload in self.chunks]
         if self.has_trailer:
             report.dropped("trailer")

@@ -15,6 +15,7 @@ from facecloak.photos import (
     PhotoDamaged,
     PhotoTooLarge,
     PhotoTruncated,
+    PixelsMismatch,
     UnsupportedPhoto,
     decode_photo,
     encode_photo,
@@ -118,6 +119,35 @@ def test_sixteen_bits_stay_sixteen_bits(channels: int) -> None:
     if channels == 4:
         assert np.array_equal(back[:, :, 3], samples[:, :, 3])
     assert np.array_equal(decode_photo(encode_photo(photo, target)).srgb_u8, target)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_are_changed_at_sixteen_bits(channels: int, orientation: int) -> None:
+    rng = np.random.default_rng(2)
+    stored = rng.integers(0, 65536, (20, 30, channels)).astype(">u2")
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    exif = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    photo = decode_photo(png(header(30, 20, 16, kind), rows, chunk(b"eXIf", exif)))
+    samples = photo.samples_u16
+    assert samples is not None
+    assert samples.shape == (*photo.srgb_u8.shape[:2], channels)
+    assert encode_photo(photo, samples) == photo.data
+    changed = samples.copy()
+    changed[2:9, 3:12, 0] ^= 0x0101
+    back = decode_photo(encode_photo(photo, changed))
+    assert back.orientation == orientation
+    assert np.array_equal(back.samples_u16, changed)
+    with pytest.raises(PixelsMismatch):
+        encode_photo(photo, changed[:, :-1])
+
+
+def test_eight_bits_have_no_sixteen() -> None:
+    photo = decode_photo(png(header(2, 4, 8, 0), b"\0\1\2" * 4))
+    assert photo.samples_u16 is None
+    with pytest.raises(PixelsMismatch):
+        encode_photo(photo, np.zeros((4, 2, 3), np.uint16))
 
 
 def test_sixteen_bit_gray_with_alpha() -> None:
