@@ -44,8 +44,8 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     return {
         "what": (
             "one face of 25 % of the height, its place and mesh given; a mask in the face's own frame that moves and "
-            "paints, the default, one that paints alone, or one of the aligned square that paints alone; processor time "
-            "of one thread, in turns"
+            "paints, the default, one that paints alone, or one of the aligned square that paints alone; processor "
+            "time of one thread, in turns"
         ),
         "full_way": (
             "simplejpeg decode, the same mask fitted to the photo, the same change by OpenCV, simplejpeg encode at the "
