@@ -1,97 +1,163 @@
-"""`facecloak apply` and `facecloak serve apply`; they join `facecloak` through its entry-point group."""
+"""`facecloak apply`, `faces` and `serve apply`; they join `facecloak` through its entry-point group."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from facecloak.atomic_files import PUBLIC, write_atomically
+from apply_service.output import STANDARD_OUTPUT, check_output, write_photo
+from facecloak.errors import FaceCloakError
 from facecloak_rpc.box_option import BoxType
 from facecloak_rpc.command import serve_command
 
 if TYPE_CHECKING:
-    from facecloak.cloaking.cloaker import Subject
+    from facecloak.cloaking.face_search import FoundFaces
+    from facecloak.v1 import apply_pb2
     from facecloak_rpc.settings import RpcSettings
 
 
 @click.command()
 @click.option("--user", "user_id", required=True, help="The user's id.")
 @click.argument("photo", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+              help="File to write, in the photo's own format; - is standard output.")  # fmt: skip
 @click.option("--face", type=BoxType(), help="The user's face in the upright photo, pixels. Needed where several are.")
 @click.option("--target", metavar="HOST:PORT", help="Apply service to ask; without it, the work is done here.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of masks and key; here only.")
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
+@click.option("--recloak", is_flag=True, help="Cloak a photo again that contains an older mask of the user.")
 @click.option("--allow-uncloaked", is_flag=True, help="Write the photo unchanged, and succeed, if not cloaked.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def apply(
     *, user_id: str, photo: Path, output: Path, face: tuple[float, ...] | None, target: str | None, data: Path | None,
-    timeout_seconds: float, allow_uncloaked: bool, as_json: bool,
+    timeout_seconds: float, recloak: bool, allow_uncloaked: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Add the mask of USER to the photo IN. A photo that contains this mask already is written as it is.
+    """Add the mask of USER to the photo IN, and print what was done. A photo that contains a mask of USER already is
+    written as it is.
 
     When the photo cannot be cloaked (no face, no mask, several faces and no --face, ...) the exit code is 1, the
-    outcome is named, and nothing is written, unless --allow-uncloaked is given.
+    outcome is named, and nothing is written, unless --allow-uncloaked is given. With -o - what was done is printed to
+    standard error.
     """
     if target and data:
         raise click.UsageError("--data is for work done here: leave it out with --target")
-    if output.exists() and output.samefile(photo):
-        raise click.UsageError("the output must not be the input: a cloaked photo cannot be turned back")
+    content = photo.read_bytes()
+    check_output(output, photo=photo, content=content)
+    from apply_service import convert
     from facecloak.cloaking.cloaker import Subject
     from facecloak.faces import Box
+    from facecloak.v1 import apply_pb2
 
     subject = Subject(user_id=user_id, box=Box(*face) if face else None)
-    content = photo.read_bytes()
-    if target:
-        cloaked, outcome = _apply_remotely(content, subject, target=target, timeout_seconds=timeout_seconds)
-    else:
-        cloaked, outcome = _apply_here(content, subject, data=data)
-    cloaked_now_or_before = outcome in ("CLOAKED", "ALREADY_CLOAKED")
-    written = cloaked_now_or_before or allow_uncloaked
+    request = convert.request_to(content, (subject,), require_cloaked=not allow_uncloaked, recloak=recloak)
+    try:
+        response = (
+            _ask(target, lambda stub: stub.ApplyCloak(request, timeout=timeout_seconds))
+            if target
+            else _apply_here(request, data=data)
+        )
+    except FaceCloakError as error:
+        refused = convert.not_cloaked_from(error)
+        if refused is None:
+            raise
+        response = apply_pb2.ApplyCloakResponse(subjects=refused, encoding_path=apply_pb2.ENCODING_PATH_UNCHANGED)
+    result = convert.subject_result_from(response.subjects[0])
+    written = result.outcome.is_cloaked or allow_uncloaked
     if written:
-        _write(output, cloaked)
-    if as_json:
-        click.echo(json.dumps({"outcome": outcome, "output": str(output) if written else None}))
-    if not cloaked_now_or_before:
+        write_photo(output, response.photo)
+    record = {"output": str(output) if written else None, **convert.record_of(response)}
+    click.echo(json.dumps(record) if as_json else _as_text(record), err=output == STANDARD_OUTPUT)
+    if not result.outcome.is_cloaked:
         note = "written unchanged" if written else "nothing was written"
-        click.echo(f"facecloak: not cloaked: {outcome}; {note}", err=True)
+        click.echo(f"facecloak: not cloaked: {result.outcome}; {note}. {result.advice}".strip(), err=True)
         if not written:
             click.get_current_context().exit(1)
 
 
-def _apply_remotely(content: bytes, subject: Subject, *, target: str, timeout_seconds: float) -> tuple[bytes, str]:
+@click.command()
+@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--target", metavar="HOST:PORT", help="Apply service to ask; without it, the work is done here.")
+@click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
+              help="Seconds to wait for the service.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the faces as JSON, with their five points.")
+def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: bool) -> None:
+    """Print the faces that PHOTO shows, largest first, each as --face of `facecloak apply` and `enroll` takes it."""
     from apply_service import convert
+    from facecloak.v1 import apply_pb2
+
+    content = photo.read_bytes()
+    request = apply_pb2.FindFacesRequest(photo=content)
+    if target:
+        found = convert.faces_from(_ask(target, lambda stub: stub.FindFaces(request, timeout=timeout_seconds)))
+    else:
+        found = _find_here(content)
+    if as_json:
+        records = [convert.face_record(face) for face in found.faces]
+        click.echo(json.dumps({"width": found.width, "height": found.height, "faces": records}))
+        return
+    for face in found.faces:
+        box = face.box
+        place = ",".join(str(round(number)) for number in (box.x, box.y, box.width, box.height))
+        click.echo(f"{place}  score {face.score:.2f}")
+    if not found.faces:
+        click.echo("facecloak: no face was found", err=True)
+
+
+def _ask(target: str, call: Callable[[Any], Any]) -> Any:
     from facecloak.v1 import apply_pb2_grpc
     from facecloak_rpc.client import open_channel, remote_errors
 
     with open_channel(target) as channel, remote_errors():
-        stub = apply_pb2_grpc.ApplyServiceStub(channel)
-        response = stub.ApplyCloak(convert.request_to(content, (subject,)), timeout=timeout_seconds)
-    return response.photo, convert.outcomes_from(response)[subject.user_id]
+        return call(apply_pb2_grpc.ApplyServiceStub(channel))
 
 
-def _apply_here(content: bytes, subject: Subject, *, data: Path | None) -> tuple[bytes, str]:
+def _apply_here(request: apply_pb2.ApplyCloakRequest, *, data: Path | None) -> apply_pb2.ApplyCloakResponse:
+    """What the service would answer; what it refuses is refused here, in the same words."""
     from apply_service import convert
     from apply_service.server import build_domain
     from apply_service.settings import ApplySettings
     from facecloak_rpc.command import load_settings
 
-    # Through the message and back: what the service refuses is refused here, in the same words.
-    subjects = convert.subjects_from(convert.request_to(b"", (subject,)))
-    result = build_domain(load_settings(ApplySettings, data=data)).cloaker.cloak(content, subjects)
-    return result.photo, result.subjects[0].outcome.value
+    subjects = convert.subjects_from(request)
+    cloaker = build_domain(load_settings(ApplySettings, data=data)).cloaker
+    result = cloaker.cloak(request.photo, subjects, recloak=request.recloak)
+    if request.require_cloaked:
+        convert.require_cloaked(result)
+    return convert.response_to(result, request_id="")
 
 
-def _write(output: Path, content: bytes) -> None:
-    """Writes the whole file or none of it."""
-    try:
-        write_atomically(output, content, mode=PUBLIC)
-    except OSError as error:
-        raise click.FileError(str(output), hint=error.strerror or "cannot be written") from error
+def _find_here(content: bytes) -> FoundFaces:
+    """Without a store: there need not be one."""
+    from apply_service.settings import ApplySettings
+    from facecloak.cloaking.face_search import faces_of
+    from facecloak.faces import FaceFinder
+    from facecloak_rpc.command import load_settings
+
+    settings = load_settings(ApplySettings)
+    finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
+    return faces_of(content, finder=finder, limits=settings.photo_limits)
+
+
+def _as_text(record: dict[str, Any]) -> str:
+    lines = [f"{record['outcome']}: {record['output'] or 'not written'}"]
+    if record["face"] is not None:
+        lines.append("face: " + ",".join(str(round(number)) for number in record["face"]["box"]))
+    if record["placement"] is not None:
+        lines.append(f"placed by: {record['placement']}, strength {record['strength']:.2f}")
+    if record["mask_id"] is not None:
+        lines.append(f"mask: {record['mask_id']}")
+    if record["dropped_metadata"]:
+        lines.append("dropped metadata: " + ", ".join(record["dropped_metadata"]))
+    lines += [
+        "a face to choose by --face: " + ",".join(str(round(number)) for number in face["box"])
+        for face in record["faces"]
+    ]
+    return "\n".join(lines)
 
 
 def _settings_class() -> type[RpcSettings]:
@@ -115,8 +181,9 @@ serve_apply = serve_command(
 
 
 def register(root: click.Group) -> None:
-    """Adds apply and `serve apply`."""
+    """Adds apply, faces and `serve apply`."""
     root.add_command(apply)
+    root.add_command(faces)
     serve = root.commands.get("serve")
     if isinstance(serve, click.Group):
         serve.add_command(serve_apply)

@@ -38,8 +38,9 @@ class ApplyDomain:
 def build_domain(settings: ApplySettings) -> ApplyDomain:
     """Opens store and face finder. Raises FaceCloakError where a model is missing or the store cannot be used."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
+    store = ObservedStore(open_configured_store(settings.store), telemetry)
     masks = MaskCache(
-        ObservedStore(open_configured_store(settings.store), telemetry),
+        store,
         bytes_limit=settings.cache_mebibytes * 2**20,
         ttl_seconds=settings.cache_ttl_seconds,
         negative_ttl_seconds=settings.cache_negative_ttl_seconds,
@@ -47,7 +48,14 @@ def build_domain(settings: ApplySettings) -> ApplyDomain:
         registry=telemetry.registry,
     )
     finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
-    cloaker = Cloaker(finder, masks, limits=settings.photo_limits, tag=settings.mark_photos, observer=telemetry.stage)
+    cloaker = Cloaker(
+        finder,
+        masks,
+        limits=settings.photo_limits,
+        tag=settings.mark_photos,
+        user_key=store.user_key,
+        observer=telemetry.stage,
+    )
     return ApplyDomain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
 
 

@@ -14,6 +14,7 @@ from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
 from apply_service.stream import answer_each
 from facecloak.cloaking.cloaker import Cloaker
+from facecloak.limits import check_request_id
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
 from facecloak_rpc.interceptor import current_request_id, log_defect
@@ -59,6 +60,17 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
             check()
             return self._cloak(request, check=check)
 
+    def FindFaces(  # noqa: N802
+        self, request: apply_pb2.FindFacesRequest, context: grpc.ServicerContext
+    ) -> apply_pb2.FindFacesResponse:
+        """The faces of one photo."""
+        check = call_checker(context)
+        check_request_id(request.request_id)
+        with self._photos.place(wait_seconds=self._wait_seconds):
+            check()
+            found = self._cloaker.faces(request.photo, check=check)
+        return convert.faces_to(found, request_id=request.request_id)
+
     def ApplyCloakStream(  # noqa: N802
         self, request_iterator: Iterator[apply_pb2.ApplyCloakStreamRequest], context: grpc.ServicerContext
     ) -> Iterator[apply_pb2.ApplyCloakStreamResponse]:
@@ -94,8 +106,10 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         if request.request_id:
             structlog.contextvars.bind_contextvars(client_request_id=request.request_id)
         photo = request.photo  # protobuf hands out a new copy each time
-        result = self._cloaker.cloak(photo, subjects, check=check)
+        result = self._cloaker.cloak(photo, subjects, recloak=request.recloak, check=check)
         self._metrics.answered(result)
+        if request.require_cloaked:
+            convert.require_cloaked(result)
         return convert.response_to(result, request_id=request.request_id)
 
 

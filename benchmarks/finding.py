@@ -115,9 +115,9 @@ def _search(finder: Any, data: bytes, subject: Any, *, thumbnail: bool = False) 
     photo = PhotoSession(data, limits=DEFAULT_LIMITS, observer=unobserved)
     search = FaceSearch(finder, photo)
     if thumbnail:
-        search._found = _in_thumbnail(finder, data, search) or None
-    face, outcome = search.face_of(subject)
-    return face, outcome.value, not photo.fallback_reason
+        search._found = tuple(_in_thumbnail(finder, data, search)) or None
+    sought = search.face_of(subject)
+    return sought.face, sought.outcome.value, not photo.fallback_reason
 
 
 def _in_thumbnail(finder: Any, data: bytes, search: Any) -> list[Any]:
@@ -133,15 +133,15 @@ def _in_thumbnail(finder: Any, data: bytes, search: Any) -> list[Any]:
 
 def _full_search(finder: Any, data: bytes) -> tuple[Any, str]:
     """As FaceSearch does on decoded pixels."""
-    from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO
+    from facecloak.faces import main_face
+    from facecloak.photos import decode_photo
 
-    found = _whole(data, finder.find)
+    pixels = decode_photo(data).srgb_u8
+    found = finder.find(pixels)
     if not found:
         return None, "NO_FACE"
-    largest, *others = found
-    if others and largest.box.area < DOMINANT_AREA_RATIO * others[0].box.area:
-        return None, "AMBIGUOUS_FACE"
-    return largest, "CLOAKED"
+    face = main_face(found, width=pixels.shape[1], height=pixels.shape[0])
+    return (None, "AMBIGUOUS_FACE") if face is None else (face, "CLOAKED")
 
 
 def _whole(data: bytes, look: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import grpc
@@ -19,12 +19,22 @@ MESSAGE_BYTES_LIMIT = 64 * 1024 * 1024
 
 
 class RemoteError(FaceCloakError):
-    """An error that a server answered with, or the lack of an answer. ``code`` and ``reason`` are the server's."""
+    """An error that a server answered with, or the lack of an answer. ``code`` and ``reason`` are the server's, and so
+    are the ``details``, as they came."""
 
     def __init__(
-        self, public_message: str, /, *, code: ErrorCode, reason: str, retry_seconds: float | None, **metadata: object
+        self,
+        public_message: str,
+        /,
+        *,
+        code: ErrorCode,
+        reason: str,
+        retry_seconds: float | None,
+        details: Sequence[any_pb2.Any] = (),
+        **metadata: object,
     ) -> None:
         super().__init__(public_message, **metadata)
+        self.details = tuple(details)
         self.code = code  # type: ignore[misc]
         self.reason = reason  # type: ignore[misc]
         self.retry_seconds = retry_seconds
@@ -73,14 +83,16 @@ def to_remote_error(error: grpc.RpcError) -> RemoteError:
     metadata: dict[str, str] = {}
     delay: float | None = None
     status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    details_of_status: Iterable[any_pb2.Any] = status.details if status is not None else ()
+    details_of_status: Sequence[any_pb2.Any] = status.details if status is not None else ()
     for detail in details_of_status:
         if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(retry):
             delay = retry.retry_delay.ToTimedelta().total_seconds()
     metadata.pop(RETRY_AFTER_KEY, None)
-    return RemoteError(details or code.value, code=code, reason=reason, retry_seconds=delay, **metadata)
+    return RemoteError(
+        details or code.value, code=code, reason=reason, retry_seconds=delay, details=details_of_status, **metadata
+    )
 
 
 def _code_of(error: grpc.RpcError) -> ErrorCode:

@@ -1,16 +1,19 @@
 """The one place where errors become gRPC statuses.
 
 A :class:`~facecloak.errors.FaceCloakError` maps to a ``google.rpc.Status`` whose details hold one ``ErrorInfo`` and,
-where waiting helps, one ``RetryInfo`` (https://google.aip.dev/193). Anything else maps to INTERNAL and carries only a
-request id.
+where waiting helps, one ``RetryInfo`` (https://google.aip.dev/193); where a face must be chosen, a ``FacesFound``; and
+the messages that a service put into the error's ``details``. Anything else maps to INTERNAL and carries only a request
+id.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from facecloak.errors import ErrorCode, FaceCloakError
@@ -79,6 +82,13 @@ def _status_of_known(error: FaceCloakError, *, request_id: str) -> status_pb2.St
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(_retry_after_seconds(error) * 1000))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    if faces := getattr(error, "faces", ()):
+        # Here, because a command that only prints its help would load OpenCV and ONNX Runtime by it.
+        from facecloak_rpc.faces import found_to
+
+        details.append(_packed(found_to(faces)))
+    further: Sequence[Message] = getattr(error, "details", ())
+    details += map(_packed, further)
     return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.public_message, details=details)
 
 
@@ -90,7 +100,7 @@ def _retry_after_seconds(error: FaceCloakError) -> float:
     return seconds if math.isfinite(seconds) and seconds >= 0 else DEFAULT_RETRY_AFTER_SECONDS
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

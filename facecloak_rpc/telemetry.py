@@ -107,6 +107,9 @@ class ObservedStore:
     def version(self, user_id: str) -> str | None:
         return self._call("version", lambda: self._store.version(user_id))
 
+    def user_key(self, user_id: str) -> bytes:
+        return self._store.user_key(user_id)
+
     def probe(self) -> None:
         self._call("probe", self._store.probe)
 

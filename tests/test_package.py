@@ -74,7 +74,7 @@ def test_generated_code_serves_both_services() -> None:
     enroll = enroll_pb2.DESCRIPTOR.services_by_name["EnrollService"]
     apply = apply_pb2.DESCRIPTOR.services_by_name["ApplyService"]
     assert sorted(enroll.methods_by_name) == ["DeleteUser", "EnrollUser", "GetEnrollment"]
-    assert sorted(apply.methods_by_name) == ["ApplyCloak", "ApplyCloakStream"]
+    assert sorted(apply.methods_by_name) == ["ApplyCloak", "ApplyCloakStream", "FindFaces"]
 
 
 @pytest.mark.parametrize("name", ["Outcome"])
@@ -100,7 +100,7 @@ def facecloak_version() -> str:
 
 def test_commands_of_the_installed_plugins() -> None:
     root = cli.build_cli()
-    assert {"serve", "models", "enroll", "delete", "apply"} <= set(root.commands)
+    assert {"serve", "models", "enroll", "delete", "apply", "faces"} <= set(root.commands)
     serve = root.commands["serve"]
     assert isinstance(serve, click.Group)
     assert {"enroll", "apply"} <= set(serve.commands)
@@ -183,6 +183,7 @@ def _errors(base: type[FaceCloakError] = FaceCloakError) -> set[type[FaceCloakEr
 
 def test_documented_reasons_are_those_of_the_code() -> None:
     for name in (
+        "apply_service.errors",
         "enroll_service.errors",
         "enroll_service.pipeline.errors",
         "facecloak.cloaking.cloaker",

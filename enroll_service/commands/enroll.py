@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from facecloak.cli import Refused
+from facecloak.errors import FaceCloakError
 from facecloak_rpc.box_option import BoxType
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def enroll(
         add=add,
         leave_out_unfit=leave_out_unfit,
     )
-    with _progress_bar() as show:
+    with _named_photo(photos), _progress_bar() as show:
         if target:
             enrollment = enroll_remotely(request, target=target, timeout_seconds=timeout_seconds, show=show)
         else:
@@ -121,6 +123,25 @@ def enroll_here(request: EnrollmentRequest, *, data: Path | None, show: Show) ->
     finally:
         # After Ctrl-C the work stops at its next iteration.
         domain.close()
+
+
+@contextlib.contextmanager
+def _named_photo(photos: Sequence[Path]) -> Iterator[None]:
+    """Names the file that a refusal is about, and the faces to choose from, where that is what is to be done."""
+    try:
+        yield
+    except FaceCloakError as error:
+        index = error.metadata.get("photo", "")
+        if not index.isdecimal() or int(index) >= len(photos):
+            raise
+        from facecloak_rpc.faces import faces_in
+
+        boxes = [
+            ",".join(str(round(number)) for number in (face.box.x, face.box.y, face.box.width, face.box.height))
+            for face in faces_in(error)
+        ]
+        choice = f" Choose by --face: {' or '.join(boxes)}." if boxes else ""
+        raise Refused(f"{photos[int(index)]}: {error.public_message}{choice} ({error.reason})") from error
 
 
 @contextlib.contextmanager

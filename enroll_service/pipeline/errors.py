@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak.faces import Face
 
 
 class EnrollmentRefused(FaceCloakError):
@@ -17,7 +20,19 @@ class NoFace(EnrollmentRefused):
 
 
 class SeveralFaces(EnrollmentRefused):
+    """Whose face it is would be a guess. ``faces`` are those of the photo, largest first, for the caller to choose."""
+
     reason = "SEVERAL_FACES"
+
+    def __init__(self, public_message: str, /, *, found: Sequence[Face], **metadata: object) -> None:
+        super().__init__(public_message, faces=len(found), **metadata)
+        self.faces = tuple(found)
+
+
+class PhotoAlreadyCloaked(EnrollmentRefused):
+    """The photo carries our own tag: what would be learned from it is the masked face."""
+
+    reason = "PHOTO_ALREADY_CLOAKED"
 
 
 class FaceTooSmall(EnrollmentRefused):

@@ -50,10 +50,6 @@ class IntakeSettings(_Frozen):
     min_share_inside: Share = 0.8
     """Share of the aligned square that must lie inside the photo."""
 
-    background_face_ratio: float = Field(default=4.0, ge=1.0)
-    """A face is the photo's only one if its area is at least this many times that of every other; so a passer-by in the
-    background does not stop an enrollment, and a second portrait does."""
-
     same_person_score: Share = 0.4
     """Several photos belong together when each one's similarity to the others reaches this, on a scale from another
     person (0) to the same person (1). Of the tuning people's pairs, by the five default surrogates, 1 in 700 of one

@@ -17,7 +17,7 @@ import numpy as np
 
 from facecloak.call_context import StepObserver, unobserved
 from facecloak.cloaking.blend import add_mask
-from facecloak.cloaking.face_search import DOMINANT_AREA_RATIO, FaceLocator, FaceSearch
+from facecloak.cloaking.face_search import FaceLocator, FaceSearch, FoundFaces, faces_of
 from facecloak.cloaking.photo_session import EncodingPath, PhotoSession
 from facecloak.cloaking.placement import (
     Placement,
@@ -26,12 +26,12 @@ from facecloak.cloaking.placement import (
     square_side_px,
     wants_mesh,
 )
-from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject, check_hint
+from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject
 from facecloak.errors import InvalidInput
 from facecloak.faces import Face
 from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import StoredMask
-from facecloak.masks.cloak_tag import contains, payload_for
+from facecloak.masks.cloak_tag import contains, contains_any_of, payload_for
 from facecloak.masks.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.file_tag import Buffers, payload_of, picture_of, with_tag, without_tag
@@ -39,10 +39,10 @@ from facecloak.photos.pieces import Pieces
 from facecloak.stores.errors import MaskNotFound
 
 __all__ = [
-    "DOMINANT_AREA_RATIO",
     "CloakResult",
     "Cloaker",
     "FaceLocator",
+    "FoundFaces",
     "InvalidFaceHint",
     "PlacementMethod",
     "MaskSource",
@@ -57,6 +57,7 @@ __all__ = [
 
 SMALLEST_FACE_PX = 24.0
 """Smallest side of the aligned square in photo px that is cloaked: the smallest face that the finder finds."""
+_OLDER = "The photo contains a mask from before the user's last enrollment: cloak the original, or ask to recloak it."
 
 
 class TooManySubjects(InvalidInput):
@@ -67,14 +68,25 @@ class TooManySubjects(InvalidInput):
 
 @dataclass(frozen=True)
 class SubjectResult:
-    """The outcome for one subject, the face it is about (None where there is none), the mask that was added, and how
-    it was placed (None where none was added)."""
+    """What became of one subject.
+
+    Attributes:
+        face: the face that it is about; None where there is none.
+        mask_id: of the mask that the photo bears.
+        placement_method: how the mask was placed; None where none was added.
+        strength: the factor on the mask's levels; None where none was added.
+        advice: a sentence on what to do about the outcome; may be empty.
+        faces: those that the photo shows, largest first, where the caller must choose one or mend a hint.
+    """
 
     user_id: str
     outcome: Outcome
     face: Face | None = None
     mask_id: str | None = None
     placement_method: PlacementMethod | None = None
+    strength: float | None = None
+    advice: str = ""
+    faces: tuple[Face, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,20 +126,28 @@ class Cloaker:
         smallest_face_px: float = SMALLEST_FACE_PX,
         strength: float = 1.0,
         tag: bool = True,
+        user_key: Callable[[str], bytes] | None = None,
         observer: StepObserver = unobserved,
     ) -> None:
-        """``tag``: whether cloaked photos say that they are. ``observer`` is told of the steps decode, mask, find, add
-        and encode; a photo that is spliced knows no decode and no encode."""
+        """``tag``: whether cloaked photos say that they are. ``user_key``: a secret of each user, by which photos with
+        an older mask of theirs are recognized; without it they are not. ``observer`` is told of the steps decode, mask,
+        find, add and encode; a photo that is spliced knows no decode and no encode."""
         self._finder = finder
         self._masks = masks
         self._limits = limits
         self._smallest_face_px = smallest_face_px
         self._strength = strength
         self._tag = tag
+        self._user_key = user_key
         self._observer = observer
 
     def cloak(
-        self, data: bytes, subjects: Sequence[Subject], *, check: Callable[[], None] | None = None
+        self,
+        data: bytes,
+        subjects: Sequence[Subject],
+        *,
+        recloak: bool = False,
+        check: Callable[[], None] | None = None,
     ) -> CloakResult:
         """Add each subject's mask to the subject's face, unless the photo says that it is there.
 
@@ -136,6 +156,7 @@ class Cloaker:
         Args:
             data: a JPEG, PNG or WebP.
             subjects: 1 .. MAX_SUBJECTS of them.
+            recloak: add a user's present mask over an older one of theirs, too, which the photo says it contains.
             check: called between steps; what it raises (deadline, cancelled) ends the work.
 
         Raises:
@@ -152,20 +173,20 @@ class Cloaker:
         tag = _PhotoTag(data)
         photo = PhotoSession(tag.bare, limits=self._limits, observer=self._observer)
         check()
-        for index, subject in enumerate(subjects):
-            check_hint(subject, width=photo.width, height=photo.height, index=index)
         search = FaceSearch(self._finder, photo)
+        for index, subject in enumerate(subjects):
+            search.check_hint(subject, index=index)
         placements: list[Placement] = []
-        contained: list[Mask] = []
+        contained = _Contained()
         results: dict[int, SubjectResult] = {}
         for index in sorted(range(len(subjects)), key=lambda index: not subjects[index].has_hint):
-            result, mask = self._resolve(subjects[index], search, tag)
-            if mask is not None:
-                contained.append(mask)
-                if result.outcome is Outcome.CLOAKED and result.face is not None:
-                    mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
-                    placements.append(photo.place(mask, result.face, mesh=mesh, strength=self._strength))
-                    result = replace(result, placement_method=placement_method(mask, mesh=mesh))
+            result, mask = self._resolve(subjects[index], search, tag, recloak=recloak)
+            if result.outcome is Outcome.CLOAKED and result.face is not None and mask is not None:
+                mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
+                placements.append(photo.place(mask, result.face, mesh=mesh, strength=self._strength))
+                result = replace(result, placement_method=placement_method(mask, mesh=mesh), strength=self._strength)
+            if result.outcome.is_cloaked:
+                contained.add(mask, user_key=self._key_of(result.user_id))
             results[index] = result
             check()
         answers = tuple(results[index] for index in range(len(subjects)))
@@ -182,24 +203,37 @@ class Cloaker:
             dropped=photo.dropped,
         )
 
-    def _resolve(self, subject: Subject, search: FaceSearch, tag: _PhotoTag) -> tuple[SubjectResult, Mask | None]:
+    def faces(self, data: bytes, *, check: Callable[[], None] | None = None) -> FoundFaces:
+        """The faces of a photo, as :meth:`cloak` finds them; raises :class:`PhotoRefused`."""
+        return faces_of(data, finder=self._finder, limits=self._limits, observer=self._observer, check=check)
+
+    def _resolve(
+        self, subject: Subject, search: FaceSearch, tag: _PhotoTag, *, recloak: bool
+    ) -> tuple[SubjectResult, Mask | None]:
         """The subject's result, and the mask that the photo contains or is to contain."""
+        user_id = subject.user_id
         try:
             with self._observer("mask"):
-                mask = self._masks.get(subject.user_id)
+                mask = self._masks.get(user_id)
         except MaskNotFound:
-            return SubjectResult(subject.user_id, Outcome.NO_MASK), None
+            return SubjectResult(user_id, Outcome.NO_MASK), None
         if (known := tag.contained_of(mask)) is not None:
-            return SubjectResult(subject.user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), known
+            return SubjectResult(user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), known
+        if not recloak and tag.contains_any_of(self._key_of(user_id)):
+            return SubjectResult(user_id, Outcome.OLDER_CLOAK, advice=_OLDER), None
         with self._observer("find"):
-            face, outcome = search.face_of(subject)
+            sought = search.face_of(subject)
+        face = sought.face
         if face is None:
-            return SubjectResult(subject.user_id, outcome), None
+            return SubjectResult(user_id, sought.outcome, advice=sought.advice, faces=sought.faces), None
         if square_side_px(face) < self._smallest_face_px:
-            return SubjectResult(subject.user_id, Outcome.FACE_TOO_SMALL, face), None
+            return SubjectResult(user_id, Outcome.FACE_TOO_SMALL, face), None
         if not search.take(face):
-            return SubjectResult(subject.user_id, Outcome.FACE_ALREADY_TAKEN, face), None
-        return SubjectResult(subject.user_id, Outcome.CLOAKED, face, mask.mask_id), tag.chosen_of(mask)
+            return SubjectResult(user_id, Outcome.FACE_ALREADY_TAKEN, face), None
+        return SubjectResult(user_id, Outcome.CLOAKED, face, mask.mask_id), tag.chosen_of(mask)
+
+    def _key_of(self, user_id: str) -> bytes | None:
+        return None if self._user_key is None else self._user_key(user_id)
 
     def _mesh_of(self, face: Face, search: FaceSearch) -> np.ndarray | None:
         if face.mesh is not None:
@@ -207,11 +241,26 @@ class Cloaker:
         with self._observer("find"):
             return search.mesh_of(face)
 
-    def _tagged(self, changed: bytes | Pieces, masks: Sequence[Mask]) -> bytes:
+    def _tagged(self, changed: bytes | Pieces, contained: _Contained) -> bytes:
         if not self._tag:
             return changed.joined() if isinstance(changed, Pieces) else changed
         picture = changed.picture if isinstance(changed, Pieces) else picture_of(changed)
-        return with_tag(changed, payload_for(masks, picture))
+        return with_tag(changed, payload_for(contained.masks, picture, user_keys=contained.user_keys))
+
+
+class _Contained:
+    """Whose masks a photo contains when it leaves, and which; of an older one only the user is known."""
+
+    def __init__(self) -> None:
+        self.masks: list[Mask] = []
+        self.user_keys: list[bytes] = []
+
+    def add(self, mask: Mask | None, *, user_key: bytes | None) -> None:
+        """One user's, who has a face in the photo with it."""
+        if mask is not None:
+            self.masks.append(mask)
+        if user_key is not None:
+            self.user_keys.append(user_key)
 
 
 class _PhotoTag:
@@ -227,6 +276,12 @@ class _PhotoTag:
         if self._payload is None:
             return None
         return next((mask for mask in stored.masks if contains(self._payload, mask, self._picture)), None)
+
+    def contains_any_of(self, user_key: bytes | None) -> bool:
+        """Whether the photo contains a mask of the user with this key, be it of an earlier enrollment."""
+        if self._payload is None or user_key is None:
+            return False
+        return contains_any_of(self._payload, user_key, self._picture)
 
     def chosen_of(self, stored: StoredMask) -> Mask:
         """The one of a user's masks that the photo is to contain."""

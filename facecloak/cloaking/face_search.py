@@ -1,21 +1,27 @@
-"""Whose face is where in one photo: by the caller's hints, else by searching, on the cheapest look that shows it."""
+"""Whose face is where in one photo: by the caller's hints, else by searching, on the cheapest look that shows it.
+
+A hint is never believed unseen. A photo of several people is nobody's without one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from facecloak.call_context import StepObserver, unobserved
+from facecloak.cloaking.hint_advice import advice_on
 from facecloak.cloaking.photo_session import PhotoSession
 from facecloak.cloaking.placement import square_side_px
-from facecloak.cloaking.subject import Outcome, Subject, face_of_landmarks
-from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy
+from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject, box_of_landmarks, check_hint
+from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy, main_face
+from facecloak.photos import PhotoLimits
 from facecloak.photos.splice import Look
 
-DOMINANT_AREA_RATIO = 4.0
-"""Without a hint, the largest of several faces is the subject's only where it has this many times every other's
-area."""
+_CHOOSE = "The photo shows several faces: send one of them as the hint."
+_NOT_THERE = "No face that is seen is where the hint says."
 
 _SAME_FACE_DISTANCE = 0.3
 # What the finest of the finder's networks sees of a face (192 px about 1.7 faces). Measured on faces of 740 to 2090
@@ -45,33 +51,85 @@ class FaceLocator(Protocol):
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
 
+    def face_at(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> Face | None: ...
+
     def mesh_of(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None: ...
 
 
+@dataclass(frozen=True)
+class Sought:
+    """A subject's face, or why there is none.
+
+    Attributes:
+        face: None unless ``outcome`` is CLOAKED.
+        outcome: what is to be said of the subject where nothing else comes up.
+        advice: a sentence on what to do about it; may be empty.
+        faces: those that the photo shows, largest first, where the caller must choose.
+    """
+
+    face: Face | None
+    outcome: Outcome = Outcome.CLOAKED
+    advice: str = ""
+    faces: tuple[Face, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of an upright photo of ``width`` x ``height`` px, largest first."""
+
+    width: int
+    height: int
+    faces: tuple[Face, ...]
+
+
 class FaceSearch:
-    """The faces of one photo: found at most once, and only when a subject without a hint needs them."""
+    """The faces of one photo: found at most once, and only when a hint does not lead to one, or there is none."""
 
     def __init__(self, finder: FaceLocator, photo: PhotoSession) -> None:
         self._finder = finder
         self._photo = photo
-        self._found: list[Face] | None = None
+        self._found: tuple[Face, ...] | None = None
         self._taken: list[Face] = []
         self._look: Look | None = None
 
-    def face_of(self, subject: Subject) -> tuple[Face | None, Outcome]:
+    def check_hint(self, subject: Subject, *, index: int) -> None:
+        """Raises :class:`InvalidFaceHint` for a hint that cannot be one; ``index`` names the subject."""
+        try:
+            check_hint(subject, width=self._photo.width, height=self._photo.height, index=index)
+        except InvalidFaceHint as error:
+            advice = self._advice_on(subject) if subject.is_finite else ""
+            if advice:
+                raise InvalidFaceHint(f"{error.public_message} {advice}", **error.metadata) from error
+            raise
+
+    def face_of(self, subject: Subject) -> Sought:
         """The subject's face, or None and why."""
-        if subject.landmarks is not None:
-            return face_of_landmarks(subject), Outcome.CLOAKED
-        if subject.box is not None:
-            return self._face_in(subject.box), Outcome.NO_FACE
+        if subject.has_hint:
+            face = self._hinted(subject)
+            if face is not None:
+                return Sought(face)
+            return Sought(None, Outcome.NO_FACE, self._advice_on(subject) or _NOT_THERE, self.faces)
+        if not self.faces:
+            return Sought(None, Outcome.NO_FACE)
+        face = main_face(self.faces, width=self._photo.width, height=self._photo.height)
+        return Sought(face) if face is not None else Sought(None, Outcome.AMBIGUOUS_FACE, _CHOOSE, self.faces)
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """All faces of the photo, largest first."""
         if self._found is None:
-            self._found = self._all_faces()
-        if not self._found:
-            return None, Outcome.NO_FACE
-        largest, *others = sorted(self._found, key=lambda face: face.box.area, reverse=True)
-        if others and largest.box.area < DOMINANT_AREA_RATIO * others[0].box.area:
-            return None, Outcome.AMBIGUOUS_FACE
-        return largest, Outcome.CLOAKED
+            self._found = tuple(self._all_faces())
+        return self._found
+
+    def _hinted(self, subject: Subject) -> Face | None:
+        if subject.landmarks is not None:
+            return self._face_at(np.asarray(subject.landmarks, np.float64))
+        assert subject.box is not None
+        return self._face_in(subject.box)
+
+    def _advice_on(self, subject: Subject) -> str:
+        photo = self._photo
+        return advice_on(subject, self.faces, orientation=photo.orientation, width=photo.width, height=photo.height)
 
     def take(self, face: Face) -> bool:
         """Claim a face for one subject; False where another has it."""
@@ -108,6 +166,15 @@ class FaceSearch:
         look = self._look_around(box, reach=_WIDE_REACH)
         return None if look is None else _copy(look)
 
+    def _face_at(self, landmarks: np.ndarray) -> Face | None:
+        """The face whose landmarks a hint says these are."""
+        look = self._look_around(box_of_landmarks(landmarks))
+        if look is None:
+            return self._finder.face_at(self._photo.srgb_u8, landmarks)
+        offset = np.array([look.left, look.top])
+        face = self._finder.face_at(look.srgb_u8, (landmarks - offset + 0.5) * look.scale - 0.5)
+        return None if face is None else placed(face, look)
+
     def _face_in(self, box: Box) -> Face | None:
         # What a part does not show, the whole may: nobody goes uncloaked for having been looked at cheaply.
         return self.face_near(box) or self._finder.landmarks_for(self._photo.srgb_u8, box)
@@ -137,6 +204,23 @@ class FaceSearch:
             return None
         self._look = self._photo.look(part, smallest_scale=_SIDE_PX / side)
         return self._look
+
+
+def faces_of(
+    data: bytes,
+    *,
+    finder: FaceLocator,
+    limits: PhotoLimits,
+    observer: StepObserver = unobserved,
+    check: Callable[[], None] | None = None,
+) -> FoundFaces:
+    """The faces of a photo file. Raises :class:`PhotoRefused`, and what ``check``, called between steps, raises."""
+    limits.check_bytes(len(data))
+    photo = PhotoSession(data, limits=limits, observer=observer)
+    if check is not None:
+        check()
+    with observer("find"):
+        return FoundFaces(photo.width, photo.height, FaceSearch(finder, photo).faces)
 
 
 def _copy(look: Look) -> WorkingCopy:

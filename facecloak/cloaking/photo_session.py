@@ -34,6 +34,8 @@ class PhotoSession:
     """A photo's size at once, its pixels when they are asked for. Not for two threads at once.
 
     Attributes:
+        width, height: upright px.
+        orientation: the EXIF orientation 1..8.
         fallback_reason: why the photo is decoded and encoded again; empty while it need not be.
         dropped: once masks were added, what of the metadata is not there as it was
             (:class:`facecloak.photos.metadata.Report`).
@@ -52,9 +54,11 @@ class PhotoSession:
         try:
             self._splice = JpegSplice(data, limits=limits)
             self.width, self.height = self._splice.width, self._splice.height
+            self.orientation = self._splice.orientation
         except CannotSplice as error:
             self._give_up(error)
             self.width, self.height = self._photo.width, self._photo.height
+            self.orientation = self._photo.orientation
 
     @property
     def srgb_u8(self) -> np.ndarray:

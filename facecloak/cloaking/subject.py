@@ -8,9 +8,10 @@ from enum import StrEnum
 import numpy as np
 
 from facecloak.errors import InvalidInput
-from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, aligning_transform
+from facecloak.faces import ARCFACE_TEMPLATE, Box, aligning_transform
 
 _HINT_MARGIN = 0.5
+_FARTHEST_PX = 1e6
 # Measured over 310 faces found in LFW and group photos: 0.5-9.6 template px RMS after alignment, 16.5 and more with the
 # eyes or x and y swapped; a drawn full profile has 14.1, five points in a row 14.9.
 _WORST_HINT_RESIDUAL_PX = 14.5
@@ -23,20 +24,27 @@ class InvalidFaceHint(InvalidInput):
 
 
 class Outcome(StrEnum):
-    """Everything but CLOAKED and ALREADY_CLOAKED means: this person is not protected in this photo."""
+    """What was done; :attr:`is_cloaked` tells whether the photo that came back contains a mask of this person."""
 
     CLOAKED = "CLOAKED"
     ALREADY_CLOAKED = "ALREADY_CLOAKED"
     """The photo's tag says that it contains this very mask: nothing was added again."""
     NO_FACE = "NO_FACE"
-    """No face in the photo, or none in the given box."""
+    """No face in the photo, or none that the hint fits."""
     NO_MASK = "NO_MASK"
     """The user has not been enrolled."""
     AMBIGUOUS_FACE = "AMBIGUOUS_FACE"
-    """Several faces, no hint, and none is dominant: give a hint."""
+    """Several faces and no hint: nothing is guessed."""
     FACE_TOO_SMALL = "FACE_TOO_SMALL"
     FACE_ALREADY_TAKEN = "FACE_ALREADY_TAKEN"
     """Another subject of the same call has this face."""
+    OLDER_CLOAK = "OLDER_CLOAK"
+    """The photo's tag says that it contains a mask of this user from before the last enrollment: nothing was added."""
+
+    @property
+    def is_cloaked(self) -> bool:
+        """Whether the photo contains a mask of this person, put there now or before."""
+        return self in (Outcome.CLOAKED, Outcome.ALREADY_CLOAKED, Outcome.OLDER_CLOAK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +65,20 @@ class Subject:
     def has_hint(self) -> bool:
         return self.box is not None or self.landmarks is not None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the hint holds five finite points, or a box, which cannot hold anything else."""
+        if self.landmarks is None:
+            return self.box is not None
+        points = np.asarray(self.landmarks)
+        return points.shape == (5, 2) and bool(np.isfinite(points).all()) and bool(np.abs(points).max() <= _FARTHEST_PX)
 
-def face_of_landmarks(subject: Subject) -> Face:
-    """The face that a subject's landmarks are."""
-    landmarks = np.asarray(subject.landmarks, np.float32)
-    box = subject.box
-    if box is None:
-        low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-        # Around five landmarks alone; a detector's box is about twice as large in each direction.
-        width, height = np.maximum(high - low, 1e-3)
-        box = Box(float(low[0] - width / 2), float(low[1] - height / 2), float(2 * width), float(2 * height))
-    return Face(box=box, landmarks=landmarks, score=1.0)
+
+def box_of_landmarks(landmarks: np.ndarray) -> Box:
+    """A face's box by its five landmarks alone: about what a detector would give."""
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    width, height = np.maximum(high - low, 1e-3)
+    return Box(float(low[0] - width / 2), float(low[1] - height / 2), float(2 * width), float(2 * height))
 
 
 def check_hint(subject: Subject, *, width: int, height: int, index: int) -> None:

@@ -4,6 +4,7 @@ from facecloak.faces.align import ALIGNED_SIZE, ARCFACE_TEMPLATE, aligned_crop, 
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks, InvalidPixels
 from facecloak.faces.face import Box, Face
 from facecloak.faces.finder import FaceFinder
+from facecloak.faces.prominence import main_face
 from facecloak.faces.views import WORKING_SIDE_PX, WorkingCopy
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "aligned_crop",
     "aligning_transform",
     "inverse_transform",
+    "main_face",
 ]

@@ -70,3 +70,17 @@ def turned_rectangle(
     if flip in (0, -1):
         top, bottom = height - bottom, height - top
     return left, top, right, bottom
+
+
+def turned_points(points: np.ndarray, orientation: int, *, width: int, height: int) -> np.ndarray:
+    """Where :func:`to_upright` takes places (N, 2) of pixels ``width`` x ``height``; pixel centers are whole
+    numbers."""
+    turned = np.array(points, np.float64)
+    if orientation >= 5:
+        turned, width, height = turned[:, ::-1].copy(), height, width
+    flip = _FLIPS.get(orientation)
+    if flip in (1, -1):
+        turned[:, 0] = width - 1 - turned[:, 0]
+    if flip in (0, -1):
+        turned[:, 1] = height - 1 - turned[:, 1]
+    return turned

@@ -40,6 +40,10 @@ class MaskStore(Protocol):
         """Changes whenever the mask does; None where there is none. Much cheaper than :meth:`get`: for caches."""
         ...
 
+    def user_key(self, user_id: str) -> bytes:
+        """A secret of this user under this store's key, the same for all of their masks. Asks no server."""
+        ...
+
     def probe(self) -> None:
         """Prove that the store can be written and read now; raises :class:`StoreUnavailable`."""
         ...

@@ -75,6 +75,10 @@ class LocalMaskStore:
         # milliseconds.
         return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
 
+    def user_key(self, user_id: str) -> bytes:
+        """See :class:`facecloak.stores.MaskStore`."""
+        return self._sealer.user_key(user_id)
+
     def probe(self) -> None:
         """See :class:`facecloak.stores.MaskStore`."""
         path = self._root / f".probe-{secrets.token_hex(8)}"

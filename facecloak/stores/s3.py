@@ -116,6 +116,10 @@ class S3MaskStore:
         """The object's ETag. See :class:`facecloak.stores.MaskStore`."""
         return self._version(self._key(self._sealer.object_name(user_id)))
 
+    def user_key(self, user_id: str) -> bytes:
+        """See :class:`facecloak.stores.MaskStore`."""
+        return self._sealer.user_key(user_id)
+
     def probe(self) -> None:
         """See :class:`facecloak.stores.MaskStore`. A server may answer and still not serve, so an object is written and
         read."""

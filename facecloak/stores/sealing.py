@@ -30,6 +30,7 @@ class Sealer:
         self._prefix = _MAGIC + keys.derive(key, "key-id", length=keys.KEY_ID_BYTES)
         self._cipher = AESGCM(keys.derive(key, "seal"))
         self._name_key = keys.derive(key, "name")
+        self._marker_key = keys.derive(key, "marker")
 
     @classmethod
     def from_base64(cls, text: str) -> Sealer:
@@ -52,6 +53,11 @@ class Sealer:
     def object_name(self, user_id: str) -> str:
         """The name that the user's mask is stored under; raises :class:`InvalidUserId`."""
         return keys.object_name(self._name_key, user_id)
+
+    def user_key(self, user_id: str) -> bytes:
+        """32 bytes by which the user's cloaked photos know each other, whatever mask they bear; raises
+        :class:`InvalidUserId`."""
+        return bytes.fromhex(keys.object_name(self._marker_key, user_id))
 
     def seal(self, data: bytes, *, name: str) -> bytes:
         """Seal ``data`` for the object ``name``; OVERHEAD_BYTES longer."""

@@ -55,9 +55,8 @@ def make_service(model_repository: Path, tmp_path_factory: pytest.TempPathFactor
 
     def make(**fields: Any) -> Service:
         data = tmp_path_factory.mktemp("data")
-        made.append(
-            Service(ApplySettings(port=0, model_repository=model_repository, store=StoreSettings(data=data), **fields))
-        )
+        fields = {"model_repository": model_repository, "store": StoreSettings(data=data)} | fields
+        made.append(Service(ApplySettings(port=0, **fields)))
         return made[-1]
 
     yield make

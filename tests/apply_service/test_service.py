@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,10 +19,10 @@ import simplejpeg
 from google.rpc import error_details_pb2
 from PIL import Image
 
+from apply_service.convert import not_cloaked_from
 from apply_service.servicer import call_checker
 from facecloak.cloaking.cloaker import PlacementMethod
 from facecloak.errors import ErrorCode
-from facecloak.faces import ARCFACE_TEMPLATE
 from facecloak.masks.mask import Mask, MaskGeometry
 from facecloak.photos import native_splice
 from facecloak.v1 import apply_pb2, common_pb2
@@ -246,10 +247,10 @@ def test_too_many_photos_at_once_are_told_to_come_back(make_service: Callable[..
     photo = simplejpeg.encode_jpeg(np.full((64, 64, 3), 120, np.uint8), colorspace="RGB")
 
     class Slow:
-        def cloak(self, data: bytes, subjects: Any, *, check: Any) -> Any:
+        def cloak(self, data: bytes, subjects: Any, **options: Any) -> Any:
             entered.set()
             assert go_on.wait(10)
-            return real.cloak(data, subjects, check=check)
+            return real.cloak(data, subjects, **options)
 
     servicer = _servicer(service)
     real = servicer._cloaker
@@ -305,10 +306,10 @@ def test_a_drain_waits_for_the_photos_in_work(make_service: Callable[..., Any]) 
     real = servicer._cloaker
 
     class Slow:
-        def cloak(self, data: bytes, subjects: Any, *, check: Any) -> Any:
+        def cloak(self, data: bytes, subjects: Any, **options: Any) -> Any:
             entered.set()
             assert go_on.wait(10)
-            return real.cloak(data, subjects, check=check)
+            return real.cloak(data, subjects, **options)
 
     servicer._cloaker = Slow()
 
@@ -415,12 +416,136 @@ def test_by_what_masks_are_laid_is_counted(make_service: Callable[..., Any], ast
     service.store.put("carol", Mask.new(levels, seed=1, geometry=MaskGeometry.FACE))
     assert outcomes(apply(service, astronaut_photo, "alice")) == ["CLOAKED"]
     assert outcomes(apply(service, astronaut_photo, "carol")) == ["CLOAKED"]
-    # Landmarks where no face is to be seen.
-    names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-    points = ((float(x) + 60, float(y) + 330) for x, y in ARCFACE_TEMPLATE)
-    landmarks = {name: common_pb2.Point(x=x, y=y) for name, (x, y) in zip(names, points, strict=True)}
-    hint = common_pb2.FaceHint(landmarks=common_pb2.FaceLandmarks(**landmarks))
-    assert outcomes(apply(service, astronaut_photo, "carol", carol=hint)) == ["CLOAKED"]
     registry = service.server.telemetry.registry
     counts = {by: registry.get_sample_value("facecloak_masks_laid_total", {"by": by.value}) for by in PlacementMethod}
-    assert counts == {PlacementMethod.MESH: 1, PlacementMethod.LANDMARKS: 1, PlacementMethod.SQUARE: 1}
+    assert counts == {PlacementMethod.MESH: 1, PlacementMethod.LANDMARKS: None, PlacementMethod.SQUARE: 1}
+
+
+def test_the_answer_says_how_the_mask_was_placed(
+    make_service: Callable[..., Any], model_repository: Path, tmp_path: Path, astronaut_photo: bytes
+) -> None:
+    for name in ("fr_detect", "fr_landmark"):
+        (tmp_path / name).symlink_to(model_repository / name)
+    mask = Mask.new(np.full((112, 112, 3), 9, np.int8), seed=1, geometry=MaskGeometry.FACE)
+    for fields, placement in (
+        ({}, apply_pb2.MASK_PLACEMENT_MESH),
+        ({"model_repository": tmp_path}, apply_pb2.MASK_PLACEMENT_LANDMARKS),
+    ):
+        service = make_service(**fields)
+        service.store.put("carol", mask)
+        (carol,) = apply(service, astronaut_photo, "carol").subjects
+        assert (carol.placement, carol.strength) == (placement, 1.0)
+        # Hints are confirmed without the mesh, too.
+        hinted = apply(service, astronaut_photo, "carol", carol=reference(carol))
+        assert outcomes(hinted) == ["CLOAKED"]
+        away = common_pb2.FaceHint(landmarks=shifted(carol.face.landmarks, 150))
+        (nobody,) = apply(service, astronaut_photo, "carol", carol=away).subjects
+        assert nobody.outcome == apply_pb2.CLOAK_OUTCOME_NO_FACE
+        assert nobody.placement == apply_pb2.MASK_PLACEMENT_UNSPECIFIED
+        assert len(nobody.faces) == 1
+        assert nobody.advice
+
+
+def shifted(landmarks: common_pb2.FaceLandmarks, pixels: float) -> common_pb2.FaceLandmarks:
+    moved = common_pb2.FaceLandmarks()
+    for name in common_pb2.FaceLandmarks.DESCRIPTOR.fields_by_name:
+        point = getattr(landmarks, name)
+        getattr(moved, name).CopyFrom(common_pb2.Point(x=point.x + pixels, y=point.y + pixels))
+    return moved
+
+
+@pytest.fixture(scope="module")
+def twins(astronaut_srgb_u8: np.ndarray) -> bytes:
+    pixels = np.ascontiguousarray(np.hstack([astronaut_srgb_u8, astronaut_srgb_u8]))
+    return simplejpeg.encode_jpeg(pixels, quality=92, colorspace="RGB")
+
+
+def test_several_faces_are_handed_back_and_one_more_call_settles_it(service: Any, twins: bytes) -> None:
+    (asked,) = apply(service, twins, "alice").subjects
+    assert asked.outcome == apply_pb2.CLOAK_OUTCOME_AMBIGUOUS_FACE
+    assert sorted(round(face.box.x / 512) for face in asked.faces) == [0, 1]
+    for face in asked.faces:
+        for hint in (common_pb2.FaceHint(box=face.box), common_pb2.FaceHint(landmarks=face.landmarks)):
+            (settled,) = apply(service, twins, "alice", alice=hint).subjects
+            assert settled.outcome == apply_pb2.CLOAK_OUTCOME_CLOAKED
+            assert settled.face.box.x == pytest.approx(face.box.x, abs=2)
+
+
+def test_faces_are_found_as_cloaking_finds_them(service: Any, twins: bytes, astronaut_photo: bytes) -> None:
+    found = service.stub.FindFaces(apply_pb2.FindFacesRequest(request_id="r-1", photo=twins), timeout=30)
+    assert (found.request_id, found.width, found.height) == ("r-1", 1024, 512)
+    assert list(found.faces) == list(apply(service, twins, "alice").subjects[0].faces)
+    (face,) = service.stub.FindFaces(apply_pb2.FindFacesRequest(photo=astronaut_photo), timeout=30).faces
+    used = apply(service, astronaut_photo, "alice").subjects[0].face
+    assert face.box == used.box
+    assert face.landmarks == used.landmarks
+    assert 0.5 < face.score <= 1
+    assert 100 < face.side < 160
+    gray = simplejpeg.encode_jpeg(np.full((200, 300, 3), 120, np.uint8), colorspace="RGB")
+    none = service.stub.FindFaces(apply_pb2.FindFacesRequest(photo=gray), timeout=30)
+    assert (none.width, none.height, len(none.faces)) == (300, 200, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"photo": b"no photo"}, "UNSUPPORTED_PHOTO"),
+        ({"photo": b""}, "PHOTO_TRUNCATED"),
+        ({"photo": b"", "request_id": "a b"}, "INVALID_INPUT"),
+    ],
+)
+def test_a_search_is_refused_as_cloaking_is(service: Any, fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RemoteError) as refused, remote_errors():
+        service.stub.FindFaces(apply_pb2.FindFacesRequest(**fields), timeout=30)
+    assert refused.value.reason == reason
+
+
+def test_what_must_be_cloaked_is_or_the_call_fails(service: Any, astronaut_photo: bytes) -> None:
+    required = request(astronaut_photo, "alice")
+    required.require_cloaked = True
+    cloaked = service.stub.ApplyCloak(required, timeout=30)
+    assert outcomes(cloaked) == ["CLOAKED"]
+    required.photo = cloaked.photo
+    assert outcomes(service.stub.ApplyCloak(required, timeout=30)) == ["ALREADY_CLOAKED"]
+
+    for users, expected in ((("nobody",), ["NO_MASK"]), (("alice", "nobody"), ["CLOAKED", "NO_MASK"])):
+        required = request(astronaut_photo, *users)
+        required.require_cloaked = True
+        with pytest.raises(RemoteError) as refused, remote_errors():
+            service.stub.ApplyCloak(required, timeout=30)
+        assert (refused.value.code, refused.value.reason) == (ErrorCode.FAILED_PRECONDITION, "NOT_CLOAKED")
+        assert refused.value.metadata["outcome"] == "NO_MASK"
+        told = not_cloaked_from(refused.value)
+        assert told is not None
+        assert [subject.user_id for subject in told] == list(users)
+        assert outcomes(apply_pb2.ApplyCloakResponse(subjects=told)) == expected
+        assert not any(astronaut_photo[:100] in detail.value for detail in refused.value.details)
+
+
+def test_in_a_stream_too(service: Any, astronaut_photo: bytes) -> None:
+    requests = [request(astronaut_photo, "alice"), request(astronaut_photo, "nobody"), request(astronaut_photo, "bob")]
+    for one in requests:
+        one.require_cloaked = True
+    answers = {answer.sequence: answer for answer in stream(service, numbered(requests))}
+    assert [answers[sequence].WhichOneof("outcome") for sequence in range(3)] == ["response", "error", "response"]
+    details = apply_pb2.NotCloaked()
+    assert any(detail.Unpack(details) for detail in answers[1].error.details)
+    assert outcomes(apply_pb2.ApplyCloakResponse(subjects=details.subjects)) == ["NO_MASK"]
+
+
+def test_a_photo_with_an_older_mask_is_told(make_service: Callable[..., Any], astronaut_photo: bytes) -> None:
+    service = make_service(cache_ttl_seconds=0)
+    older = apply(service, astronaut_photo, "alice").photo
+    service.store.put("alice", service.masks["bob"])
+    again = request(older, "alice")
+    again.require_cloaked = True
+    response = service.stub.ApplyCloak(again, timeout=30)
+    assert outcomes(response) == ["OLDER_CLOAK"]
+    assert (response.photo, response.subjects[0].mask_id) == (older, "")
+    assert response.subjects[0].advice
+    again.recloak = True
+    response = service.stub.ApplyCloak(again, timeout=30)
+    assert outcomes(response) == ["CLOAKED"]
+    assert response.photo != older
+    # Somebody else's is none of one's own.
+    assert outcomes(apply(service, older, "bob")) == ["CLOAKED"]

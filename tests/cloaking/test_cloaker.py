@@ -16,6 +16,7 @@ from facecloak.cloaking.cloaker import (
     Cloaker,
     InvalidFaceHint,
     Outcome,
+    PlacementMethod,
     Subject,
     TooManySubjects,
     add_mask,
@@ -23,10 +24,12 @@ from facecloak.cloaking.cloaker import (
 )
 from facecloak.cloaking.placement import place_mask
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder, aligned_crop, aligning_transform
+from facecloak.faces.finder import are_of
 from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import MaskBank, StoredMask
 from facecloak.masks.mask import MASK_SIZE, Mask
 from facecloak.photos import PhotoDamaged, PhotoLimits, PhotoTooLarge, PhotoTruncated, decode_photo
+from facecloak.photos.file_tag import payload_of, with_tag
 from facecloak.stores import MaskNotFound, StoreUnavailable
 
 TEMPLATE = ARCFACE_TEMPLATE.astype(np.float64)
@@ -183,6 +186,9 @@ class StubFinder:
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None:
         return next((face for face in self.faces if box.iou(face.box) > 0.3), None)
 
+    def face_at(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> Face | None:
+        return next((face for face in self.faces if are_of(face, landmarks)), None)
+
 
 class Masks:
     """Masks in memory."""
@@ -233,13 +239,38 @@ def test_no_face_and_no_mask_return_the_very_same_bytes(png: bytes) -> None:
     assert finder.searches == 0
 
 
-def test_several_faces_are_ambiguous_unless_one_is_dominant(png: bytes) -> None:
-    assert outcomes(cloaker(LEFT, RIGHT).cloak(png, [Subject("alice")])) == [Outcome.AMBIGUOUS_FACE]
-    result = cloaker(SMALL, LEFT).cloak(png, [Subject("alice")])
-    assert outcomes(result) == [Outcome.CLOAKED]
-    assert result.subjects[0].face is LEFT
-    nearly = face_at(250, 60, scale=0.52)
-    assert outcomes(cloaker(LEFT, nearly).cloak(png, [Subject("alice")])) == [Outcome.AMBIGUOUS_FACE]
+@pytest.mark.parametrize(
+    ("other", "outcome"),
+    [
+        pytest.param(face_at(250, 60), Outcome.AMBIGUOUS_FACE, id="as large"),
+        pytest.param(face_at(250, 60, scale=0.5), Outcome.AMBIGUOUS_FACE, id="half"),
+        pytest.param(face_at(250, 60, scale=0.22), Outcome.AMBIGUOUS_FACE, id="more than a fifth"),
+        pytest.param(face_at(250, 60, scale=0.18), Outcome.CLOAKED, id="less than a fifth"),
+        pytest.param(face_at(-16, 60, scale=0.3), Outcome.CLOAKED, id="less than a third, cut by the edge"),
+        pytest.param(face_at(0, 60, scale=0.3), Outcome.AMBIGUOUS_FACE, id="less than a third at the edge, not cut"),
+        pytest.param(face_at(-20, 60, scale=0.4), Outcome.AMBIGUOUS_FACE, id="more than a third, cut by the edge"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_nothing_is_guessed_beside_more_than_background(png: bytes, other: Face, outcome: Outcome, first: bool) -> None:
+    (result,) = cloaker(*((other, LEFT) if first else (LEFT, other))).cloak(png, [Subject("alice")]).subjects
+    assert result.outcome is outcome
+    if outcome is Outcome.CLOAKED:
+        assert result.face is LEFT
+        assert result.faces == ()
+    else:
+        assert result.face is None
+        assert set(result.faces) == {LEFT, other}
+        assert "hint" in result.advice
+
+
+def test_a_face_that_was_handed_back_is_a_hint_that_settles_it(png: bytes) -> None:
+    both = cloaker(LEFT, RIGHT)
+    (asked,) = both.cloak(png, [Subject("alice")]).subjects
+    for face in asked.faces:
+        for hint in (Subject("alice", box=face.box), Subject("alice", landmarks=face.landmarks)):
+            (result,) = both.cloak(png, [hint]).subjects
+            assert (result.outcome, result.face) == (Outcome.CLOAKED, face)
 
 
 def test_boxes_tell_several_subjects_apart(png: bytes) -> None:
@@ -255,17 +286,34 @@ def test_a_box_without_a_face(png: bytes) -> None:
     assert result.photo == png
 
 
-def test_landmarks_are_used_as_they_are_and_nothing_is_searched(png: bytes) -> None:
-    finder = StubFinder(RIGHT)
-    result = Cloaker(finder, Masks(alice=ALICE)).cloak(png, [Subject("alice", landmarks=LEFT.landmarks)])
+def test_landmarks_lead_to_the_face_that_they_are_of_and_nothing_is_searched(png: bytes) -> None:
+    finder = StubFinder(RIGHT, LEFT)
+    result = Cloaker(finder, Masks(alice=ALICE)).cloak(png, [Subject("alice", landmarks=LEFT.landmarks + 3)])
     assert outcomes(result) == [Outcome.CLOAKED]
     assert finder.searches == 0
+    # By the face's own landmarks, not by what the caller made of them.
     expected = add_mask(gray_photo(480, 300), ALICE, LEFT)
     assert np.array_equal(decode_photo(result.photo).srgb_u8, expected)
 
 
+def test_landmarks_are_not_believed_unseen(png: bytes) -> None:
+    result = cloaker(RIGHT).cloak(png, [Subject("alice", landmarks=LEFT.landmarks)])
+    (subject,) = result.subjects
+    assert (subject.outcome, subject.face, subject.mask_id) == (Outcome.NO_FACE, None, None)
+    assert subject.faces == (RIGHT,)
+    assert subject.advice
+    assert result.photo == png
+
+
+def test_what_was_done_is_told(png: bytes) -> None:
+    (subject,) = cloaker(LEFT, strength=0.5).cloak(png, [Subject("alice")]).subjects
+    assert (subject.placement_method, subject.strength) == (PlacementMethod.SQUARE, 0.5)
+    (subject,) = cloaker().cloak(png, [Subject("alice")]).subjects
+    assert (subject.placement_method, subject.strength) == (None, None)
+
+
 def test_one_face_has_one_subject(png: bytes) -> None:
-    near = LEFT.landmarks + 6
+    near = LEFT.landmarks + 6  # the face's own still
     result = cloaker(LEFT).cloak(png, [Subject("alice"), Subject("bob", landmarks=near)])
     # The one with a hint chooses first, whatever the order.
     assert outcomes(result) == [Outcome.FACE_ALREADY_TAKEN, Outcome.CLOAKED]
@@ -324,7 +372,7 @@ def test_a_box_off_the_photo_is_refused(png: bytes, box: Box) -> None:
 
 
 def test_a_face_cut_by_the_border_may_be_hinted(png: bytes) -> None:
-    result = cloaker().cloak(png, [Subject("alice", landmarks=face_at(-50, 40).landmarks)])
+    result = cloaker(face_at(-50, 40)).cloak(png, [Subject("alice", landmarks=face_at(-50, 40).landmarks)])
     assert outcomes(result) == [Outcome.CLOAKED]
     assert result.photo != png
 
@@ -340,7 +388,8 @@ def test_hints_are_in_upright_pixels() -> None:
     tags[0x0112] = 6
     out = io.BytesIO()
     Image.fromarray(gray_photo(480, 300)).save(out, "PNG", exif=tags)
-    result = cloaker().cloak(out.getvalue(), [Subject("alice", landmarks=face_at(120, 300).landmarks)])
+    upright = face_at(120, 300)
+    result = cloaker(upright).cloak(out.getvalue(), [Subject("alice", landmarks=upright.landmarks)])
     assert outcomes(result) == [Outcome.CLOAKED]
     upright = decode_photo(result.photo).srgb_u8
     assert upright.shape == (480, 300, 3)
@@ -426,3 +475,63 @@ def test_each_photo_gets_one_of_the_users_masks_always_the_same() -> None:
     # That one of four masks is never worn by 32 photos has a chance of 1 in 2,500 a mask, and the secret is random:
     # two different ones are certain enough.
     assert len(set(worn)) >= 2
+
+
+# --- Photos that were cloaked before
+
+
+def key_of(user_id: str) -> bytes:
+    return user_id.encode() * 4
+
+
+def cloaked_before(png: bytes, *users: str) -> bytes:
+    faces = {"alice": LEFT, "bob": RIGHT}
+    masks = Masks(alice=soft_mask(21), bob=soft_mask(22))
+    subjects = [Subject(user, box=faces[user].box) for user in users]
+    return Cloaker(StubFinder(LEFT, RIGHT), masks, user_key=key_of).cloak(png, subjects).photo
+
+
+def test_an_older_mask_is_told_and_nothing_is_put_on_top(png: bytes) -> None:
+    older = cloaked_before(png, "alice")
+    finder = StubFinder(LEFT, RIGHT)
+    result = Cloaker(finder, Masks(alice=ALICE), user_key=key_of).cloak(older, [Subject("alice")])
+    (subject,) = result.subjects
+    assert (subject.outcome, subject.face, subject.mask_id) == (Outcome.OLDER_CLOAK, None, None)
+    assert subject.outcome.is_cloaked
+    assert "recloak" in subject.advice
+    assert result.photo == older
+    assert finder.searches == 0
+
+
+def test_unless_it_is_asked_for(png: bytes) -> None:
+    older = cloaked_before(png, "alice")
+    present = Cloaker(StubFinder(LEFT), Masks(alice=ALICE), user_key=key_of)
+    again = present.cloak(older, [Subject("alice")], recloak=True)
+    assert outcomes(again) == [Outcome.CLOAKED]
+    expected = add_mask(decode_photo(older).srgb_u8, ALICE, LEFT)
+    assert np.array_equal(decode_photo(again.photo).srgb_u8, expected)
+    # The present mask is known first, asked or not.
+    for recloak in (False, True):
+        assert outcomes(present.cloak(again.photo, [Subject("alice")], recloak=recloak)) == [Outcome.ALREADY_CLOAKED]
+
+
+def test_an_older_mask_stays_known_when_another_user_is_cloaked(png: bytes) -> None:
+    older = cloaked_before(png, "alice")
+    present = Cloaker(StubFinder(LEFT, RIGHT), Masks(alice=ALICE, bob=BOB), user_key=key_of)
+    both = present.cloak(older, [Subject("alice", box=LEFT.box), Subject("bob", box=RIGHT.box)])
+    assert outcomes(both) == [Outcome.OLDER_CLOAK, Outcome.CLOAKED]
+    again = present.cloak(both.photo, [Subject("alice"), Subject("bob")])
+    assert outcomes(again) == [Outcome.OLDER_CLOAK, Outcome.ALREADY_CLOAKED]
+    assert again.photo == both.photo
+
+
+def test_another_users_mask_another_key_or_a_copied_tag_is_no_older_cloak(png: bytes) -> None:
+    older = cloaked_before(png, "alice")
+    masks = Masks(alice=ALICE, bob=BOB)
+    known = Cloaker(StubFinder(RIGHT), masks, user_key=key_of)
+    assert outcomes(known.cloak(older, [Subject("bob")])) == [Outcome.CLOAKED]
+    for stranger in (lambda user_id: b"another store's" + user_id.encode(), None):
+        other = Cloaker(StubFinder(RIGHT), masks, user_key=stranger)
+        assert outcomes(other.cloak(older, [Subject("alice")])) == [Outcome.CLOAKED]
+    copied = with_tag(png, payload_of(older) or b"")
+    assert outcomes(known.cloak(copied, [Subject("alice")])) == [Outcome.CLOAKED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,31 @@ def test_a_refusal_is_one_line_and_exit_code_1(run: Any, tmp_path: Path) -> None
         done = run(*arguments)
         assert done.exit_code == 1
         assert done.stderr.strip().splitlines()[-1].startswith("facecloak: ")
-    assert "NO_FACE" in run("enroll", "--user", "a", blank).stderr
+    assert f"{blank}: No face was found in the photo. (NO_FACE)" in run("enroll", "--user", "a", blank).stderr
+
+
+def test_the_file_at_fault_is_named(run: Any, photo: Path, tmp_path: Path) -> None:
+    blank, broken = tmp_path / "blank.jpg", tmp_path / "broken.jpg"
+    blank.write_bytes(simplejpeg.encode_jpeg(np.full((300, 400, 3), 120, np.uint8), colorspace="RGB"))
+    broken.write_bytes(b"no photo")
+    for bad, reason in ((blank, "NO_FACE"), (broken, "UNSUPPORTED_PHOTO")):
+        done = run("enroll", "--user", "a", photo, bad)
+        assert done.exit_code == 1
+        line = done.stderr.strip().splitlines()[-1]
+        assert line.startswith(f"facecloak: {bad}: ")
+        assert line.endswith(f"({reason})")
+
+
+def test_the_faces_to_choose_from_are_printed(run: Any, tmp_path: Path, astronaut_srgb_u8: np.ndarray) -> None:
+    twins = tmp_path / "twins.jpg"
+    pixels = np.ascontiguousarray(np.hstack([astronaut_srgb_u8, astronaut_srgb_u8]))
+    twins.write_bytes(simplejpeg.encode_jpeg(pixels, colorspace="RGB"))
+    done = run("enroll", "--user", "a", twins)
+    assert (done.exit_code, "SEVERAL_FACES" in done.stderr) == (1, True)
+    boxes = re.findall(r"\d+,\d+,\d+,\d+", done.stderr)
+    assert len(boxes) == 2
+    for box in boxes:
+        assert run("enroll", "--user", "a", twins, "--face", box).exit_code == 0
 
 
 def test_a_server_that_is_not_there_is_exit_code_1(run: Any, photo: Path) -> None:

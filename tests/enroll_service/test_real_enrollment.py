@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.errors import ErrorCode
+from facecloak.faces import FaceFinder
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
+from facecloak_rpc.faces import faces_in
 
 
 def jpeg(srgb_u8: np.ndarray) -> bytes:
@@ -87,6 +90,25 @@ def test_the_seed_decides_the_mask(real_service: Any, astronaut_photo: bytes) ->
 def test_two_faces_are_refused(real_service: Any, astronaut_srgb_u8: np.ndarray) -> None:
     error = refused(real_service, jpeg(np.hstack([astronaut_srgb_u8, astronaut_srgb_u8])))
     assert (error.code, error.reason) == (ErrorCode.FAILED_PRECONDITION, "SEVERAL_FACES")
+    faces = faces_in(error)
+    assert sorted(round(face.box.x / 512) for face in faces) == [0, 1]
+    assert all(face.landmarks.shape == (5, 2) and 0.5 < face.score <= 1 for face in faces)
+
+
+def test_a_cloaked_photo_is_refused_for_a_first_mask_and_for_a_refined_one(
+    real_service: Any, astronaut_photo: bytes, model_repository: Path
+) -> None:
+    list(real_service.enroll("carol", photos=[astronaut_photo]))
+    cloaked = Cloaker(FaceFinder.load(model_repository), real_service.store).cloak(astronaut_photo, [Subject("carol")])
+    for add in (False, True):
+        request = enroll_pb2.EnrollUserRequest(
+            user_id="carol",
+            photos=[enroll_pb2.EnrollmentPhoto(data=cloaked.photo)],
+            options=enroll_pb2.EnrollOptions(add=add),
+        )
+        with pytest.raises(RemoteError) as caught, remote_errors():
+            list(real_service.stub.EnrollUser(request, timeout=60))
+        assert (caught.value.code, caught.value.reason) == (ErrorCode.FAILED_PRECONDITION, "PHOTO_ALREADY_CLOAKED")
 
 
 def test_no_face_is_refused(real_service: Any, astronaut_photo: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecloak.masks.cloak_tag import contains, payload_for
+from facecloak.masks.cloak_tag import contains, contains_any_of, payload_for
 from facecloak.masks.mask import Mask
 
 PICTURE = (b"a picture's data", b"in pieces")
@@ -27,6 +27,17 @@ def test_only_masks_that_the_picture_bears_are_named() -> None:
 
 def test_the_cut_into_pieces_does_not_matter() -> None:
     assert contains(payload_for([ALICE], PICTURE), ALICE, [memoryview(b"a picture's datain "), b"", b"pieces"])
+
+
+def test_a_users_photos_are_known_whatever_mask_they_have() -> None:
+    payload = payload_for([ALICE], PICTURE, user_keys=[b"alice's key"])
+    assert contains(payload, ALICE, PICTURE)
+    assert contains_any_of(payload, b"alice's key", PICTURE)
+    assert not contains_any_of(payload, b"bob's key", PICTURE)
+    assert not contains_any_of(payload, b"alice's key", [b"another picture"])
+    assert not contains_any_of(payload_for([ALICE], PICTURE), b"alice's key", PICTURE)
+    # Of an older mask the user alone may be known.
+    assert contains_any_of(payload_for([], PICTURE, user_keys=[b"alice's key"]), b"alice's key", PICTURE)
 
 
 def test_a_new_version_of_a_mask_is_another_mask() -> None:

@@ -96,3 +96,13 @@ def test_a_key_file_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(KeyUnusable):
         key_from_file(tmp_path / "file" / "key")
+
+
+def test_user_keys_are_each_users_and_each_stores() -> None:
+    one, other = Sealer(bytes(32)), Sealer(bytes(31) + b"\1")
+    keys = [one.user_key("alice"), one.user_key("bob"), other.user_key("alice")]
+    assert [len(key) for key in keys] == [32, 32, 32]
+    assert len(set(keys)) == 3
+    assert Sealer(bytes(32)).user_key("alice") == keys[0]
+    # The object's name is public.
+    assert keys[0].hex() != one.object_name("alice")

@@ -12,6 +12,7 @@ from enroll_service.pipeline.errors import (
     FaceCutOff,
     FaceTooSmall,
     NoFace,
+    PhotoAlreadyCloaked,
     SeveralFaces,
 )
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
@@ -20,9 +21,21 @@ from enroll_service.pipeline.intake.view import PhotoView, view_of
 from enroll_service.pipeline.ops.inpainting import fill_beyond_photo
 from enroll_service.pipeline.ops.warping import WIDE_MARGIN, WIDE_SIZE
 from enroll_service.pipeline.settings import IntakeSettings
-from facecloak.faces import ALIGNED_SIZE, Box, Face, FaceFinder, aligning_transform, inverse_transform
+from facecloak.cloaking.hint_advice import advice_on
+from facecloak.cloaking.subject import Subject
+from facecloak.faces import (
+    ALIGNED_SIZE,
+    Box,
+    Face,
+    FaceFinder,
+    InvalidBox,
+    aligning_transform,
+    inverse_transform,
+    main_face,
+)
 from facecloak.faces.frame import mesh_in_crop
 from facecloak.photos import decode_photo
+from facecloak.photos.file_tag import payload_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,22 +70,39 @@ def portrait_from(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, set
     """The one usable face of a photo.
 
     Raises:
-        NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: the photo does not qualify.
+        NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred, PhotoAlreadyCloaked: the photo does not qualify.
         PhotoError: the bytes are no photo that is taken (see :mod:`facecloak.photos`).
     """
-    pixels = decode_photo(photo.data).srgb_u8
-    return portrait_of(pixels, hint=photo.face, index=index, finder=finder, settings=settings)
+    decoded = decode_photo(photo.data)
+    # Whoever's mask it is, and whether or not the picture was changed since: nobody tags a photo that was not cloaked.
+    if payload_of(photo.data) is not None:
+        raise PhotoAlreadyCloaked("The photo was cloaked already: send the original.", photo=index)
+    return portrait_of(
+        decoded.srgb_u8,
+        hint=photo.face,
+        orientation=decoded.orientation,
+        index=index,
+        finder=finder,
+        settings=settings,
+    )
 
 
 def portrait_of(
-    srgb_u8: np.ndarray, *, hint: Box | None = None, index: int, finder: FaceFinder, settings: IntakeSettings
+    srgb_u8: np.ndarray,
+    *,
+    hint: Box | None = None,
+    orientation: int = 1,
+    index: int,
+    finder: FaceFinder,
+    settings: IntakeSettings,
 ) -> Portrait:
-    """The one usable face of an upright photo (H, W, 3) uint8 RGB, or the one in the box ``hint``.
+    """The one usable face of an upright photo (H, W, 3) uint8 RGB, or the one in the box ``hint``. ``orientation`` is
+    the file's, of EXIF, by which a hint that fits no face may be explained.
 
     Raises:
         NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: the photo does not qualify.
     """
-    face = _chosen_face(srgb_u8, hint, index=index, finder=finder, settings=settings)
+    face = _chosen_face(srgb_u8, hint, orientation=orientation, index=index, finder=finder)
     if face.eye_distance_px < settings.min_eye_distance_px:
         raise FaceTooSmall(
             "The face is too small in the photo.",
@@ -110,22 +140,30 @@ def share_inside(transform: np.ndarray, *, width: int, height: int) -> float:
     return float(inside.mean())
 
 
-def _chosen_face(
-    srgb_u8: np.ndarray, hint: Box | None, *, index: int, finder: FaceFinder, settings: IntakeSettings
-) -> Face:
+def _chosen_face(srgb_u8: np.ndarray, hint: Box | None, *, orientation: int, index: int, finder: FaceFinder) -> Face:
+    height, width = srgb_u8.shape[:2]
     if hint is not None:
-        face = finder.landmarks_for(srgb_u8, hint)
+        face = _face_in(srgb_u8, hint, finder=finder)
         if face is None:
-            raise NoFace("No face was found at the given place in the photo.", photo=index)
+            advice = advice_on(
+                Subject("", box=hint), finder.find(srgb_u8), orientation=orientation, width=width, height=height
+            )
+            raise NoFace(f"No face was found at the given place in the photo. {advice}".strip(), photo=index)
         return face
     faces = finder.find(srgb_u8)
     if not faces:
         raise NoFace("No face was found in the photo.", photo=index)
-    largest = max(faces, key=lambda face: face.box.area)
-    for face in faces:
-        if face is not largest and face.box.area * settings.background_face_ratio > largest.box.area:
-            raise SeveralFaces("The photo shows several faces.", photo=index, faces=len(faces))
-    return largest
+    face = main_face(faces, width=width, height=height)
+    if face is None:
+        raise SeveralFaces("The photo shows several faces: say which one it is.", photo=index, found=faces)
+    return face
+
+
+def _face_in(srgb_u8: np.ndarray, hint: Box, *, finder: FaceFinder) -> Face | None:
+    try:
+        return finder.landmarks_for(srgb_u8, hint)
+    except InvalidBox:
+        return None
 
 
 def _portrait(srgb_u8: np.ndarray, transform: np.ndarray, face: Face, mesh: np.ndarray | None) -> Portrait:

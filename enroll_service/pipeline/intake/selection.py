@@ -71,8 +71,8 @@ def select_photos(
             cannot be told which ones are wrong.
 
     Raises:
-        NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred: a photo does not qualify; to be left out, the first
-            of photos none of which does.
+        NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred, PhotoAlreadyCloaked: a photo does not qualify; to
+            be left out, the first of photos none of which does.
         PhotoRefused: the same for what is no photo that is taken.
         NotSamePerson: the photos show different people.
     """

@@ -19,6 +19,7 @@ from enroll_service.pipeline import (
     NoFace,
     NotSamePerson,
     PerturbRecipe,
+    PhotoAlreadyCloaked,
     PipelineSettings,
     Progress,
     Recipe,
@@ -231,8 +232,77 @@ def test_two_faces_are_refused_unless_one_is_pointed_at(enroller: Enroller, astr
     twice = _jpeg(np.hstack([half, half]))
     with pytest.raises(SeveralFaces) as refused:
         _run(enroller, twice)
-    assert refused.value.metadata["photo"] == "0"
-    assert _run(enroller, EnrollmentPhoto(twice, face=Box(60, 50, 120, 130))).report["photo_count"] == 1
+    assert (refused.value.metadata["photo"], refused.value.metadata["faces"]) == ("0", "2")
+    first, second = refused.value.faces
+    assert abs(abs(first.box.center[0] - second.box.center[0]) - 250) < 5
+    for box in (Box(60, 50, 120, 130), second.box):
+        assert _run(enroller, EnrollmentPhoto(twice, face=box)).report["photo_count"] == 1
+
+
+def test_a_face_of_less_than_a_fifth_does_not_stop_an_enrollment(
+    enroller: Enroller, astronaut_srgb_u8: np.ndarray
+) -> None:
+    import cv2
+
+    for share, refused in ((0.25, True), (0.18, False)):
+        # Four times as large, so that the small face is of a size that is found.
+        canvas = cv2.resize(astronaut_srgb_u8, (1536, 1536), interpolation=cv2.INTER_CUBIC)
+        side = round(1536 * share)
+        canvas[1536 - side :, :side] = cv2.resize(astronaut_srgb_u8, (side, side), interpolation=cv2.INTER_AREA)
+        if refused:
+            with pytest.raises(SeveralFaces):
+                _run(enroller, _jpeg(canvas))
+        else:
+            assert _run(enroller, _jpeg(canvas)).report["photo_count"] == 1
+
+
+def test_a_box_of_the_stored_pixels_is_told(enroller: Enroller, astronaut_srgb_u8: np.ndarray) -> None:
+    import io
+
+    from PIL import Image
+
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    out = io.BytesIO()
+    # A quarter turn clockwise makes it upright.
+    Image.fromarray(np.rot90(astronaut_srgb_u8[:380, :500])).save(out, "JPEG", exif=tags, quality=92)
+    upright, before = Box(180, 52, 89, 125), Box(52, 500 - 180 - 89, 125, 89)
+    with pytest.raises(NoFace, match="before its EXIF rotation"):
+        _run(enroller, EnrollmentPhoto(out.getvalue(), face=before))
+    assert _run(enroller, EnrollmentPhoto(out.getvalue(), face=upright)).report["photo_count"] == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_that_was_cloaked_is_refused(
+    enroller: Enroller, finder: FaceFinder, astronaut_srgb_u8: np.ndarray, astronaut_photo: bytes, kind: str
+) -> None:
+    import io
+
+    from PIL import Image
+
+    from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject
+
+    class Masks:
+        def get(self, user_id: str) -> Mask:
+            return Mask.new(np.full((112, 112, 3), 4, np.int8), seed=0)
+
+    out = io.BytesIO()
+    Image.fromarray(astronaut_srgb_u8).save(out, kind, quality=92)
+    cloaked = Cloaker(finder, Masks()).cloak(out.getvalue(), [Subject("somebody")])
+    assert cloaked.subjects[0].outcome is Outcome.CLOAKED
+    for photos, index in (((cloaked.photo,), "0"), ((astronaut_photo, cloaked.photo), "1")):
+        with pytest.raises(PhotoAlreadyCloaked) as refused:
+            _run(enroller, *photos)
+        assert refused.value.metadata["photo"] == index
+    report = _run(enroller, cloaked.photo, astronaut_photo, leave_out_unfit=True).report
+    assert report["photos_left_out"] == [{"photo": 0, "reason": "PHOTO_ALREADY_CLOAKED"}]
+    assert report["photo_count"] == 1
+
+
+def test_the_cloaked_photo_of_the_report_is_refused(enroller: Enroller, shared_dir: Path) -> None:
+    photo = (shared_dir / "photos" / "faults" / "enroll_from_cloaked.jpg").read_bytes()
+    with pytest.raises(PhotoAlreadyCloaked):
+        _run(enroller, photo)
 
 
 def test_small_blurred_and_cut_off_faces_are_refused(enroller: Enroller, astronaut_srgb_u8: np.ndarray) -> None:
