@@ -2,6 +2,7 @@
 #
 #   make demo [PHOTOS=dir] [RUNTIME=triton]
 #                            both services, real recognizers, a real face; writes out/demo/report.html
+#   make looks [PEOPLE=dir]  masks of every strength on the astronaut and on people, to look at; writes out/looks/index.html
 #   make test                all tests
 #   make check               format, lint, types, import rules, protos, images, chart: quick, no models
 #   make bench               measurements, JSON into out/
@@ -9,6 +10,7 @@
 
 PYTHON ?= python3.11
 PHOTOS ?=
+PEOPLE ?=
 RUNTIME ?=
 
 VENV := .venv
@@ -18,7 +20,7 @@ export FACECLOAK_MODEL_REPOSITORY ?= $(CURDIR)/model_repository
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv protos models demo test check format lint types imports proto-lint manifests sbom bench clean distclean
+.PHONY: help venv protos models demo looks test check format lint types imports proto-lint manifests sbom bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -39,6 +41,9 @@ models: venv
 
 demo: venv
 	@$(BIN)/python -m demo $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(RUNTIME),--runtime '$(RUNTIME)')
+
+looks: models
+	@$(BIN)/python -m demo.looks $(if $(PEOPLE),--people '$(PEOPLE)')
 
 test: models
 	$(BIN)/python -m pytest
