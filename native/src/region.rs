@@ -154,7 +154,9 @@ fn not_zero(natural: &[[i16; 8]; 8]) -> u64 {
 pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) -> Result<(), Fault> {
     bounds.check(&scan.header)?;
     let last = (bounds.top + bounds.down - 1) * scan.header.mcus_across + bounds.left + bounds.across;
-    scan.index(last)?;
+    // Whole rows follow each other, so that reading them finds its own way.
+    let whole_rows = bounds.across == scan.header.mcus_across;
+    scan.index(if whole_rows { bounds.top * scan.header.mcus_across + 1 } else { last })?;
     let header = &scan.header;
     let mut begins = Vec::new();
     let mut length = 0;
@@ -166,42 +168,59 @@ pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) ->
         return Err(Fault::BadRegion);
     }
     let decoder = Decoder::new(points);
+    let mut plan = Vec::with_capacity(header.blocks.len());
+    for &block in &header.blocks {
+        let component = &header.components[block.component];
+        plan.push((block, component, header.table(component.dc)?.as_ref(), header.table(component.ac)?.as_ref()));
+    }
     // The last place, in zigzag order, that a decoder of so many points looks at.
     let last = NATURAL.iter().rposition(|&at| usize::from(at / 8) < points && usize::from(at % 8) < points).unwrap_or(0);
+    let first = bounds.top * header.mcus_across + bounds.left;
+    let mut place = scan.place(first)?;
+    let mut segment = scan.segment_of(first);
     for y in 0..bounds.down {
         let row = (bounds.top + y) * header.mcus_across + bounds.left;
-        let mut place = scan.place(row)?;
-        let mut segment = scan.segment_of(row);
+        if y > 0 && !whole_rows {
+            place = scan.place(row)?;
+            segment = scan.segment_of(row);
+        }
         for x in 0..bounds.across {
             if scan.segment_of(row + x) != segment {
-                segment = scan.segment_of(row + x);
-                place = scan.place(row + x)?;
-            }
-            for block in &header.blocks {
-                let component = &header.components[block.component];
-                let prediction = &mut place.dc[block.component];
-                *prediction = prediction.wrapping_add(header.table(component.dc)?.difference(&mut place.bits)?);
-                let mut coefficients = [[0.0f32; 8]; 8];
-                if points == 1 {
-                    header.table(component.ac)?.skip_block(&mut place.bits)?;
-                } else {
-                    let mut zigzag = [0i16; 64];
-                    let mut stated = header.table(component.ac)?.read_start(&mut place.bits, &mut zigzag, last as u32)?;
-                    while stated != 0 {
-                        let k = stated.trailing_zeros() as usize;
-                        stated &= stated - 1;
-                        let at = usize::from(NATURAL[k]);
-                        coefficients[at / 8][at % 8] = f32::from(zigzag[k]) * f32::from(component.steps[at]);
-                    }
+                if place.bits.is_overrun() {
+                    return Err(Fault::Damaged);
                 }
-                coefficients[0][0] = *prediction as f32 * f32::from(component.steps[0]);
+                segment = scan.segment_of(row + x);
+                place = if whole_rows { scan.beginning(segment)? } else { scan.place(row + x)? };
+            }
+            for &(block, component, dc_table, ac_table) in &plan {
+                let prediction = &mut place.dc[block.component];
+                *prediction = prediction.wrapping_add(dc_table.difference(&mut place.bits)?);
+                let dc = *prediction as f32 * f32::from(component.steps[0]);
                 let stride = bounds.across * component.across * points;
                 let left = (x * component.across + block.x) * points;
                 let top = (y * component.down + block.y) * points;
                 let begin = begins[block.component] + top * stride + left;
+                if points == 1 {
+                    ac_table.skip_block(&mut place.bits)?;
+                    *out.get_mut(begin).ok_or(Fault::Defect)? = (dc / 8.0 + 128.5).clamp(0.0, 255.0) as u8;
+                    continue;
+                }
+                let mut coefficients = [[0.0f32; 8]; 8];
+                let mut zigzag = [0i16; 64];
+                let mut stated = ac_table.read_start(&mut place.bits, &mut zigzag, last as u32)?;
+                while stated != 0 {
+                    let k = stated.trailing_zeros() as usize;
+                    stated &= stated - 1;
+                    let at = usize::from(NATURAL[k]);
+                    coefficients[at / 8][at % 8] = f32::from(zigzag[k]) * f32::from(component.steps[at]);
+                }
+                coefficients[0][0] = dc;
                 decoder.decode(&coefficients, &mut out[begin..], stride);
             }
         }
+    }
+    if place.bits.is_overrun() {
+        return Err(Fault::Damaged);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,8 +19,8 @@ _LIMITS = PhotoLimits(max_pixels=2**21, max_side=4096, max_scans=20, max_segment
 _MAX_DRAWN = 8
 # A ratio of sides within this is the picture's own, rounded to whole pixels; other thumbnails have black bars.
 _SAME_RATIO = 0.02
-# The old one's own tables, then ever coarser ones until the new one fits in the old one's place.
-_COARSER = (1.0, 1.25, 1.6, 2.2, 3.5, 6.0)
+# A new one that does not fit by more than this in the old one's place needs coarser tables.
+_OPTIMIZING_HELPS, _TRIES = 1.15, 5
 
 
 class Painter:
@@ -51,13 +52,18 @@ class Painter:
         pixels = self.pixels(structure.width, structure.height, orientation=orientation)
         if pixels is None:
             return None
-        for factor in _COARSER:
+        drawn = encode_jpeg(pixels, _plain(encoding))
+        if room < len(drawn) < _OPTIMIZING_HELPS * room:
+            drawn = encode_jpeg(pixels, _plain(encoding, optimized=True))
+        factor = 1.0
+        for _ in range(_TRIES):
+            if len(drawn) <= room:
+                return drawn
+            # Bytes go down more slowly than the steps go up.
+            factor *= (len(drawn) / room) ** 1.6
             tables = tuple(tuple(min(round(step * factor), 255) for step in table) for table in encoding.tables)
-            for optimized in (encoding.optimized, True):
-                drawn = encode_jpeg(pixels, _plain(encoding, tables=tables, optimized=optimized))
-                if len(drawn) <= room:
-                    return drawn
-        return None
+            drawn = encode_jpeg(pixels, _plain(encoding, tables=tables, optimized=True))
+        return drawn if len(drawn) <= room else None
 
     def pixels(self, width: int, height: int, *, orientation: int | None = None) -> np.ndarray | None:
         """(height, width, 3) uint8 RGB: the photo, as large as it fits, on black; None where it is too large or too
@@ -79,12 +85,7 @@ class Painter:
         return out
 
 
-def _plain(encoding: JpegEncoding, *, tables: tuple[tuple[int, ...], ...], optimized: bool) -> JpegEncoding:
-    return JpegEncoding(
-        tables=tables,
-        subsampling=encoding.subsampling,
-        rgb=encoding.rgb,
-        progressive=encoding.progressive,
-        optimized=optimized,
-        restart_interval=encoding.restart_interval,
-    )
+def _plain(
+    encoding: JpegEncoding, *, tables: tuple[tuple[int, ...], ...] | None = None, optimized: bool = False
+) -> JpegEncoding:
+    return replace(encoding, tables=tables or encoding.tables, optimized=encoding.optimized or optimized)
