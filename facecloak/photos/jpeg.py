@@ -3,6 +3,8 @@
 Taken: 8-bit baseline, extended and progressive Huffman JPEGs, gray, YCbCr or RGB. Refused: CMYK and YCCK (adding RGB
 levels to inks without the profile's transform would be a guess), 12-bit, arithmetic, lossless, hierarchical.
 
+A file that lacks no more than its end marker, or has a few stray bytes between segments, is taken, as viewers take it.
+
 What changes besides the pixels: sampling factors that the encoder cannot write (4:4:0, 4:1:1) become the next finer
 ones, whatever follows the picture's end is dropped (previews, gain maps, motion: nobody was cloaked there), and the
 segments are cleaned as :mod:`facecloak.photos.metadata` says.
@@ -21,7 +23,7 @@ from PIL import Image
 from facecloak.photos.errors import PhotoDamaged, PhotoTruncated
 from facecloak.photos.grayscale import gray_to_rgb
 from facecloak.photos.jpeg_encoding import JpegEncoding, encode_jpeg, encoding_of
-from facecloak.photos.jpeg_structure import APP1, JpegStructure, Segment, metadata_end, read_structure
+from facecloak.photos.jpeg_structure import APP1, JpegStructure, Segment, mended, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
 from facecloak.photos.metadata.painter import Painter
@@ -72,7 +74,12 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     """Decode a JPEG; raises the refusals of :func:`facecloak.photos.decode_photo`."""
     structure = read_structure(data, limits)
     gray = len(structure.components) == 1
-    pixels = _decode_pixels(data, colorspace="GRAY" if gray else "RGB")
+    try:
+        pixels = _decode_pixels(mended(data, structure), colorspace="GRAY" if gray else "RGB")
+    except PhotoDamaged as error:
+        if structure.has_end:
+            raise
+        raise PhotoTruncated("The JPEG ends before its picture does.") from error
     if pixels.shape[:2] != (structure.height, structure.width):
         raise PhotoDamaged("The JPEG's size is not what its header states.")
     orientation = jpeg_orientation(structure)
@@ -83,7 +90,7 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
             encoding=encoding_of(structure),
             metadata=tuple(structure.metadata),
             orientation=orientation,
-            trailer=data[structure.end :],
+            trailer=data[structure.end :] if structure.has_end else b"",
         ),
     )
 

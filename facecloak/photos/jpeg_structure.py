@@ -20,6 +20,9 @@ BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # A marker inside entropy-coded data: not a stuffed zero, not a restart, not a fill byte.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# A marker between segments, behind fill bytes and what else stands there.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_MOST_STRAY_BYTES = 4096
 
 ZIGZAG = (
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
@@ -55,6 +58,16 @@ class Segment:
         return self.data[4:]
 
 
+@dataclass(frozen=True)
+class _Scan:
+    """Which coefficients a scan carries, of which components (T.81 B.2.3)."""
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    low_bit: int
+
+
 @dataclass
 class JpegStructure:
     """What a JPEG file says about itself.
@@ -65,6 +78,8 @@ class JpegStructure:
         huffman_tables: class and number -> that Huffman table's bytes (code lengths, then symbols); the last one
             stated.
         end: offset just behind the EOI marker; what follows is no part of this picture.
+        gaps: (begin, end) of bytes between segments that belong to none.
+        has_end: whether there is an EOI marker.
     """
 
     process: int = 0
@@ -77,10 +92,25 @@ class JpegStructure:
     restart_interval: int = 0
     scans: int = 0
     end: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    has_end: bool = True
+    _written: list[_Scan] = field(default_factory=list)
 
     @property
     def progressive(self) -> bool:
         return self.process == PROGRESSIVE
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the scans carry every coefficient to its last bit, as far as their headers say: a file without an
+        end may lack scans, and decoders do not tell."""
+        if not self.progressive:
+            return {c.identifier for c in self.components} == {c for scan in self._written for c in scan.components}
+        missing = {(component.identifier, k) for component in self.components for k in range(64)}
+        for scan in self._written:
+            if scan.low_bit == 0:
+                missing -= {(component, k) for component in scan.components for k in range(scan.first, scan.last + 1)}
+        return not missing
 
     @property
     def rgb(self) -> bool:
@@ -98,8 +128,16 @@ def read_structure(data: bytes, limits: PhotoLimits, *, header_only: bool = Fals
     """Walk a JPEG from SOI to EOI, or to the first scan. Raises the refusals of
     :func:`facecloak.photos.decode_photo`."""
     found = JpegStructure()
+    at, stray = 2, 0
     for count, (marker, start, end) in enumerate(_segments(data)):
         limits.check_segments(count)
+        if start > at and not found.scans:
+            found.gaps.append((at, start))
+            # Fill bytes are the standard's own (T.81 B.1.1.2), and there may be any number of them.
+            stray += start - at - data.count(b"\xff", at, start)
+            if stray > _MOST_STRAY_BYTES:
+                raise PhotoDamaged("The JPEG has data where a segment should begin.", offset=at)
+        at = end
         payload = data[start + 4 : end]
         if marker in _FRAME_MARKERS:
             _read_frame(found, marker, payload, limits)
@@ -111,23 +149,49 @@ def read_structure(data: bytes, limits: PhotoLimits, *, header_only: bool = Fals
             found.restart_interval = int.from_bytes(payload[:2], "big")
         elif marker == SOS:
             found.scans += 1
-            limits.check_scans(found.scans)
+            limits.check_scans(found.scans, found.width * found.height)
             if header_only:
                 break
+            found._written.append(_read_scan(payload))
         elif marker == EOI:
-            found.end = end
+            found.end, found.has_end = end, end > start
         elif (APP0 <= marker <= 0xEF or marker == COM) and not found.scans:
             found.metadata.append(Segment(marker, data[start:end], start))
     if not found.components or not found.scans:
         raise PhotoDamaged("The JPEG holds no picture.")
+    if not found.has_end and not found.is_whole:
+        raise PhotoTruncated("The JPEG ends before its picture does.")
     return found
 
 
+def mended(data: bytes, structure: JpegStructure) -> bytes:
+    """The file without what is between its segments, and with an end: decoders stop at neither, but say the same of
+    files that lost a part of their picture."""
+    parts, at = [], 0
+    for begin, end in structure.gaps:
+        parts.append(data[at:begin])
+        at = end
+    if not parts and structure.has_end:
+        return data
+    tail = b"" if structure.has_end else bytes((0xFF, EOI))
+    end = len(data) if structure.has_end else structure.end
+    return b"".join([*parts, data[at:end], tail])
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment, ending with EOI; entropy-coded data is skipped."""
+    """(marker, start, end) of each segment, ending with EOI; entropy-coded data is skipped. Where nothing but EOI is
+    missing, it is one of no length."""
     at = 2
+    scans = 0
     while True:
-        at = _skip_fill(data, at)
+        found = (_NEXT_MARKER if scans else _MARKER).search(data, at)
+        if found is None:
+            if not scans:
+                raise PhotoTruncated("The JPEG ends before its picture does.")
+            end = len(data.rstrip(b"\xff"))
+            yield EOI, end, end
+            return
+        at = found.start()
         marker = data[at + 1]
         if marker == EOI:
             yield EOI, at, at + 2
@@ -139,25 +203,17 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise PhotoDamaged("The JPEG has a segment of no length.")
         if end > len(data):
             raise PhotoTruncated("The JPEG ends inside its header.")
+        scans += marker == SOS
         yield marker, at, end
         at = end
-        if marker == SOS:
-            following = _NEXT_MARKER.search(data, end)
-            if following is None:
-                raise PhotoTruncated("The JPEG ends before its picture does.")
-            at = following.start()
 
 
-def _skip_fill(data: bytes, at: int) -> int:
-    """The offset of the next marker's last 0xFF."""
-    start = at
-    while data[at : at + 2] == b"\xff\xff":
-        at += 1
-    if at + 2 > len(data):
-        raise PhotoTruncated("The JPEG ends before its picture does.")
-    if data[at] != 0xFF or data[at + 1] == 0:
-        raise PhotoDamaged("The JPEG has data where a segment should begin.", offset=start)
-    return at
+def _read_scan(payload: bytes) -> _Scan:
+    count = payload[0] if payload else 0
+    if len(payload) < 1 + 2 * count + 3:
+        raise PhotoDamaged("The JPEG's scan header is too short.")
+    first, last, bits = payload[1 + 2 * count : 4 + 2 * count]
+    return _Scan(tuple(payload[1 : 1 + 2 * count : 2]), first, min(last, 63), bits & 15)
 
 
 def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: PhotoLimits) -> None:

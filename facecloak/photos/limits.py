@@ -26,6 +26,8 @@ class PhotoLimits:
     """Most scans of a progressive JPEG. Encoders write about 10; each costs one pass over all coefficients, so
     thousands of empty scans would be a small file that takes minutes (libjpeg-turbo, "Two Issues with the JPEG
     Standard")."""
+    max_scanned_pixels: int = 24 * MAX_PHOTO_PIXELS
+    """Most scans times pixels: a pass costs about 1 ns a pixel, so the largest photo may have 24 scans."""
     max_segments: int = 10_000
     """Most segments or chunks of a file."""
 
@@ -50,12 +52,17 @@ class PhotoLimits:
                 limit="max_pixels", max_pixels=self.max_pixels, width=width, height=height,
             )  # fmt: skip
 
-    def check_scans(self, scans: int) -> None:
-        """Raises :class:`PhotoTooLarge` when a JPEG has too many scans."""
+    def check_scans(self, scans: int, pixels: int = 0) -> None:
+        """Raises :class:`PhotoTooLarge` when a JPEG of so many pixels has too many scans."""
         if scans > self.max_scans:
             raise PhotoTooLarge(
                 f"The JPEG has more than {self.max_scans} scans.", limit="max_scans", max_scans=self.max_scans
             )
+        if scans * pixels > self.max_scanned_pixels:
+            raise PhotoTooLarge(
+                f"The JPEG has {scans} scans or more, too many for its size.",
+                limit="max_scanned_pixels", max_scanned_pixels=self.max_scanned_pixels,
+            )  # fmt: skip
 
     def check_segments(self, segments: int) -> None:
         """Raises :class:`PhotoTooLarge` when a file has too many segments or chunks."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
-from facecloak.photos.jpeg_structure import JpegStructure, metadata_end, read_structure
+from facecloak.photos.jpeg_structure import JpegStructure, mended, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
 from facecloak.photos.metadata.painter import Painter
@@ -100,9 +100,11 @@ class JpegSplice:
         if not SIGNATURE.match(data):
             raise CannotSplice(Fault.NOT_A_JPEG)
         structure = _header_of(data, limits)
-        self._data = data
+        if structure.gaps:
+            data = mended(data, structure)
+            structure = _header_of(data, limits)
+        self._data, self._scan = _scan_of(data, limits)
         self._structure = structure
-        self._scan = NativeScan(data)
         if (self._scan.width, self._scan.height) != (structure.width, structure.height):
             raise CannotSplice(Fault.DAMAGED)
         self.orientation = jpeg_orientation(structure)
@@ -359,6 +361,23 @@ def _add(addend: Addend, samples: np.ndarray, whole: Rectangle, *, step: tuple[i
 def _grown(part: Rectangle, px: int, *, width: int, height: int) -> Rectangle:
     left, top, right, bottom = part
     return max(left - px, 0), max(top - px, 0), min(right + px, width), min(bottom + px, height)
+
+
+def _scan_of(data: bytes, limits: PhotoLimits) -> tuple[bytes, NativeScan]:
+    """A file's scan; of one that lacks no more than its end, with an end."""
+    try:
+        return data, NativeScan(data)
+    except CannotSplice:
+        try:
+            structure = read_structure(data, limits)
+        except PhotoRefused:
+            structure = None
+        if structure is None or structure.has_end:
+            raise
+    whole = mended(data, structure)
+    scan = NativeScan(whole)
+    scan.dc_luma()  # reads all codes, so it finds out whether some are missing
+    return whole, scan
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> bool:

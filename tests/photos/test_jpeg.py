@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from facecloak.photos import (
     UnsupportedPhoto,
     decode_photo,
     encode_photo,
+    encode_reported,
 )
 from facecloak.photos.jpeg_structure import JpegStructure, read_structure
 
@@ -173,9 +175,64 @@ def test_noise_at_full_quality_fits(save, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("progressive", [False, True])
 def test_every_cut_is_found(save, scene, progressive: bool) -> None:
     data = save(scene, "JPEG", quality=80, progressive=progressive)
-    for length in [*range(3, len(data), 97), len(data) - 1, len(data) - 2]:
-        with pytest.raises((PhotoTruncated, PhotoDamaged)):
+    for length in [*range(3, len(data) - 2, 97), *range(len(data) - 12, len(data) - 2)]:
+        with pytest.raises(PhotoTruncated):
             decode_photo(data[:length])
+
+
+@pytest.mark.parametrize("kind", ["baseline", "progressive", "gray", "restarts"])
+def test_a_missing_end_loses_nothing(save, scene, kind: str) -> None:
+    """Viewers show such a file whole. Half a marker, and padding, are no end either."""
+    options = {"progressive": {"progressive": True}, "restarts": {"restart_marker_blocks": 3}}.get(kind, {})
+    pixels = np.array(Image.fromarray(scene).convert("L")) if kind == "gray" else scene
+    data = save(pixels, "JPEG", quality=80, **options)
+    whole = decode_photo(data)
+    for cut in (data[:-2], data[:-1], data[:-1] + b"\xff\xff", data[:-2] + b"\0" * 5):
+        photo = decode_photo(cut)
+        assert np.array_equal(photo.srgb_u8, whole.srgb_u8)
+        after = encode_reported(photo, changed(photo.srgb_u8))
+        assert after.data.endswith(b"\xff\xd9")
+        assert after.dropped == ()
+        assert encode_photo(photo, photo.srgb_u8) is cut
+
+
+def test_a_progressive_photo_without_its_last_scans_is_truncated(save, scene) -> None:
+    """Decoders show a coarser picture and say nothing."""
+    data = save(scene, "JPEG", quality=80, progressive=True)
+    ends = [at for at in range(len(data)) if data[at : at + 2] in (b"\xff\xc4", b"\xff\xda")]
+    for end in ends[3:]:
+        with pytest.raises(PhotoTruncated):
+            decode_photo(data[:end])
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\0" * 7, b"abc", b"\xff\0\xff\0", b"\xff" * 999, b"x" * 4000])
+def test_a_few_stray_bytes_between_segments_lose_nothing(save, scene, exif, stray: bytes) -> None:
+    data = save(scene, "JPEG", quality=80, exif=exif(6), comment=b"here")
+    whole = decode_photo(data)
+    for marker in (b"\xff\xe1", b"\xff\xfe", b"\xff\xdb", b"\xff\xc0", b"\xff\xc4", b"\xff\xda"):
+        at = data.index(marker)
+        if at == 2 and stray[0] != 0xFF:
+            continue  # what does not begin like a JPEG is none
+        photo = decode_photo(data[:at] + stray + data[at:])
+        assert np.array_equal(photo.srgb_u8, whole.srgb_u8)
+        assert photo.orientation == 6
+        assert stray * 2 not in encode_photo(photo, changed(photo.srgb_u8)) or len(stray) < 4
+
+
+def test_much_between_segments_is_damage(save, scene) -> None:
+    data = save(scene, "JPEG")
+    at = data.index(b"\xff\xdb")
+    with pytest.raises(PhotoDamaged):
+        decode_photo(data[:at] + b"x" * 5000 + data[at:])
+
+
+def test_fill_is_passed_over_in_no_time(save, scene) -> None:
+    data = save(scene, "JPEG")
+    at = data.index(b"\xff\xdb")
+    start = time.process_time()
+    photo = decode_photo(data[:at] + b"\xff" * (31 * 2**20) + data[at:])
+    assert time.process_time() - start < 2
+    assert np.array_equal(photo.srgb_u8, decode_photo(data).srgb_u8)
 
 
 def test_a_cut_photo_with_an_end_marker_is_not_filled_with_gray(save, scene) -> None:
@@ -244,6 +301,13 @@ def test_scans_are_bounded(save, scene) -> None:
     with pytest.raises(PhotoTooLarge) as refusal:
         decode_photo(data[:second] + data[first:second] * 200 + data[second:])
     assert refusal.value.metadata["limit"] == "max_scans"
+
+
+def test_scans_are_bounded_by_the_pixels_that_they_pass_over(save, scene) -> None:
+    data = save(scene, "JPEG", progressive=True)
+    with pytest.raises(PhotoTooLarge) as refusal:
+        decode_photo(data, limits=PhotoLimits(max_scanned_pixels=5 * 90 * 130))
+    assert refusal.value.metadata["limit"] == "max_scanned_pixels"
 
 
 def test_segments_are_bounded(save, scene) -> None:

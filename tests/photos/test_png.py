@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -150,13 +151,103 @@ def test_eight_bits_have_no_sixteen() -> None:
         encode_photo(photo, np.zeros((4, 2, 3), np.uint16))
 
 
-def test_sixteen_bit_gray_with_alpha() -> None:
+def samples_of(data: bytes) -> tuple[int, int, list[int]]:
+    """Depth, color type and all samples of a PNG, unfiltered here by the standard."""
+    (head,) = [payload for kind, payload in chunks_of(data) if kind == b"IHDR"]
+    width, height, depth, color = struct.unpack(">IIBB", head[:10])
+    step = {0: 1, 2: 3, 4: 2, 6: 4}[color] * depth // 8
+    rows = zlib.decompress(b"".join(payload for kind, payload in chunks_of(data) if kind == b"IDAT"))
+    above, out = [0] * width * step, []
+    for y in range(height):
+        kind, *row = rows[y * (1 + width * step) : (y + 1) * (1 + width * step)]
+        for x in range(width * step):
+            left = row[x - step] if x >= step else 0
+            corner = above[x - step] if x >= step else 0
+            nearest = min((left, above[x], corner), key=lambda value: abs(left + above[x] - corner - value))
+            row[x] = (row[x] + (0, left, above[x], (left + above[x]) // 2, nearest)[kind]) % 256
+        above = row
+        out += row
+    if depth == 16:
+        out = [256 * high + low for high, low in zip(out[::2], out[1::2], strict=True)]
+    return depth, color, out
+
+
+def test_sixteen_bit_gray_with_alpha_stays_so() -> None:
     rows = b"".join(b"\0" + struct.pack(">4H", 1000 * y, 65535, 30000, 777) for y in range(4))
     photo = decode_photo(png(header(2, 4, 16, 4), rows))
     assert photo.srgb_u8[:, 0, 0].tolist() == [(1000 * y + 128) // 257 for y in range(4)]
-    back = cv2.imdecode(np.frombuffer(encode_photo(photo, changed(photo.srgb_u8)), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert back.dtype == np.uint16
-    assert back[3, 1].tolist()[-1] == 777
+    target = photo.srgb_u8.copy()
+    target[:2] += 3
+    depth, color, samples = samples_of(encode_photo(photo, target))
+    assert (depth, color) == (16, 4)
+    levels = [[1000 * y + (3 * 257 if y < 2 else 0), 65535, 30000 + (3 * 257 if y < 2 else 0), 777] for y in range(4)]
+    assert samples == [value for row in levels for value in row]
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize(
+    ("depth", "color", "row", "key", "expected"),
+    [
+        (1, 0, b"\x40", [1], (8, 4, [0, 255, 255, 0])),
+        (2, 0, b"\xc0", [3], (8, 4, [255, 0, 0, 255])),
+        (4, 0, b"\x5a", [5], (8, 4, [85, 0, 170, 255])),
+        (8, 0, b"\x07\x09", [9], (8, 4, [7, 255, 9, 0])),
+        (16, 0, b"\x01\x07\x01\x08", [0x107], (16, 4, [0x107, 0, 0x108, 65535])),
+        (8, 2, b"\1\2\3\1\2\4", [1, 2, 3], (8, 6, [1, 2, 3, 0, 1, 2, 4, 255])),
+        (16, 2, bytes(range(12)), [1, 0x203, 0x405], (16, 6, [1, 0x203, 0x405, 0, 0x607, 0x809, 0xA0B, 65535])),
+    ],
+    ids=["gray1", "gray2", "gray4", "gray8", "gray16", "rgb8", "rgb16"],
+)  # fmt: skip
+def test_a_transparent_color_of_any_depth_becomes_alpha_and_gray_stays_gray(
+    depth: int, color: int, row: bytes, key: list[int], expected: tuple[int, int, list[int]], interlace: int
+) -> None:
+    """Two pixels, one of the transparent color; below them a row that changes."""
+    width, blank = 2, bytes(len(row))
+    if interlace:
+        # Adam7's passes of a picture of 2 x 2: the first pixel, the second one, and the second row.
+        bits = len(row) * 8 // 2 if depth >= 8 else depth
+        line = int.from_bytes(row, "big") >> (len(row) * 8 - 2 * bits)
+        first, second = line >> bits, line & ((1 << bits) - 1)
+        size = max(bits // 8, 1)
+        shift = 8 - bits if bits < 8 else 0
+        parts = ((first << shift).to_bytes(size, "big"), (second << shift).to_bytes(size, "big"), blank)
+        rows = b"".join(b"\0" + part for part in parts)
+    else:
+        rows = b"\0" + row + b"\0" + blank
+    data = png(header(width, 2, depth, color, interlace), rows, chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)))
+    photo = decode_photo(data)
+    target = photo.srgb_u8.copy()
+    target[1] += 9
+    after = encode_photo(photo, target)
+    got_depth, got_color, samples = samples_of(after)
+    assert (got_depth, got_color, samples[: len(expected[2])]) == expected
+    alpha = {4: 2, 6: 4}[got_color]
+    level = 9 * (257 if got_depth == 16 else 1)
+    assert samples[len(expected[2]) :] == ([level] * (alpha - 1) + [255 if got_depth == 8 else 65535]) * 2
+    assert b"tRNS" not in after
+
+
+def test_transparency_that_is_not_of_the_pictures_kind_is_passed_over() -> None:
+    data = png(header(1, 1), b"\0\1\2\3", chunk(b"tRNS", b"\0\1"))
+    photo = decode_photo(data)
+    assert samples_of(encode_photo(photo, photo.srgb_u8 + 1))[1:] == (2, [2, 3, 4])
+
+
+def test_sixteen_bit_data_that_inflates_to_more_than_the_size_needs_is_refused_at_once() -> None:
+    bomb = zlib.compress(b"\0" * 100_000_000, 9)
+    data = (
+        MAGIC + header(8, 8, 16) + chunk(b"IDAT", bomb[:50_000]) + chunk(b"IDAT", bomb[50_000:]) + chunk(b"IEND", b"")
+    )
+    start = time.process_time()
+    with pytest.raises(PhotoDamaged):
+        decode_photo(data)
+    assert time.process_time() - start < 0.05
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_little_too_much_picture_data_is_passed_over(depth: int) -> None:
+    data = png(header(2, 2, depth), b"\0" * (2 * (1 + 6 * depth // 8)) + b"\0" * 500)
+    assert decode_photo(data).srgb_u8.shape == (2, 2, 3)
 
 
 def test_interlaced_is_read() -> None:
@@ -229,7 +320,7 @@ def test_a_text_bomb_is_not_unpacked() -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 * len(data)
     finally:
         tracemalloc.stop()
-    assert bomb in encode_photo(photo, changed(photo.srgb_u8))
+    assert bomb in encode_photo(photo, changed(photo.srgb_u8))  # the profile's
 
 
 def test_every_cut_is_found(save, scene) -> None:

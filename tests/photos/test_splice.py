@@ -318,6 +318,27 @@ def test_metadata_stays_and_what_lies_behind_the_picture_goes(scene: np.ndarray,
     assert spliced(with_index + b"another picture") == spliced(data)
 
 
+@pytest.mark.parametrize("stray", [b"", b"abc", b"\xff" * 20])
+@pytest.mark.parametrize("end", [0, 1, 2])
+def test_a_missing_end_and_stray_bytes_are_put_right(scene: np.ndarray, save: Save, stray: bytes, end: int) -> None:
+    data = save(scene, "JPEG", quality=90)
+    at = data.index(b"\xff\xdb")
+    spot = Spot(37, 22, soft(np.random.default_rng(2), 30, 40))
+    whole, odd = (
+        JpegSplice(content, limits=DEFAULT_LIMITS).added([spot])
+        for content in (data, data[:at] + stray + data[at : len(data) - end])
+    )
+    assert whole is not None
+    assert odd is not None
+    assert odd.joined() == whole.joined()
+
+
+@pytest.mark.parametrize("missing", [3, 4, 9, 50, 1000])
+def test_a_cut_scan_is_not_spliced(scene: np.ndarray, save: Save, missing: int) -> None:
+    with pytest.raises(CannotSplice):
+        JpegSplice(save(scene, "JPEG", quality=90)[:-missing], limits=DEFAULT_LIMITS)
+
+
 def test_rgb_jpegs_are_changed_in_their_own_colors(scene: np.ndarray, save: Save) -> None:
     data = save(scene, "JPEG", quality=95, keep_rgb=True)
     levels = np.zeros((32, 32, 3))
