@@ -16,7 +16,7 @@ from facecloak.cloaking.hint_advice import advice_on
 from facecloak.cloaking.photo_session import PhotoSession
 from facecloak.cloaking.placement import square_side_px
 from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject, box_of_landmarks, check_hint
-from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy, main_face
+from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy, longest_looked_at, main_face
 from facecloak.photos import PhotoLimits
 from facecloak.photos.splice import Look
 
@@ -45,9 +45,7 @@ class FaceLocator(Protocol):
 
     def find(self, srgb_u8: np.ndarray) -> list[Face]: ...
 
-    def find_by_looks(
-        self, small: WorkingCopy, *, width: int, height: int, look: Callable[[Box], WorkingCopy | None]
-    ) -> list[Face] | None: ...
+    def find_by_looks(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> list[Face] | None: ...
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
 
@@ -153,11 +151,11 @@ class FaceSearch:
         """All faces of the photo. The detector sees at most 960 px of it: where it has many more, these are decoded
         alone, and what is around each face."""
         width, height = self._photo.width, self._photo.height
-        scale = WORKING_SIDE_PX / max(width, height)
+        scale = WORKING_SIDE_PX / longest_looked_at(width=width, height=height)
         if scale <= _LARGEST_SMALL_SCALE:
             small = self._photo.look((0, 0, width, height), smallest_scale=scale)
             if small is not None:
-                faces = self._finder.find_by_looks(_copy(small), width=width, height=height, look=self._wide_look)
+                faces = self._finder.find_by_looks(_copy(small), look=self._wide_look)
                 if faces is not None:
                     return faces
         return self._finder.find(self._photo.srgb_u8)

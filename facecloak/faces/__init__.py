@@ -5,7 +5,7 @@ from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandma
 from facecloak.faces.face import Box, Face
 from facecloak.faces.finder import FaceFinder
 from facecloak.faces.prominence import main_face
-from facecloak.faces.views import WORKING_SIDE_PX, WorkingCopy
+from facecloak.faces.views import WORKING_SIDE_PX, WorkingCopy, longest_looked_at
 
 __all__ = [
     "ALIGNED_SIZE",
@@ -22,5 +22,6 @@ __all__ = [
     "aligned_crop",
     "aligning_transform",
     "inverse_transform",
+    "longest_looked_at",
     "main_face",
 ]

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
-from facecloak.faces.views import CanvasView, WorkingCopy, tile_views, whole_view, working_copy
+from facecloak.faces.views import CanvasView, WorkingCopy, parts_of, tile_views, whole_view, working_copy_of
 from facecloak.limits import MAX_SUBJECTS
 
 MAX_FACES = MAX_SUBJECTS
@@ -63,28 +63,41 @@ class BoxDetector(Protocol):
 def search(srgb_u8: np.ndarray, detector: BoxDetector) -> list[Detection]:
     """At most 64 places of faces in a photo, best score first.
 
-    Faces from 24 px (or 1/53 of the photo's long side, where that is more) up to the whole photo. A photo larger than
-    three canvases is looked at again in overlapping tiles; one where nothing was found, again with a wide margin, for a
-    face that fills it.
+    Faces from 24 px (or 1/53 of the photo's long side, where that is more; of a panorama's, 1/17 of the short side) up
+    to the whole photo. A photo larger than three canvases is looked at again in overlapping tiles; one where nothing
+    was found, again with a wide margin, for a face that fills it.
     """
-    height, width = srgb_u8.shape[:2]
-    return search_in(working_copy(srgb_u8), detector, photo_width=width, photo_height=height)
+    return search_in(WorkingCopy(srgb_u8, np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])), detector)
 
 
-def search_in(copy: WorkingCopy, detector: BoxDetector, *, photo_width: int, photo_height: int) -> list[Detection]:
-    """As :func:`search`, in a copy of a photo of ``photo_width`` x ``photo_height`` px."""
-    height, width = copy.srgb_u8.shape[:2]
-    views = [
-        whole_view(width=width, height=height, canvas=detector.canvas),
-        *tile_views(
-            width=width, height=height, photo_width=photo_width, photo_height=photo_height, canvas=detector.canvas
-        ),
-    ]
-    found = _merge([_look(copy, view, detector) for view in views])
+def search_in(whole: WorkingCopy, detector: BoxDetector) -> list[Detection]:
+    """As :func:`search`, in a copy of a photo that is at hand in no larger size."""
+    parts = [(working_copy_of(part), _size_in_photo(part)) for part in parts_of(whole)]
+    looks = []
+    for copy, (photo_width, photo_height) in parts:
+        height, width = copy.srgb_u8.shape[:2]
+        views = [
+            whole_view(width=width, height=height, canvas=detector.canvas),
+            *tile_views(
+                width=width, height=height, photo_width=photo_width, photo_height=photo_height, canvas=detector.canvas
+            ),
+        ]
+        looks += [_look(copy, view, detector) for view in views]
+    found = _merge(looks)
     if not found:
-        padded = whole_view(width=width, height=height, canvas=detector.canvas, zoom=_PADDED_ZOOM)
-        found = _merge([_look(copy, padded, detector)])
+        found = _merge([_look(copy, _padded(copy, detector), detector) for copy, _ in parts])
     return found
+
+
+def _padded(copy: WorkingCopy, detector: BoxDetector) -> CanvasView:
+    height, width = copy.srgb_u8.shape[:2]
+    return whole_view(width=width, height=height, canvas=detector.canvas, zoom=_PADDED_ZOOM)
+
+
+def _size_in_photo(part: WorkingCopy) -> tuple[int, int]:
+    """Width and height of what a copy shows, px of the photo."""
+    height, width = part.srgb_u8.shape[:2]
+    return round(width * part.to_photo[0, 0]), round(height * part.to_photo[1, 1])
 
 
 def _look(copy: WorkingCopy, view: CanvasView, detector: BoxDetector) -> CanvasDetections:

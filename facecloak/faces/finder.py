@@ -26,7 +26,7 @@ from facecloak.faces.landmarks import (
     unbiased,
 )
 from facecloak.faces.pixels import checked_photo
-from facecloak.faces.views import WorkingCopy, chained, close_up, working_copy_of
+from facecloak.faces.views import WorkingCopy, chained, close_up
 
 _MIN_PRESENCE = 0.5
 # On 742 LFW faces the two landmark networks part by 1.2 px in the median, 5.5 in one of a hundred, 8.7 at most.
@@ -112,11 +112,9 @@ class FaceFinder:
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box.area, reverse=True)
 
-    def find_by_looks(
-        self, small: WorkingCopy, *, width: int, height: int, look: Callable[[Box], WorkingCopy | None]
-    ) -> list[Face] | None:
-        """As :meth:`find` for a photo of ``width`` x ``height`` px that is not at hand: sought in a smaller copy of it,
-        of 960 px and more, and each face then placed in a closer look.
+    def find_by_looks(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> list[Face] | None:
+        """As :meth:`find` for a photo that is not at hand: sought in a smaller copy of it, and each face then placed in
+        a closer look. The copy shows 960 px and more of what :func:`longest_looked_at` says.
 
         Args:
             look: gives the photo's part around a face's box, with half as much again on each side, or None.
@@ -124,7 +122,7 @@ class FaceFinder:
         Returns:
             None where a look is not to be had, or where so many are wanted that the whole photo costs less.
         """
-        detections = search_in(working_copy_of(small), self._detector, photo_width=width, photo_height=height)
+        detections = search_in(small, self._detector)
         if len(detections) > _MOST_LOOKS:
             return None
         faces: list[Face] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,9 +55,7 @@ class CountingFinder:
         self.pixels += srgb_u8.shape[0] * srgb_u8.shape[1]
         return self.finder.find(srgb_u8)
 
-    def find_by_looks(
-        self, small: WorkingCopy, *, width: int, height: int, look: Callable[[Box], WorkingCopy | None]
-    ) -> list[Face] | None:
+    def find_by_looks(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> list[Face] | None:
         self.pixels += small.srgb_u8.shape[0] * small.srgb_u8.shape[1]
 
         def counted(box: Box) -> WorkingCopy | None:
@@ -64,7 +63,7 @@ class CountingFinder:
             self.pixels += 0 if seen is None else seen.srgb_u8.shape[0] * seen.srgb_u8.shape[1]
             return seen
 
-        return self.finder.find_by_looks(small, width=width, height=height, look=counted)
+        return self.finder.find_by_looks(small, look=counted)
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None:
         self.pixels += srgb_u8.shape[0] * srgb_u8.shape[1]
@@ -161,6 +160,22 @@ def test_a_small_face_beside_a_large_one_is_looked_at_closely(
     # The large face at a quarter of its size, the small one as it is.
     assert min(photo.scales) < 0.5
     assert max(photo.scales) == 1
+
+
+def test_a_face_of_a_sixth_of_a_panoramas_height_is_cloaked(finder: FaceFinder, astronaut_srgb_u8: np.ndarray) -> None:
+    """Sought in a copy of a third of its size, as the panorama's parts are looked at; not in one of 960 px."""
+    scale = 1000 / 6 / 125
+    head = cv2.resize(astronaut_srgb_u8[20:260, 110:350], (0, 0), fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    canvas = np.full((1000, 16000, 3), 110, np.uint8)
+    canvas[400 : 400 + len(head), 9600 : 9600 + len(head)] = head
+    watched = CountingFinder(finder)
+    result = Cloaker(watched, Masks()).cloak(jpeg(canvas), [Subject("alice")])
+    (alice,) = result.subjects
+    assert (alice.outcome, result.encoding_path) == (Outcome.CLOAKED, EncodingPath.SPLICED)
+    assert alice.face is not None
+    expected = (np.array([93.5, 82]) + 0.5) * scale - 0.5 + (9600, 400)
+    assert np.abs(alice.face.landmarks[0] - expected).max() < 6 * scale
+    assert watched.pixels < canvas.shape[0] * canvas.shape[1] / 4
 
 
 def test_a_crowd_in_a_large_photo_is_sought_in_the_whole(finder: FaceFinder, astronaut_srgb_u8: np.ndarray) -> None:

@@ -155,6 +155,30 @@ def test_several_faces_come_largest_first(finder: FaceFinder, astronaut_srgb_u8:
     assert [round(face.box.width / faces[0].box.width, 1) for face in faces] == [1.0, 0.5, 0.3]
 
 
+@pytest.mark.parametrize(("width", "height"), [(16000, 1000), (1000, 16000), (16384, 600), (8000, 1500)])
+@pytest.mark.parametrize("place", [0.02, 0.31, 0.5, 0.77, 0.96])
+def test_a_face_of_a_sixth_of_a_panoramas_short_side_is_found(
+    service_finder: FaceFinder,
+    astronaut_srgb_u8: np.ndarray,
+    frame_shift_px: Shift,
+    width: int,
+    height: int,
+    place: float,
+) -> None:
+    """And where it is: between, across and at the ends of the parts that are looked at."""
+    short, long = min(width, height), max(width, height)
+    # The head, chin to crown, has 125 of the 512 px; 240 px around it are shown.
+    scale = short / 6 / 125
+    head = cv2.resize(astronaut_srgb_u8[20:260, 110:350], (0, 0), fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    canvas = np.full((height, width, 3), 110, np.uint8)
+    along, across = round(place * (long - len(head))), short // 2
+    left, top = (along, across) if width > height else (across, along)
+    canvas[top : top + len(head), left : left + len(head)] = head
+    (face,) = service_finder.find(canvas)
+    expected = (ASTRONAUT - (110, 20) + 0.5) * scale - 0.5 + (left, top)
+    assert np.linalg.norm(face.landmarks - expected, axis=1).max() < 6 * scale
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 1), (2, 940), (940, 2), (1, 5000), (20, 20), (64, 4000), (3, 3)], ids=lambda shape: f"{shape}"
 )
@@ -221,7 +245,7 @@ def test_looks_find_what_the_whole_photo_shows(
         part = canvas[top : int(box.y + 2 * box.height), left : int(box.x + 2 * box.width)]
         return WorkingCopy(part, np.array([[1.0, 0, left], [0, 1, top]]))
 
-    found = service_finder.find_by_looks(whole, width=3000, height=2000, look=look)
+    found = service_finder.find_by_looks(whole, look=look)
     assert found is not None
     assert len(found) == 2
     for face, other in zip(found, expected, strict=True):
@@ -229,7 +253,7 @@ def test_looks_find_what_the_whole_photo_shows(
         assert face.mesh is not None
         assert other.mesh is not None
         assert np.abs(face.mesh - other.mesh).max() < 0.05 * face.box.height
-    assert service_finder.find_by_looks(whole, width=3000, height=2000, look=lambda box: None) is None
+    assert service_finder.find_by_looks(whole, look=lambda box: None) is None
 
 
 def test_a_box_beside_the_face_is_not_led_to_it(service_finder: FaceFinder, astronaut_srgb_u8: np.ndarray) -> None:
