@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
+from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
 from facecloak.photos import PhotoLimits
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
@@ -26,8 +27,8 @@ class ApplySettings(RpcSettings):
     """TCP port to listen on; 0 takes a free one, which the log names."""
 
     model_repository: Path = Field(
-        default=Path("model_repository"),
-        validation_alias=AliasChoices("FACECLOAK_APPLY_MODEL_REPOSITORY", "FACECLOAK_MODEL_REPOSITORY"),
+        default=DEFAULT_FOLDER,
+        validation_alias=AliasChoices("FACECLOAK_APPLY_MODEL_REPOSITORY", FOLDER_VARIABLE),
     )
     """Folder that `facecloak models pull` filled. FACECLOAK_MODEL_REPOSITORY sets it for both services."""
 

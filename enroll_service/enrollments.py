@@ -5,11 +5,11 @@ from __future__ import annotations
 from enroll_service.jobs.job import Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
+from enroll_service.pipeline.intake.photo import check_photo_count
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_user_id
 from facecloak.stores import MaskStore
 
-PHOTOS_LIMIT = 16
 SEED_LIMIT = 2**32
 
 
@@ -31,8 +31,7 @@ class Enrollments:
         """
         check_user_id(request.user_id)
         count, size = len(request.photos), sum(len(photo.data) for photo in request.photos)
-        if not 1 <= count <= PHOTOS_LIMIT:
-            raise InvalidInput("give 1 to 16 photos", field="photos", limit=PHOTOS_LIMIT, count=count)
+        check_photo_count(count)
         if size > self._photo_bytes_limit:
             limit = self._photo_bytes_limit
             raise InvalidInput("the photos are too large together", field="photos", max_bytes=limit, bytes=size)

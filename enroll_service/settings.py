@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from enroll_service.pipeline.recipe import Recipe
 from enroll_service.pipeline.settings import MaskSettings, PipelineSettings
+from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
@@ -57,8 +58,8 @@ class EnrollSettings(MaskSettings, RpcSettings):
     """Time that enrollments in flight get to finish after SIGTERM, seconds: one takes up to 90 on two CPU cores."""
 
     model_repository: Path = Field(
-        default=Path("model_repository"),
-        validation_alias=AliasChoices("FACECLOAK_ENROLL_MODEL_REPOSITORY", "FACECLOAK_MODEL_REPOSITORY"),
+        default=DEFAULT_FOLDER,
+        validation_alias=AliasChoices("FACECLOAK_ENROLL_MODEL_REPOSITORY", FOLDER_VARIABLE),
     )
     """Folder that `facecloak models pull` filled. FACECLOAK_MODEL_REPOSITORY sets it for both services."""
 

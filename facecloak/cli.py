@@ -15,24 +15,9 @@ import click
 
 from facecloak import __version__
 from facecloak.errors import FaceCloakError
+from facecloak.extras import extra_for
 
 PLUGIN_GROUP = "facecloak.commands"
-
-EXTRA_OF_MODULE = {
-    "accelerate": "diffusion",
-    "circuitbreaker": "triton",
-    "diffusers": "diffusion",
-    "flip_evaluator": "enroll",
-    "kornia": "enroll",
-    "onnx": "enroll",
-    "opentelemetry": "otel",
-    "skimage": "enroll",
-    "ssimulacra2": "enroll",
-    "tenacity": "triton",
-    "torch": "enroll",
-    "transformers": "diffusion",
-    "tritonclient": "triton",
-}
 
 
 class Refused(click.ClickException):
@@ -55,7 +40,7 @@ class RootGroup(click.Group):
         except FaceCloakError as error:
             raise Refused(f"{error.public_message} ({error.reason})") from error
         except ModuleNotFoundError as error:
-            extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+            extra = extra_for(error)
             if extra is None:
                 raise
             raise Refused(f"this command needs {error.name}: pip install 'facecloak[{extra}]'") from error

@@ -16,6 +16,9 @@ MAX_USER_ID_BYTES = 256
 MAX_SUBJECTS = 64
 """Most subjects a photo: as many faces as the finder returns."""
 
+MAX_ENROLLMENT_PHOTOS = 16
+"""Most photos that one enrollment learns from."""
+
 MAX_PHOTO_BYTES = 32 * 2**20
 """Largest photo file. A 48-megapixel camera's JPEG has 10 to 25 MB."""
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from facecloak.atomic_files import PUBLIC, write_atomically
-from facecloak_evaluation.rounds import (
-    RoundPlan,
-    command_line,
-    pipeline_settings,
-    plan_rounds,
-    refuse_overlap,
-)
+from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
+from facecloak_evaluation.errors import PlanInvalid
+from facecloak_evaluation.rounds import pipeline_settings
 
 if TYPE_CHECKING:
-    from facecloak_evaluation.cache import SealedCache
-    from facecloak_evaluation.experiment import Example, Experiment, RoundResult
-    from facecloak_evaluation.face_extraction import Embedder, FaceExtractor
-    from facecloak_evaluation.protocol import Protector
+    from facecloak_evaluation.experiment import Example
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -99,8 +91,8 @@ def register(root: click.Group) -> None:
 )
 @click.option("--enroll-target", metavar="HOST:PORT", help="Running enrollment service, with --apply-target.")
 @click.option("--apply-target", metavar="HOST:PORT", help="Running apply service on the same store.")
-@click.option("--repository", type=_folder, default=Path("model_repository"), show_default=True,
-              envvar="FACECLOAK_MODEL_REPOSITORY", help="The folder of models.")  # fmt: skip
+@click.option("--repository", type=_folder, default=DEFAULT_FOLDER, show_default=True,
+              envvar=FOLDER_VARIABLE, help="The folder of models.")  # fmt: skip
 @click.option("--facenet-graph", type=_file, help="FaceNet's graph; brought there where there is none. Default: "
               "facenet/graph.pb in the folder of models.")  # fmt: skip
 @click.option("--json", "json_path", required=True, type=_file, help="Where the result goes.")
@@ -133,13 +125,10 @@ def evaluate(
         raise click.UsageError("a running service has its own surrogates, settings, strength and store")
     if pictures and not html_path:
         raise click.UsageError("--pictures go into the report: name it with --html")
-    from facecloak_evaluation.cache import CachedRuntime
-    from facecloak_evaluation.dataset import read_others, read_people
-    from facecloak_evaluation.experiment import Experiment
     from facecloak_evaluation.ledger import write_json
-    from facecloak_evaluation.measurement import assemble, describe_data
     from facecloak_evaluation.protocol import EvaluationProtocol
     from facecloak_evaluation.report import as_html, as_markdown
+    from facecloak_evaluation.run import EvaluationRequest, run_evaluation
 
     protocol = EvaluationProtocol(
         gallery_photos=_numbers(gallery_photos),
@@ -151,105 +140,23 @@ def evaluate(
         surrogates_too=surrogates_too,
         seed=seed,
     )
-    settings = None if enroll_target else pipeline_settings(overrides)
-    plans = plan_rounds(
-        recognizers=recognizers, surrogates=surrogates, settings=settings, leave_one_out=leave_one_out,
+    request = EvaluationRequest(
+        people=people, others=others, people_slice=people_slice, recognizers=recognizers, surrogates=surrogates,
+        leave_one_out=leave_one_out, settings=None if enroll_target else pipeline_settings(overrides),
+        protocol=protocol, compare=compare is not None, enroll_target=enroll_target, apply_target=apply_target,
+        jobs=jobs, work=work, repository=repository, facenet_graph=facenet_graph, examples=pictures,
     )  # fmt: skip
-    chosen = read_people(people, selection=people_slice)
-    other_photos = read_others(others)
-    names = {name for plan in plans for name in plan.evaluators}
-    if surrogates_too and settings is not None:
-        names |= {*settings.recognizers, *(name for plan in plans for name in plan.surrogates)}
-    notes = _open_notes(work)
-    runtime = _open_recognizers(repository, names, facenet_graph=facenet_graph)
-    runtime = CachedRuntime(runtime, notes) if notes else runtime
-    refuse_overlap(plans, repository, runtime=runtime)
-    extractor, finders = _open_finders(repository, notes)
-
-    def protector_of(plan: RoundPlan) -> Protector:
-        if enroll_target and apply_target:
-            from facecloak_evaluation.protectors.remote import RemoteProtector
-
-            return RemoteProtector(enroll_target=enroll_target, apply_target=apply_target)
-        from facecloak_evaluation.protectors.in_process import InProcessProtector
-
-        assert settings is not None  # only a running service goes without
-        learned = settings.model_copy(update={"surrogates": plan.surrogates})
-        return InProcessProtector(model_repository=repository, settings=learned, seed=seed, work=work, jobs=jobs)
-
-    def baseline_of(plan: RoundPlan, experiment: Experiment) -> Protector:
-        from enroll_service.pipeline import PipelineSettings
-        from facecloak_evaluation.protectors.published import ReferenceProtector, surrogate_for
-
-        return ReferenceProtector(
-            model_repository=repository,
-            surrogate=surrogate_for(plan.evaluators, known=plan.surrogates or PipelineSettings().surrogates),
-            settings=settings or PipelineSettings(),
-            seed=seed,
-            strangers=experiment.stranger_crops(),
-        )
-
-    began = time.perf_counter()
-    data = describe_data(chosen, other_photos, protocol=protocol, selection=people_slice)
-    photos = len(protocol.gallery_photos) + len(protocol.probe_photos)
-    methods = 2 if compare else 1
-    tries = len(chosen) * bool(protocol.extraction_photos) + protocol.reapply
-    totals = {
-        "read": len(chosen) * photos + len(other_photos),
-        "enroll": len(chosen) * len(plans) * methods,
-        "cloak": len(chosen) * photos * len(plans) * methods,
-        "evaluate": sum(len(plan.evaluators) + len(plan.surrogates) * surrogates_too for plan in plans)
-        * len(protocol.platforms)
-        * methods,
-        "try": len(plans) * (tries * methods + len(protocol.strengths)),
-    }
-    rounds: list[RoundResult] = []
-    baseline: list[RoundResult] = []
-    examples: list[Example] = []
-    with _progress(totals) as advance:
-        experiment = Experiment(
-            protocol=protocol, people=chosen, others=other_photos, runtime=runtime, extractor=extractor, jobs=jobs,
-            advance=advance,
-        )  # fmt: skip
-        for plan in plans:
-            with contextlib.closing(protector_of(plan)) as protector:
-                rounds.append(experiment.run_round(protector, evaluators=plan.evaluators))
-                examples += rounds[-1].examples[:pictures]
-            if compare:
-                with contextlib.closing(baseline_of(plan, experiment)) as protector:
-                    baseline.append(experiment.run_round(protector, evaluators=plan.evaluators))
-    document = assemble(
-        experiment=experiment,
-        rounds=rounds,
-        protocol=protocol,
-        data=data,
-        finder=finders | {"clean_photos_by_second": extractor.second_used},
-        repeat=command_line(protocol, recognizers=recognizers, surrogates=surrogates, people_slice=people_slice,
-                             leave_one_out=leave_one_out, overrides=overrides, others=others is not None,
-                             remote=bool(enroll_target), compare=compare),
-        seconds=time.perf_counter() - began,
-        jobs=jobs,
-        comparison=baseline,
-    )  # fmt: skip
+    try:
+        evaluation = run_evaluation(request, progress=_progress, told=lambda line: click.echo(line, err=True))
+    except PlanInvalid as error:
+        raise click.UsageError(error.public_message) from error
+    document = evaluation.document
     write_json(json_path, document)
     if html_path:
         html_path.parent.mkdir(parents=True, exist_ok=True)
-        page = as_html(document, examples=_worst(examples, pictures))
+        page = as_html(document, examples=_worst(evaluation.examples, pictures))
         write_atomically(html_path, page.encode(), mode=PUBLIC)
     click.echo(as_markdown(document))
-
-
-def _open_recognizers(repository: Path, names: set[str], *, facenet_graph: Path | None) -> Embedder:
-    """The model repository's recognizers of these names, and FaceNet if it is among them."""
-    from facecloak.recognizers.onnx_runtime import OnnxRuntime
-    from facecloak_evaluation import facenet
-
-    of_repository = OnnxRuntime(repository, names=names - {facenet.NAME}, threads=1)
-    if facenet.NAME not in names:
-        return of_repository
-    path = facenet_graph or repository / facenet.NAME / "graph.pb"
-    graph = facenet.load_facenet(path, told=lambda line: click.echo(line, err=True))
-    return facenet.WithFaceNet(of_repository, graph)
 
 
 def _worst(examples: Sequence[Example], count: int) -> list[Example]:
@@ -258,36 +165,6 @@ def _worst(examples: Sequence[Example], count: int) -> list[Example]:
     for example in sorted(examples, key=lambda example: -example.margin):
         worst.setdefault((example.photo.clean.owner, example.photo.clean.number), example)
     return list(worst.values())[:count]
-
-
-def _open_notes(work: Path | None) -> SealedCache | None:
-    if work is None:
-        return None
-    from facecloak.stores import Sealer
-    from facecloak_evaluation.cache import SealedCache
-
-    work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SealedCache(work / "readings", Sealer.from_key_file(work / "key"))
-
-
-def _open_finders(repository: Path, notes: SealedCache | None) -> tuple[FaceExtractor, dict[str, Any]]:
-    """The evaluation's extractor, and what the ledger says about its finders."""
-    from facecloak.faces import FaceFinder
-    from facecloak_evaluation.cache import CachedFinder
-    from facecloak_evaluation.face_extraction import EvaluationFinder, FaceExtractor
-    from facecloak_evaluation.independent_finder import AlternateFaceFinder
-
-    services: EvaluationFinder = FaceFinder.load(repository, threads=1)
-    finder: EvaluationFinder = AlternateFaceFinder.load(repository, threads=1)
-    if notes:
-        services, finder = CachedFinder(services, notes), CachedFinder(finder, notes)
-    own, theirs = (dict.fromkeys(item.identity.split("+")) for item in (finder, services))
-    return FaceExtractor(finder, second=services), {
-        "identity": finder.identity,
-        "services_identity": services.identity,
-        "shared_models": [model for model in own if model in theirs],
-        "second_for_clean_photos": "the services' finder, where this one sees nobody",
-    }
 
 
 FULL_STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
@@ -309,7 +186,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _progress(totals: dict[str, int]) -> Iterator[Callable[[str, str], None]]:
+def _progress(totals: Mapping[str, int]) -> Iterator[Callable[[str, str], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -11,6 +11,12 @@ class EvaluationInputInvalid(InvalidInput):
     reason = "EVALUATION_INPUT_INVALID"
 
 
+class PlanInvalid(EvaluationInputInvalid):
+    """Surrogates and evaluators that make no measurement: none who evaluates, or too few to leave one out."""
+
+    reason = "EVALUATION_PLAN_INVALID"
+
+
 class EvaluatorWasSurrogate(FaceCloakError):
     """A recognizer that masks were learned against would evaluate them: the figure would be worthless."""
 

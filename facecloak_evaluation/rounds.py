@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from facecloak_evaluation.errors import PlanInvalid
 
 if TYPE_CHECKING:
     from enroll_service.pipeline import PipelineSettings
@@ -30,13 +33,13 @@ def plan_rounds(
     learned = tuple(surrogates) or (settings.surrogates if settings else ())
     if not leave_one_out:
         if not recognizers:
-            raise click.UsageError("name the evaluators with --recognizer, or use --leave-one-out")
+            raise PlanInvalid("name the evaluators (--recognizer), or leave surrogates out in turn (--leave-one-out)")
         return (RoundPlan(surrogates=learned, evaluators=tuple(dict.fromkeys(recognizers))),)
     # Whoever is no surrogate needs not be left out to evaluate.
     always = tuple(name for name in dict.fromkeys(recognizers) if name not in learned)
     left_out = tuple(name for name in dict.fromkeys(recognizers) if name in learned) or learned
     if len(learned) < 2:
-        raise click.UsageError("--leave-one-out needs two surrogates or more")
+        raise PlanInvalid("leaving one surrogate out (--leave-one-out) needs two surrogates or more")
     return tuple(
         RoundPlan(surrogates=tuple(name for name in learned if name != evaluator), evaluators=(evaluator, *always))
         for evaluator in left_out
@@ -87,21 +90,37 @@ def pipeline_settings(overrides: Sequence[str]) -> PipelineSettings:
         raise click.UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
+def changed_settings(settings: PipelineSettings) -> tuple[str, ...]:
+    """The FIELD=VALUE, as ``--set`` takes them, that make the default settings these."""
+    from enroll_service.pipeline import PipelineSettings
+
+    def changed(now: dict[str, Any], default: dict[str, Any], prefix: str) -> Iterator[str]:
+        for name, value in now.items():
+            if isinstance(value, dict):
+                # A part of the recipe is written without its name.
+                yield from changed(value, default[name], "" if name == "recipe" else f"{prefix}{name}.")
+            elif value != default[name]:
+                yield f"{prefix}{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+    return tuple(changed(settings.model_dump(mode="json"), PipelineSettings().model_dump(mode="json"), ""))
+
+
 def command_line(
-    protocol: EvaluationProtocol, *, recognizers: Sequence[str], surrogates: Sequence[str], people_slice: str | None,
-    leave_one_out: bool, overrides: Sequence[str], others: bool, remote: bool, compare: str | None,
+    protocol: EvaluationProtocol, *, settings: PipelineSettings | None, recognizers: Sequence[str],
+    surrogates: Sequence[str], people_slice: str | None, leave_one_out: bool, others: bool, compare: bool,
 ) -> str:  # fmt: skip
-    """What to type to repeat the measurement; folders are the reader's own."""
+    """What to type to repeat the measurement; folders are the reader's own. ``settings``: None of running services."""
+    overrides = changed_settings(settings) if settings is not None else ()
     parts = ["facecloak evaluate --people PEOPLE"] + ["--others OTHERS"] * others
     parts += [f"--people-slice {people_slice}"] * bool(people_slice) + ["--leave-one-out"] * leave_one_out
-    parts += ["--enroll-target HOST:PORT --apply-target HOST:PORT"] * remote
+    parts += ["--enroll-target HOST:PORT --apply-target HOST:PORT"] * (settings is None)
     for option, values in (("recognizer", recognizers), ("surrogate", surrogates), ("set", overrides)):
-        parts += [f"--{option} {value}" for value in values]
+        parts += [f"--{option} {shlex.quote(value)}" for value in values]
     parts += [f"--platform {name}" for name in protocol.platforms]
     parts += [f"--gallery-photos {','.join(map(str, protocol.gallery_photos))}"]
     parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
     parts += [f"--strength {factor:g}" for factor in protocol.strengths]
     parts += [f"--extraction {','.join(map(str, protocol.extraction_photos))}"] * bool(protocol.extraction_photos)
     parts += ["--surrogates-too"] * protocol.surrogates_too
-    parts += ["--reapply"] * protocol.reapply + [f"--compare {compare}"] * bool(compare)
+    parts += ["--reapply"] * protocol.reapply + ["--compare reference"] * compare
     return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])

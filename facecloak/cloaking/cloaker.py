@@ -8,10 +8,11 @@ This is the whole of apply's domain, from a photo's bytes to bytes. Where faces 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -28,11 +29,12 @@ from facecloak.cloaking.placement import (
 )
 from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject
 from facecloak.errors import InvalidInput
-from facecloak.faces import Face
+from facecloak.faces import Face, FaceFinder
 from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.cloak_tag import contains, contains_any_of, payload_for
 from facecloak.masks.mask import Mask
+from facecloak.models.repository import default_folder
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.file_tag import Buffers, payload_of, picture_of, with_tag, without_tag
 from facecloak.photos.pieces import Pieces
@@ -114,8 +116,46 @@ class MaskSource(Protocol):
         ...
 
 
+class MasksInMemory:
+    """A :class:`MaskSource` of masks that a program holds, by user id."""
+
+    def __init__(self, masks: Mapping[str, StoredMask]) -> None:
+        self._masks = masks
+
+    def get(self, user_id: str) -> StoredMask:
+        """See :class:`MaskSource`."""
+        try:
+            return self._masks[user_id]
+        except KeyError:
+            raise MaskNotFound("The user has no mask.") from None
+
+
 class Cloaker:
     """Photos in, cloaked photos out. Holds no state between calls; as safe to share between threads as its parts."""
+
+    @classmethod
+    def load(
+        cls,
+        masks: MaskSource | Mapping[str, StoredMask],
+        *,
+        model_repository: Path | str | None = None,
+        threads: int = 1,
+        **options: Any,
+    ) -> Self:
+        """A cloaker with the face finder that the services have.
+
+        Args:
+            masks: a store, or masks by user id.
+            model_repository: the folder of models; by default :func:`facecloak.models.repository.default_folder`'s.
+            threads: CPU threads that finding one face uses.
+            options: see :class:`Cloaker`.
+
+        Raises:
+            FinderModelMissing: run ``facecloak models pull``.
+        """
+        folder = default_folder() if model_repository is None else Path(model_repository)
+        source = MasksInMemory(masks) if isinstance(masks, Mapping) else masks
+        return cls(FaceFinder.load(folder, threads=threads), source, **options)
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from facecloak.models.errors import (
     RecognizerUnknown,
     SpecInvalid,
 )
-from facecloak.models.repository import MAX_MODEL_BYTES, ModelRepository
+from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE, MAX_MODEL_BYTES, ModelRepository
 from facecloak.models.spec import MAX_SPEC_BYTES, RecognizerSpec
 from facecloak.recognizers.triton.profiles import CPU, PROFILES
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _repository_option = click.option(
     "--repository",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("model_repository"),
-    envvar="FACECLOAK_MODEL_REPOSITORY",
+    default=DEFAULT_FOLDER,
+    envvar=FOLDER_VARIABLE,
     show_default=True,
     show_envvar=True,
     help="The folder of models.",

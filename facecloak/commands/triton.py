@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
 from facecloak.recognizers.triton.profiles import CPU
 
 
@@ -18,8 +19,8 @@ def register(root: click.Group) -> None:
 
 
 @click.command("triton")
-@click.option("--repository", type=click.Path(file_okay=False, path_type=Path), default=Path("model_repository"),
-              envvar="FACECLOAK_MODEL_REPOSITORY", show_default=True, show_envvar=True,
+@click.option("--repository", type=click.Path(file_okay=False, path_type=Path), default=DEFAULT_FOLDER,
+              envvar=FOLDER_VARIABLE, show_default=True, show_envvar=True,
               help="The folder of models; config.pbtxt is written into it.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)

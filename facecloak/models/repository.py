@@ -8,6 +8,7 @@ written last and holds the digests of its files, so a folder that an interrupted
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,18 @@ GRADIENT_SUFFIX = "_grad"
 WEIGHTS_FILE = "weights.bin"
 MAX_MODEL_BYTES = 1 << 30
 """A face recognizer is 1 to 400 MB; protobuf itself ends at 2 GiB."""
+
+
+DEFAULT_FOLDER = Path("model_repository")
+"""Where models are, below the working folder, unless something else is said."""
+FOLDER_VARIABLE = "FACECLOAK_MODEL_REPOSITORY"
+"""The environment variable that says something else."""
+
+
+def default_folder() -> Path:
+    """The model repository that commands take without ``--repository``: FACECLOAK_MODEL_REPOSITORY, or
+    ./model_repository."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
 
 
 def sha256_hex(data: bytes) -> str:

@@ -14,6 +14,7 @@ from facecloak.photos.errors import (
 )
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.photo import Encoded, Photo, PhotoFormat
+from facecloak.photos.read import read_photo
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -32,4 +33,5 @@ __all__ = [
     "decode_photo",
     "encode_photo",
     "encode_reported",
+    "read_photo",
 ]

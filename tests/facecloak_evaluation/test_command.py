@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from enroll_service.pipeline import PipelineSettings
 from facecloak.cli import RootGroup
 from facecloak.masks.bank import MaskBank
 from facecloak.masks.mask import Mask
 from facecloak_evaluation import command
 from facecloak_evaluation.platforms import PLATFORMS
-from facecloak_evaluation.protocol import Pairing
-from facecloak_evaluation.rounds import pipeline_settings, plan_rounds
+from facecloak_evaluation.protocol import EvaluationProtocol, Pairing
+from facecloak_evaluation.rounds import changed_settings, command_line, pipeline_settings, plan_rounds
 
 OTHERS = 40
 QUICK = ["--set", "perturb.iterations=3", "--set", "synthesis.variations=8"]
@@ -102,6 +104,20 @@ def test_settings_can_be_set() -> None:
     assert (settings.recipe.perturb.iterations, settings.masks) == (7, 3)
     with pytest.raises(click.UsageError):
         pipeline_settings(("perturb=7",))
+
+
+def test_the_line_that_repeats_a_measurement_says_what_was_set() -> None:
+    given = ("perturb.iterations=7", "masks=3", "synthesizer=elastic", 'surrogates=["sface", "faceres"]')
+    settings = pipeline_settings(given)
+    assert set(changed_settings(settings)) == set(given)
+    assert pipeline_settings(changed_settings(settings)) == settings
+    line = command_line(
+        EvaluationProtocol(), settings=settings, recognizers=("a",), surrogates=(), people_slice=None,
+        leave_one_out=False, others=False, compare=False,
+    )  # fmt: skip
+    words = shlex.split(line)
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--set"] == list(changed_settings(settings))
+    assert changed_settings(PipelineSettings()) == ()
 
 
 @pytest.mark.slow
