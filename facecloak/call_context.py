@@ -1,12 +1,13 @@
-"""What the domain and whoever runs it tell each other about one call: steps, cancellation and headers of a trace.
+"""What the domain and whoever runs it tell each other about one call: steps, cancellation, deadline, and headers of a trace.
 
 The domain does not know who listens or who asked: a server, a command, a test, or nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import MappingProxyType
 
@@ -28,5 +29,24 @@ cancellation: ContextVar[Callable[[], bool]] = ContextVar("cancellation", defaul
 """Whether the work of this context was cancelled. Asked often, from any thread that runs in a copy of the context: it
 must be quick."""
 
+deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+"""When whoever wants the work of this context stops waiting, by time.monotonic(); None: at no set time."""
+
 outgoing_headers: ContextVar[Mapping[str, str]] = ContextVar("outgoing_headers", default=MappingProxyType({}))
 """What a request to another server should carry in this context, so that it is seen as a part of the same trace."""
+
+
+def seconds_left(limit: float) -> float:
+    """Seconds until the context's deadline, at most ``limit``; 0 or less once it has passed."""
+    end = deadline.get()
+    return limit if end is None else min(limit, end - time.monotonic())
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Lets the block's deadline be at most ``seconds`` from now; an earlier one stays."""
+    before = deadline.set(time.monotonic() + seconds_left(seconds))
+    try:
+        yield
+    finally:
+        deadline.reset(before)

@@ -37,10 +37,12 @@ class FaceCloakError(Exception):
         reason: stable UPPER_SNAKE identifier of the exact cause, unique in FaceCloak.
         public_message: one sentence for a person; holds nothing biometric, no paths, no user id.
         metadata: facts a program can use (limits, sizes), as strings.
+        advice: what an operator may do about it, one sentence or ""; for logs and the doctor, callers never get it.
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
     reason: ClassVar[str] = "INTERNAL"
+    advice: str = ""
 
     def __init__(self, public_message: str, /, **metadata: object) -> None:
         super().__init__(public_message)

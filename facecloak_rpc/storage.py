@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
-from facecloak.stores import MaskStore, S3Connection, Sealer, open_store
+from facecloak.stores import KeyUnusable, S3Connection, Sealer, WrongKey, holds_no_store, open_store
+from facecloak.stores.sealed import SealedMaskStore
 
 
 class StoreSettings(BaseModel):
@@ -24,10 +26,11 @@ class StoreSettings(BaseModel):
     """Key that seals the masks, 32 bytes in base64. Without it the key file is used."""
 
     key_file: Path | None = None
-    """File of that key, made on first use with mode 0600. Empty: mask.key in the data folder."""
+    """File of that key, mode 0600. Empty: mask.key in the data folder. Made on first use for a new store in the data
+    folder; never for a url, nor where masks are already."""
 
     s3_endpoint: str = ""
-    """HOST or HOST:PORT of the S3 server, for an s3:// URL."""
+    """HOST or HOST:PORT of the S3 server, for an s3:// URL. It is reached directly: proxy variables are not used."""
 
     s3_access_key: str = ""
     """Empty: the AWS_* variables of the environment, or the machine's role."""
@@ -54,20 +57,68 @@ class StoreSettings(BaseModel):
             raise ValueError("s3_access_key and s3_secret_key belong together")
         return self
 
+    @property
+    def folder(self) -> Path:
+        """Where masks are without a URL."""
+        return self.data.absolute() / "masks"
 
-def open_configured_store(settings: StoreSettings) -> MaskStore:
-    """Opens the store; an S3 server is not contacted yet.
+    @property
+    def place(self) -> str:
+        """The store's place, for a person."""
+        return self.url or f"{self.data / 'masks'} (local)"
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether this is the default folder before its first use, when its key may still have to be made."""
+        return not self.url and self.key is None and not self.key_path.exists() and holds_no_store(self.folder)
+
+    @property
+    def key_path(self) -> Path:
+        """The key file, given or by default."""
+        return self.key_file or self.data / "mask.key"
+
+
+def open_configured_store(settings: StoreSettings, *, begins: bool = True) -> SealedMaskStore:
+    """Opens the store; an S3 server is not contacted yet. The key of an untouched default folder is made.
+
+    Args:
+        begins: whether an empty place becomes a new store. For who only reads, it is a wrong place, until the one who
+            writes has begun it; the untouched default folder is begun by whoever comes first.
 
     Raises:
-        KeyUnusable, InvalidStoreUrl, StoreUnavailable: see :mod:`facecloak.stores`.
+        KeyUnusable: among others, there is no key: none is made for S3, another folder, or one that holds masks.
+        InvalidStoreUrl, StoreUnavailable: see :mod:`facecloak.stores`.
     """
-    # The key's default place counts for a store elsewhere too: a key belongs to the operator, not to the bucket.
+    sealer, made = _sealer(settings)
+    url = settings.url or settings.folder.as_uri()
+    s3 = _s3_connection(settings)
+    store = open_store(
+        url, sealer, s3=s3, begins=begins or made, check_key=partial(_require_same_key, settings, sealer)
+    )
+    if made:
+        store.probe_reading()
+    return store
+
+
+def _sealer(settings: StoreSettings) -> tuple[Sealer, bool]:
+    """The key, and whether it may have been made just now."""
     if settings.key is not None:
-        sealer = Sealer.from_base64(settings.key.get_secret_value())
-    else:
-        sealer = Sealer.from_key_file(settings.key_file or settings.data / "mask.key")
-    url = settings.url or (settings.data.absolute() / "masks").as_uri()
-    return open_store(url, sealer, s3=_s3_connection(settings))
+        return Sealer.from_base64(settings.key.get_secret_value()), False
+    make = settings.is_untouched
+    try:
+        # The key's default place counts for a store elsewhere too: a key belongs to the operator, not to the bucket.
+        return Sealer.from_key_file(settings.key_path, make=make), make
+    except KeyUnusable as error:
+        if settings.key_path.exists():
+            raise
+        what = "a store at a URL" if settings.url else "a folder that holds masks already"
+        raise KeyUnusable(f"There is no key, and none is made for {what}.") from error
+
+
+def _require_same_key(settings: StoreSettings, sealer: Sealer) -> None:
+    """Raises where the key file holds another key by now than the service began with."""
+    if settings.key is None and Sealer.from_key_file(settings.key_path, make=False) != sealer:
+        raise WrongKey("The key file holds another key than when the service started.")
 
 
 def _s3_connection(settings: StoreSettings) -> S3Connection | None:

@@ -6,15 +6,19 @@ outside.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
+import structlog
+from cachetools import TTLCache
 from prometheus_client import CollectorRegistry, Histogram
 
 from facecloak.call_context import outgoing_headers
+from facecloak.errors import FaceCloakError
 from facecloak.masks.bank import StoredMask
 from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
@@ -27,6 +31,8 @@ from facecloak_rpc.tracing import Tracer, TracingUnavailable
 # A mask from a store beside us takes a millisecond, a gradient of eight crops on a CPU a second.
 _PART_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+_log = structlog.get_logger("facecloak.store")
+
 Result = TypeVar("Result")
 
 
@@ -36,6 +42,7 @@ class Telemetry:
     def __init__(self, registry: CollectorRegistry | None = None, tracer: Tracer | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self.tracer = tracer or Tracer()
+        self._store_faults = FaultLog()
         self._stage_seconds = Histogram(
             "facecloak_stage_seconds", "Time of one step of the work on a photo or an enrollment.", ["stage"],
             buckets=CALL_SECONDS_BUCKETS, registry=self.registry,
@@ -67,6 +74,7 @@ class Telemetry:
                 return call()
         except Exception as error:
             outcome = reason_of(error)
+            self._store_faults.note(error, operation=operation)
             raise
         finally:
             self._store_seconds.labels(operation, outcome).observe(time.perf_counter() - started)
@@ -86,6 +94,26 @@ class Telemetry:
             raise
         finally:
             self._recognizer_seconds.labels(recognizer, call, runtime, outcome).observe(time.perf_counter() - started)
+
+
+class FaultLog:
+    """Logs what a store failed with, and what to do about it: each fault at once, then once a minute. Thread safe."""
+
+    def __init__(self, *, every_seconds: float = 60.0) -> None:
+        self._logged: TTLCache[tuple[str, str], int] = TTLCache(256, every_seconds)
+        self._lock = threading.Lock()
+
+    def note(self, error: BaseException, *, operation: str) -> None:
+        """Logs ``error`` where an operator can act on it."""
+        if not isinstance(error, FaceCloakError) or not error.advice:
+            return
+        fault = error.metadata.get("fault", "")
+        with self._lock:
+            known = (error.reason, fault) in self._logged
+            if not known:
+                self._logged[error.reason, fault] = 1
+        if not known:
+            _log.warning("store fails", operation=operation, reason=error.reason, fault=fault, advice=error.advice)
 
 
 class ObservedStore:
@@ -115,6 +143,9 @@ class ObservedStore:
 
     def probe_reading(self) -> None:
         self._call("probe", self._store.probe_reading)
+
+    def prove_writing(self) -> None:
+        self._call("probe", self._store.prove_writing)
 
 
 class ObservedRuntime:

@@ -4,13 +4,14 @@ from facecloak.limits import InvalidUserId
 from facecloak.stores.base import MaskStore
 from facecloak.stores.errors import (
     InvalidStoreUrl,
+    KeyCheckBroken,
     KeyUnusable,
     MaskNotFound,
     SealBroken,
     StoreUnavailable,
     WrongKey,
 )
-from facecloak.stores.local import LocalMaskStore
+from facecloak.stores.local import LocalMaskStore, holds_no_store
 from facecloak.stores.s3 import S3Connection, S3MaskStore
 from facecloak.stores.sealing import Sealer
 from facecloak.stores.urls import open_store
@@ -18,6 +19,7 @@ from facecloak.stores.urls import open_store
 __all__ = [
     "InvalidStoreUrl",
     "InvalidUserId",
+    "KeyCheckBroken",
     "KeyUnusable",
     "LocalMaskStore",
     "MaskNotFound",
@@ -28,5 +30,6 @@ __all__ = [
     "Sealer",
     "StoreUnavailable",
     "WrongKey",
+    "holds_no_store",
     "open_store",
 ]

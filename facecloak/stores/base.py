@@ -1,11 +1,11 @@
-"""The interface of all mask stores."""
+"""The interface of all mask stores, and of the places they keep objects in."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from facecloak.masks.bank import MAX_BANK_BYTES, StoredMask, mask_from_bytes
-from facecloak.stores.sealing import OVERHEAD_BYTES, Sealer
+from facecloak.masks.bank import MAX_BANK_BYTES, StoredMask
+from facecloak.stores.sealing import OVERHEAD_BYTES
 
 MAX_OBJECT_BYTES = MAX_BANK_BYTES + OVERHEAD_BYTES
 """Largest stored object; nothing longer is ever read into memory."""
@@ -15,12 +15,16 @@ class MaskStore(Protocol):
     """Keeps at most one mask, or bank of masks, a user, sealed, under a name that does not tell the user. Safe to share
     between threads.
 
-    Every method raises :class:`InvalidUserId` for an impossible user id and :class:`StoreUnavailable` when the store
-    does not answer in bounded time.
+    That a user has no mask is said only where it is known: the place itself says that there is no such object, and its
+    key check says that it was sealed with this key. Every method raises :class:`InvalidUserId` for an impossible user
+    id, :class:`WrongKey` where the store was sealed with another key, and :class:`StoreUnavailable` when the store does
+    not answer within its own time and the context's (:data:`facecloak.call_context.deadline`), or answers as no store
+    would.
     """
 
     def put(self, user_id: str, mask: StoredMask) -> None:
-        """Keep ``mask``, in place of the user's earlier one; when this returns, it is durable."""
+        """Keep ``mask``, in place of the user's earlier one; when this returns, it is durable. Where the store's answer
+        is lost, what it did is read back."""
         ...
 
     def get(self, user_id: str) -> StoredMask:
@@ -33,7 +37,7 @@ class MaskStore(Protocol):
         ...
 
     def delete(self, user_id: str) -> bool:
-        """Remove the user's mask; whether there was one."""
+        """Remove the user's mask; whether there was one. When this returns, the store has said that it is gone."""
         ...
 
     def version(self, user_id: str) -> str | None:
@@ -45,19 +49,57 @@ class MaskStore(Protocol):
         ...
 
     def probe(self) -> None:
-        """Prove that the store can be written and read now; raises :class:`StoreUnavailable`."""
+        """Prove that the store answers and was sealed with this key; begin it where it is new. Writes nothing to one
+        that has begun, unless the last write failed or there was none yet: then it proves that it can be written."""
         ...
 
     def probe_reading(self) -> None:
-        """Prove that the store can be read now, for those who may not write; raises :class:`StoreUnavailable`."""
+        """Prove that the store answers, has begun and was sealed with this key, for those who may not write."""
+        ...
+
+    def prove_writing(self) -> None:
+        """Write an object, read it and remove it with all its versions; raises :class:`StoreUnavailable`."""
         ...
 
 
-def seal_mask(sealer: Sealer, mask: StoredMask, *, name: str) -> bytes:
-    """The object to store for ``mask``."""
-    return sealer.seal(mask.to_bytes(), name=name)
+class ObjectPlace(Protocol):
+    """Where sealed objects lie, by name: a folder or a bucket. Safe to share between threads.
 
+    ``None`` is returned only where the place itself says that it holds no object of that name. Every method raises
+    :class:`StoreUnavailable` for everything else than an answer.
+    """
 
-def open_mask(sealer: Sealer, sealed: bytes, *, name: str) -> StoredMask:
-    """The mask in a stored object; raises :class:`SealBroken`, :class:`WrongKey`, :class:`MaskCorrupt`."""
-    return mask_from_bytes(sealer.open(sealed, name=name))
+    absence_seconds: float
+    """How long the key check that was read last vouches for the place; 0: not at all, it is read each time."""
+
+    def read(self, name: str) -> bytes | None:
+        """The object, at most MAX_OBJECT_BYTES + 1 of it."""
+        ...
+
+    def version(self, name: str) -> str | None:
+        """Changes whenever the object does."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Make or replace the object, durably."""
+        ...
+
+    def write_new(self, name: str, data: bytes) -> bool:
+        """Make the object unless it exists; of concurrent writers one wins. Whether this one did."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove the object, if it is there."""
+        ...
+
+    def mask_names(self, limit: int) -> list[str]:
+        """Names of up to ``limit`` masks, in no particular order; empty where the place says that it holds none."""
+        ...
+
+    def begin(self) -> None:
+        """Make the place where it is missing and can be made."""
+        ...
+
+    def prove_writing(self) -> None:
+        """See :meth:`MaskStore.prove_writing`."""
+        ...

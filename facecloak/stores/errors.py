@@ -13,10 +13,20 @@ class MaskNotFound(FaceCloakError):
 
 
 class StoreUnavailable(FaceCloakError):
-    """The store does not answer, or not in time, or refuses the service itself."""
+    """The store does not answer, or not in time, or refuses the service itself, or is not the one that is meant.
+
+    Attributes:
+        fault: S3's own code (AccessDenied, NoSuchBucket, ...), the system's (ENOSPC, ...), or one of
+            :mod:`facecloak.stores.faults`; in the metadata too.
+    """
 
     code = ErrorCode.UNAVAILABLE
     reason = "STORE_UNAVAILABLE"
+
+    def __init__(self, public_message: str, /, *, fault: str = "", advice: str = "", **metadata: object) -> None:
+        super().__init__(public_message, **({"fault": fault} if fault else {}), **metadata)
+        self.fault = fault
+        self.advice = advice
 
 
 class InvalidStoreUrl(InvalidInput):
@@ -29,13 +39,21 @@ class SealBroken(FaceCloakError):
     """Stored bytes were cut, changed, or moved from another user's place."""
 
     reason = "SEAL_BROKEN"
+    advice = "restore the object from a backup, or enroll the user again"
+
+
+class KeyCheckBroken(SealBroken):
+    """The object that tells whether the key is right was cut or changed."""
+
+    advice = "restore the object `key-check`, or remove it: it is made anew from the masks that the key opens"
 
 
 class WrongKey(FaceCloakError):
-    """Stored bytes were sealed with another key than the service has."""
+    """The store, or a mask in it, was sealed with another key than the service has: what it holds cannot be known."""
 
     code = ErrorCode.FAILED_PRECONDITION
     reason = "WRONG_KEY"
+    advice = "give the key that sealed this store (STORE__KEY, STORE__KEY_FILE), or the store that belongs to this key"
 
 
 class KeyUnusable(FaceCloakError):
@@ -43,3 +61,6 @@ class KeyUnusable(FaceCloakError):
 
     code = ErrorCode.FAILED_PRECONDITION
     reason = "KEY_UNUSABLE"
+    advice = (
+        "give the key by STORE__KEY or STORE__KEY_FILE; a key is made only for a new store in the default data folder"
+    )

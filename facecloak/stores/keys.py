@@ -55,20 +55,23 @@ def key_from_base64(text: str) -> bytes:
     return secret
 
 
-def key_from_file(path: Path) -> bytes:
-    """The key in a file, made (random, mode 0600) where there is none yet; concurrent makers all get the same one.
+def key_from_file(path: Path, *, make: bool = True) -> bytes:
+    """The key in a file; where there is none yet and ``make`` allows it, a new one (random, mode 0600), which
+    concurrent makers all get.
 
     Raises:
-        KeyUnusable: unreadable, malformed, or readable by other users of the machine.
+        KeyUnusable: missing, unreadable, malformed, or readable by other users of the machine.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if make and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_new(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise KeyUnusable("Other users can read the key file: its mode must be 0600.")
             text = file.read(1024).decode("ascii").strip()
+    except FileNotFoundError as error:
+        raise KeyUnusable("There is no key file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise KeyUnusable("The key file cannot be read or made.") from error
     return key_from_base64(text)

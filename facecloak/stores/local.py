@@ -3,101 +3,141 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from facecloak.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomically
-from facecloak.masks.bank import StoredMask
-from facecloak.stores.base import MAX_OBJECT_BYTES, open_mask, seal_mask
-from facecloak.stores.errors import MaskNotFound, StoreUnavailable
+from facecloak.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomically, write_new
+from facecloak.stores.base import MAX_OBJECT_BYTES
+from facecloak.stores.errors import StoreUnavailable
+from facecloak.stores.faults import advice_for
+from facecloak.stores.key_check import KEY_CHECK
+from facecloak.stores.sealed import SealedMaskStore
 from facecloak.stores.sealing import Sealer
 
 _SUFFIX = ".mask"
+_MASK_NAME = re.compile(r"[0-9a-f]{64}")
 # A crashed writer's temporary file; a living writer holds one for milliseconds.
 _LEFTOVER_AFTER_S = 3600.0
 
 
-class LocalMaskStore:
-    """A :class:`facecloak.stores.MaskStore` in ``root``: files ``NN/NAME.mask`` of mode 0600 in folders of mode
-    0700."""
+class LocalFolder:
+    """A :class:`facecloak.stores.base.ObjectPlace` in ``root``: masks are files ``NN/NAME.mask``, all of mode 0600 in
+    folders of mode 0700."""
 
-    def __init__(self, root: Path, sealer: Sealer) -> None:
-        """Open the folder, made where there is none; raises :class:`StoreUnavailable`."""
+    absence_seconds = 0.0
+    """A volume that is not mounted (any more) looks like a folder without masks: only a key check tells them apart."""
+
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._sealer = sealer
-        with _failures():
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _remove_leftovers(root)
 
-    def put(self, user_id: str, mask: StoredMask) -> None:
-        """See :class:`facecloak.stores.MaskStore`."""
-        name, path = self._place(user_id)
-        sealed = seal_mask(self._sealer, mask, name=name)
-        with _failures():
-            if not path.parent.is_dir():
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                sync_folder(self._root)
-            write_atomically(path, sealed)
-
-    def get(self, user_id: str) -> StoredMask:
-        """See :class:`facecloak.stores.MaskStore`."""
-        name, path = self._place(user_id)
+    def read(self, name: str) -> bytes | None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
         with _failures():
             try:
-                with path.open("rb") as file:
-                    sealed = file.read(MAX_OBJECT_BYTES + 1)
-            except FileNotFoundError as error:
-                raise MaskNotFound("The user has no mask.") from error
-        return open_mask(self._sealer, sealed, name=name)
-
-    def delete(self, user_id: str) -> bool:
-        """See :class:`facecloak.stores.MaskStore`."""
-        _, path = self._place(user_id)
-        with _failures():
-            try:
-                path.unlink()
+                with self._path(name).open("rb") as file:
+                    return file.read(MAX_OBJECT_BYTES + 1)
             except FileNotFoundError:
-                return False
-            sync_folder(path.parent)
-        return True
+                return None
 
-    def version(self, user_id: str) -> str | None:
-        """See :class:`facecloak.stores.MaskStore`."""
-        _, path = self._place(user_id)
+    def version(self, name: str) -> str | None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
         with _failures():
             try:
-                status = path.stat()
+                status = self._path(name).stat()
             except FileNotFoundError:
                 return None
         # Inode and time together: a filesystem reuses inodes at once, and its clock may tick only every few
         # milliseconds.
         return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
 
-    def user_key(self, user_id: str) -> bytes:
-        """See :class:`facecloak.stores.MaskStore`."""
-        return self._sealer.user_key(user_id)
-
-    def probe(self) -> None:
-        """See :class:`facecloak.stores.MaskStore`."""
-        path = self._root / f".probe-{secrets.token_hex(8)}"
+    def write(self, name: str, data: bytes) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
         with _failures():
-            write_atomically(path, b"probe")
+            write_atomically(self._made(name), data)
+
+    def write_new(self, name: str, data: bytes) -> bool:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with _failures():
+            return write_new(self._made(name), data)
+
+    def remove(self, name: str) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        path = self._path(name)
+        with _failures():
             try:
-                if path.read_bytes() != b"probe":
-                    raise StoreUnavailable("The mask store does not keep what is written.")
+                path.unlink()
+            except FileNotFoundError:
+                return
+            sync_folder(path.parent)
+
+    def mask_names(self, limit: int) -> list[str]:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        names = []
+        with _failures():
+            if not self._root.is_dir():
+                raise StoreUnavailable(
+                    "The mask store's folder is not there.", fault="FolderMissing", advice=advice_for("FolderMissing")
+                )
+            for path in self._root.glob(f"??/*{_SUFFIX}"):
+                if _MASK_NAME.fullmatch(path.stem):
+                    names.append(path.stem)
+                if len(names) == limit:
+                    break
+        return names
+
+    def begin(self) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with _failures():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_leftovers(self._root)
+
+    def prove_writing(self) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        path = self._root / f".write-test-{secrets.token_hex(8)}"
+        with _failures():
+            try:
+                write_atomically(path, b"test")
+                if path.read_bytes() != b"test":
+                    raise StoreUnavailable("The mask store does not keep what is written.", fault="NotKept")
             finally:
                 path.unlink(missing_ok=True)
 
-    def probe_reading(self) -> None:
-        """See :class:`facecloak.stores.MaskStore`."""
-        with _failures():
-            next(self._root.iterdir(), None)
+    def _path(self, name: str) -> Path:
+        return self._root / name[:2] / f"{name}{_SUFFIX}" if _MASK_NAME.fullmatch(name) else self._root / name
 
-    def _place(self, user_id: str) -> tuple[str, Path]:
-        name = self._sealer.object_name(user_id)
-        return name, self._root / name[:2] / f"{name}{_SUFFIX}"
+    def _made(self, name: str) -> Path:
+        path = self._path(name)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self._root)
+        return path
+
+
+class LocalMaskStore(SealedMaskStore):
+    """The :class:`facecloak.stores.MaskStore` of a :class:`LocalFolder`."""
+
+    def __init__(
+        self, root: Path, sealer: Sealer, *, begins: bool = True, check_key: Callable[[], None] = lambda: None
+    ) -> None:
+        """See :class:`facecloak.stores.sealed.SealedMaskStore`."""
+        super().__init__(LocalFolder(root), sealer, begins=begins, check_key=check_key)
+
+
+def holds_no_store(root: Path) -> bool:
+    """Whether a folder is missing, or holds neither masks nor a key check: no key belongs to it yet.
+
+    Raises:
+        StoreUnavailable: it cannot be looked into.
+    """
+    with _failures():
+        if not root.exists():
+            return True
+    folder = LocalFolder(root)
+    return folder.read(KEY_CHECK) is None and not folder.mask_names(1)
 
 
 @contextlib.contextmanager
@@ -105,7 +145,8 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable("The mask store cannot be used.") from error
+        fault = errno.errorcode.get(error.errno or 0, "OSError")
+        raise StoreUnavailable("The mask store cannot be used.", fault=fault, advice=advice_for(fault)) from error
 
 
 def _remove_leftovers(root: Path) -> None:

@@ -38,12 +38,18 @@ class Sealer:
         return cls(keys.key_from_base64(text))
 
     @classmethod
-    def from_key_file(cls, path: Path) -> Sealer:
-        """From a file, made on first use; raises :class:`KeyUnusable`."""
-        return cls(keys.key_from_file(path))
+    def from_key_file(cls, path: Path, *, make: bool = True) -> Sealer:
+        """From a file, made where there is none and ``make`` allows it; raises :class:`KeyUnusable`."""
+        return cls(keys.key_from_file(path, make=make))
 
     def __repr__(self) -> str:
         return f"Sealer({self.key_id})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealer) and self._prefix == other._prefix
+
+    def __hash__(self) -> int:
+        return hash(self._prefix)
 
     @property
     def key_id(self) -> str:

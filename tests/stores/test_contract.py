@@ -16,28 +16,35 @@ from facecloak.masks.bank import MaskBank
 from facecloak.masks.mask import Mask, MaskCorrupt
 from facecloak.stores import (
     InvalidUserId,
+    KeyCheckBroken,
     LocalMaskStore,
     MaskNotFound,
     MaskStore,
     S3MaskStore,
     SealBroken,
     Sealer,
+    StoreUnavailable,
     WrongKey,
     open_store,
 )
+from facecloak.stores.key_check import KEY_CHECK
 
 MakeMask = Callable[[int], Mask]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A store, another look at the same place with any key, and raw access to the objects in it."""
+    """A store, another look at the same place with any key, and raw access to the masks' objects in it."""
 
     store: MaskStore
-    reopen: Callable[[Sealer], MaskStore]
-    names: Callable[[], list[str]]
+    reopen: Callable[..., MaskStore]
+    all_names: Callable[[], list[str]]
+    remove: Callable[[str], object]
     read: Callable[[str], bytes]
     write: Callable[[str, bytes], None]
+
+    def names(self) -> list[str]:
+        return [name for name in self.all_names() if name.endswith(".mask")]
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -46,8 +53,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, sealer: Sealer) -> Iter
         root = tmp_path / "masks"
         yield Case(
             store=LocalMaskStore(root, sealer),
-            reopen=lambda key: LocalMaskStore(root, key),
-            names=lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()),
+            reopen=lambda key, begins=True: LocalMaskStore(root, key, begins=begins),
+            all_names=lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()),
+            remove=lambda name: (root / name).unlink(),
             read=lambda name: (root / name).read_bytes(),
             write=lambda name, data: (root / name).write_bytes(data) and None,
         )
@@ -56,9 +64,14 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, sealer: Sealer) -> Iter
     prefix = f"case-{secrets.token_hex(6)}"
     yield Case(
         store=open_store(f"s3://{server.bucket}/{prefix}", sealer, s3=server.connection),
-        reopen=lambda key: S3MaskStore(server.client, bucket=server.bucket, prefix=prefix, sealer=key),
-        names=lambda: sorted(
+        reopen=lambda key, begins=True: S3MaskStore(
+            server.client, bucket=server.bucket, prefix=prefix, sealer=key, begins=begins
+        ),
+        all_names=lambda: sorted(
             o.object_name for o in server.client.list_objects(server.bucket, f"{prefix}/", recursive=True)
+        ),
+        remove=lambda name: server.client.remove_object(
+            server.bucket, name if name.startswith(prefix) else f"{prefix}/{name}"
         ),
         read=lambda name: server.client.get_object(server.bucket, name).read(),
         write=lambda name, data: server.client.put_object(server.bucket, name, io.BytesIO(data), len(data)) and None,
@@ -184,23 +197,145 @@ def test_a_sealed_object_that_is_no_mask(case: Case, make_mask: MakeMask, sealer
         case.store.get("alice")
 
 
-def test_another_key_is_told_apart_from_damage(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+def test_a_mask_of_another_key_is_told_apart_from_damage(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
     case.store.put("alice", make_mask(1))
     (path,) = case.names()
     other = Sealer(bytes(32))
-    # Another key gives other names too, so with it there is simply no mask ...
-    with pytest.raises(MaskNotFound):
-        case.reopen(other).get("alice")
-    # ... unless an object of the other key lies in this one's place.
     case.write(path, other.seal(make_mask(1).to_bytes(), name=sealer.object_name("alice")))
     with pytest.raises(WrongKey) as refusal:
         case.store.get("alice")
     assert refusal.value.metadata == {"needs_key": other.key_id, "has_key": sealer.key_id}
 
 
-def test_probe_leaves_nothing(case: Case) -> None:
-    case.store.probe()
+@pytest.mark.parametrize("begins", [True, False])
+def test_with_another_key_nothing_is_said_about_anybody(
+    case: Case, make_mask: MakeMask, sealer: Sealer, *, begins: bool
+) -> None:
+    case.store.put("alice", make_mask(1))
+    other = Sealer(bytes(32))
+    stranger = case.reopen(other, begins=begins)
+    for call in every_call(stranger, make_mask(2)):
+        with pytest.raises(WrongKey) as refusal:
+            call()
+        assert refusal.value.metadata == {"needs_key": sealer.key_id, "has_key": other.key_id}
+    assert len(case.names()) == 1
+    assert case.store.get("alice").seed == 1
+
+
+def test_the_key_check_outlives_the_last_mask(case: Case, make_mask: MakeMask) -> None:
+    case.store.put("alice", make_mask(1))
+    case.store.delete("alice")
+    with pytest.raises(WrongKey):
+        case.reopen(Sealer(bytes(32))).put("bob", make_mask(2))
     assert case.names() == []
+
+
+def test_masks_of_a_release_without_key_checks_tell_whose_they_are(
+    case: Case, make_mask: MakeMask, sealer: Sealer
+) -> None:
+    for user in ("alice", "bob"):
+        case.store.put(user, make_mask(1))
+    case.remove(KEY_CHECK)
+    other = Sealer(bytes(32))
+    for begins in (True, False):
+        with pytest.raises(WrongKey):
+            case.reopen(other, begins=begins).get("nobody")
+    assert case.all_names() == case.names()
+    # Who only reads is content with it, who writes makes the check.
+    with pytest.raises(MaskNotFound):
+        case.reopen(sealer, begins=False).get("nobody")
+    assert case.all_names() == case.names()
+    with pytest.raises(MaskNotFound):
+        case.reopen(sealer).get("nobody")
+    assert len(case.all_names()) == 3
+    with pytest.raises(WrongKey):
+        case.reopen(other, begins=False).probe_reading()
+
+
+def test_one_damaged_mask_does_not_hide_whose_the_others_are(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    for number in range(4):
+        case.store.put(f"user-{number}", make_mask(1))
+    case.write(case.names()[0], b"probe")
+    case.remove(KEY_CHECK)
+    case.reopen(sealer).probe_reading()
+    case.remove(KEY_CHECK)
+    with pytest.raises(WrongKey):
+        case.reopen(Sealer(bytes(32))).probe_reading()
+
+
+def test_a_damaged_key_check_is_told_apart_from_another_key(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    case.store.put("alice", make_mask(1))
+    (path,) = set(case.all_names()) - set(case.names())
+    case.write(path, case.read(path)[:-1])
+    with pytest.raises(KeyCheckBroken):
+        case.reopen(sealer).get("nobody")
+    assert case.reopen(sealer).get("alice").seed == 1
+
+
+def test_an_empty_place_is_no_store_to_who_only_reads(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    reader = case.reopen(sealer, begins=False)
+    for call in (lambda: reader.get("alice"), lambda: reader.version("alice"), lambda: reader.delete("alice"),
+                 lambda: reader.put("alice", make_mask(1)), reader.probe_reading):  # fmt: skip
+        with pytest.raises(StoreUnavailable) as refusal:
+            call()
+        assert refusal.value.fault in ("NoStoreHere", "FolderMissing")
+        assert refusal.value.advice
+    assert case.all_names() == []
+    case.store.probe()
+    reader.probe_reading()
+    with pytest.raises(MaskNotFound):
+        reader.get("alice")
+
+
+def test_a_store_that_vanishes_is_not_begun_anew(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    case.store.put("alice", make_mask(1))
+    reader = case.reopen(sealer, begins=False)
+    reader.probe_reading()
+    for name in (*case.names(), KEY_CHECK):
+        case.remove(name)
+    for store in (case.store, reader):
+        with pytest.raises(StoreUnavailable) as refusal:
+            store.probe_reading()
+        assert refusal.value.fault == "StoreVanished"
+    assert case.all_names() == []
+
+
+def test_another_key_that_comes_while_running_is_noticed(case: Case, make_mask: MakeMask, sealer: Sealer) -> None:
+    case.store.put("alice", make_mask(1))
+    (path,) = set(case.all_names()) - set(case.names())
+    case.write(path, Sealer(bytes(32)).seal(b"facecloak key check 1", name=KEY_CHECK))
+    with pytest.raises(WrongKey):
+        case.store.probe()
+
+
+def test_of_two_keys_that_begin_at_once_one_wins(case: Case, make_mask: MakeMask) -> None:
+    stores = [case.reopen(Sealer(bytes([number]) * 32)) for number in range(6)]
+
+    def begin(store: MaskStore) -> bool:
+        try:
+            store.put("alice", make_mask(1))
+        except WrongKey:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(begin, stores)) == 1
+    assert len(case.names()) == 1
+
+
+def every_call(store: MaskStore, mask: Mask) -> list[Callable[[], object]]:
+    return [
+        lambda: store.get("alice"), lambda: store.version("alice"), lambda: store.delete("alice"),
+        lambda: store.put("alice", mask), store.probe, store.probe_reading,
+    ]  # fmt: skip
+
+
+def test_probes_leave_nothing_but_the_key_check(case: Case) -> None:
+    for _ in range(3):
+        case.store.probe()
+        case.store.probe_reading()
+        case.store.prove_writing()
+    assert [name.rpartition("/")[2] for name in case.all_names()] == [KEY_CHECK]
 
 
 def test_concurrent_writers_and_readers(case: Case, make_mask: MakeMask) -> None:

@@ -13,20 +13,23 @@ import pytest
 
 from facecloak import atomic_files
 from facecloak.masks.mask import Mask
-from facecloak.stores import LocalMaskStore, Sealer, StoreUnavailable
+from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer, StoreUnavailable
+from facecloak.stores.key_check import KEY_CHECK
 
 MakeMask = Callable[[int], Mask]
 
 
 def files(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file()]
+    """All but the key check."""
+    return [path for path in root.rglob("*") if path.is_file() and path.name != KEY_CHECK]
 
 
 def test_only_the_owner_can_read(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
     root = tmp_path / "masks"
     LocalMaskStore(root, sealer).put("alice", make_mask(1))
     (path,) = files(root)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for written in (path, root / KEY_CHECK):
+        assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
 
@@ -88,22 +91,71 @@ def test_leftover_temporary_files_go_and_fresh_ones_stay(tmp_path: Path, sealer:
     old.write_bytes(b"half")
     fresh.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    LocalMaskStore(tmp_path, sealer)
+    LocalMaskStore(tmp_path, sealer).probe()
     assert set(files(tmp_path)) == {mask, fresh}
 
 
-def test_a_folder_that_cannot_be_one(tmp_path: Path, sealer: Sealer) -> None:
+def test_opening_makes_nothing(tmp_path: Path, sealer: Sealer) -> None:
+    LocalMaskStore(tmp_path / "masks", sealer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_one(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailable) as refusal:
-        LocalMaskStore(tmp_path / "file", sealer)
-    assert str(tmp_path) not in refusal.value.public_message
-
-
-def test_a_folder_that_goes_away(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
-    root = tmp_path / "masks"
-    store = LocalMaskStore(root, sealer)
-    root.rmdir()
-    root.write_text("no folder any more")
+    store = LocalMaskStore(tmp_path / "file", sealer)
     for call in (store.probe, lambda: store.get("alice"), lambda: store.put("alice", make_mask(1))):
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable) as refusal:
             call()
+        assert str(tmp_path) not in refusal.value.public_message
+        assert refusal.value.fault in ("EEXIST", "ENOTDIR")
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "a file"])
+def test_a_volume_that_is_not_mounted_any_more(tmp_path: Path, sealer: Sealer, make_mask: MakeMask, left: str) -> None:
+    root = tmp_path / "masks"
+    store, reader = LocalMaskStore(root, sealer), LocalMaskStore(root, sealer, begins=False)
+    store.put("alice", make_mask(1))
+    with pytest.raises(MaskNotFound):
+        reader.get("bob")
+    root.rename(tmp_path / "elsewhere")
+    if left == "an empty folder":
+        root.mkdir()
+    elif left == "a file":
+        root.write_text("")
+    restarted = LocalMaskStore(root, sealer, begins=False)
+    for one in (store, reader, restarted):
+        for call in (
+            one.probe, one.probe_reading, lambda one=one: one.get("alice"), lambda one=one: one.version("alice"),
+            lambda one=one: one.delete("alice"), lambda one=one: one.put("bob", make_mask(2)),
+        ):  # fmt: skip
+            with pytest.raises(StoreUnavailable):
+                call()
+    assert not root.is_dir() or list(root.iterdir()) == []
+    if root.is_dir():
+        root.rmdir()
+    root.unlink(missing_ok=True)
+    (tmp_path / "elsewhere").rename(root)
+    for one in (store, reader, restarted):
+        assert one.get("alice").seed == 1
+        with pytest.raises(MaskNotFound):
+            one.get("bob")
+
+
+def test_the_systems_own_code_is_told(
+    tmp_path: Path, sealer: Sealer, make_mask: MakeMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalMaskStore(tmp_path, sealer)
+    store.probe()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
+    with pytest.raises(StoreUnavailable) as refusal:
+        store.put("alice", make_mask(1))
+    assert (refusal.value.fault, refusal.value.advice) == ("ENOSPC", "the disk is full")
+    # The last write failed: so the probe writes, until it can.
+    with pytest.raises(StoreUnavailable):
+        store.probe()
+    monkeypatch.undo()
+    store.probe()

@@ -10,7 +10,9 @@ S3 = S3Connection(endpoint="127.0.0.1:1", access_key="a", secret_key="b")
 
 
 def test_a_folder(tmp_path: Path, sealer: Sealer) -> None:
-    assert isinstance(open_store(f"file://{tmp_path}/my%20masks", sealer), LocalMaskStore)
+    store = open_store(f"file://{tmp_path}/my%20masks", sealer)
+    assert isinstance(store, LocalMaskStore)
+    store.probe()
     assert (tmp_path / "my masks").is_dir()
 
 

@@ -1,0 +1,167 @@
+"""Masks in an S3 bucket: one sealed object a user.
+
+The bucket must exist. In a bucket with versioning, replaced and deleted masks stay until its own lifecycle rules remove
+them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import secrets
+from collections.abc import Callable, Iterator
+
+from minio.error import S3Error
+
+from facecloak.call_context import within
+from facecloak.stores.base import MAX_OBJECT_BYTES
+from facecloak.stores.errors import StoreUnavailable
+from facecloak.stores.s3.answers import only_answers, says_absent, unavailable
+from facecloak.stores.s3.connection import S3Client
+from facecloak.stores.sealed import SealedMaskStore
+from facecloak.stores.sealing import Sealer
+
+_SUFFIX = ".mask"
+_MASK_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class S3Bucket:
+    """A :class:`facecloak.stores.base.ObjectPlace` in ``bucket``: masks are objects ``prefix/NAME.mask``."""
+
+    absence_seconds = 5.0
+    """A bucket does not come and go as a mounted volume does, and pipelines ask for many users who have no mask."""
+
+    def __init__(self, client: S3Client, *, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def read(self, name: str) -> bytes | None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with self._call():
+            found = self._get(self._key(name))
+        return None if found is None else found[0]
+
+    def version(self, name: str) -> str | None:
+        """The object's ETag. See :class:`facecloak.stores.base.ObjectPlace`.
+
+        Gets the first byte: an answer to HEAD has no body, so that a 404 could be anybody's, and S3's own code is lost.
+        """
+        with self._call():
+            try:
+                found = self._get(self._key(name), length=1)
+            except S3Error as error:
+                if error.code != "InvalidRange":
+                    raise
+                return "empty"
+        return None if found is None else found[1]
+
+    def write(self, name: str, data: bytes) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with self._call():
+            self._put(self._key(name), data)
+
+    def write_new(self, name: str, data: bytes) -> bool:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with self._call():
+            return self._client.put_new(self._bucket, self._key(name), data)
+
+    def remove(self, name: str) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with self._call():
+            self._client.remove_object(self._bucket, self._key(name))
+
+    def mask_names(self, limit: int) -> list[str]:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        names: list[str] = []
+        with self._call():
+            for found in self._client.list_objects(self._bucket, prefix=self._prefix):
+                name = found.object_name.removeprefix(self._prefix).removesuffix(_SUFFIX)
+                if _MASK_NAME.fullmatch(name):
+                    names.append(name)
+                if len(names) == limit:
+                    break
+        return names
+
+    def begin(self) -> None:
+        """Does nothing: buckets are made by their operators."""
+
+    def prove_writing(self) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`. A server may answer and still not serve, so an object is
+        written, read, and removed with its version."""
+        key = f"{self._prefix}write-test-{secrets.token_hex(8)}"
+        version: str | None = None
+        try:
+            with self._call():
+                version = self._put(key, b"test")
+            with self._call():
+                found = self._get(key)
+            if found is None or found[0] != b"test":
+                raise StoreUnavailable("The mask store does not keep what is written.", fault="NotKept")
+        except StoreUnavailable:
+            # What was not answered may have been done.
+            with contextlib.suppress(StoreUnavailable):
+                self._remove_version(key, version)
+            raise
+        self._remove_version(key, version)
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}{name}{_SUFFIX}" if _MASK_NAME.fullmatch(name) else f"{self._prefix}{name}"
+
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[None]:
+        with within(self._client.call_timeout_s), only_answers():
+            yield
+
+    def _get(self, key: str, *, length: int = 0) -> tuple[bytes, str] | None:
+        """The object, at most MAX_OBJECT_BYTES + 1 of it, or its first ``length`` bytes, and its ETag."""
+        try:
+            response = self._client.get_object(self._bucket, key, length=length)
+        except S3Error as error:
+            if says_absent(error, key=key):
+                return None
+            raise
+        try:
+            etag = response.headers.get("ETag", "").strip('"')
+            if not etag:
+                # Every object has one; a web page that somebody put before S3 mostly has none.
+                raise unavailable("NotS3")
+            return response.read(length or MAX_OBJECT_BYTES + 1), etag
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _put(self, key: str, data: bytes) -> str | None:
+        """The version that was made, in a bucket with versioning."""
+        result = self._client.put_object(self._bucket, key, io.BytesIO(data), len(data))
+        if not result.etag:
+            raise unavailable("NotS3")
+        return result.version_id
+
+    def _remove_version(self, key: str, version: str | None) -> None:
+        """Removes the object for good where its version is known and may be removed; otherwise as well as can be."""
+        with self._call():
+            try:
+                self._client.remove_object(self._bucket, key, version_id=version)
+            except S3Error as error:
+                if version is None or error.code != "AccessDenied":
+                    raise
+                self._client.remove_object(self._bucket, key)
+
+
+class S3MaskStore(SealedMaskStore):
+    """The :class:`facecloak.stores.MaskStore` of an :class:`S3Bucket`."""
+
+    def __init__(
+        self,
+        client: S3Client,
+        *,
+        bucket: str,
+        sealer: Sealer,
+        prefix: str = "",
+        begins: bool = True,
+        check_key: Callable[[], None] = lambda: None,
+    ) -> None:
+        """See :class:`facecloak.stores.sealed.SealedMaskStore`."""
+        super().__init__(S3Bucket(client, bucket=bucket, prefix=prefix), sealer, begins=begins, check_key=check_key)
