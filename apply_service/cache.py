@@ -1,23 +1,33 @@
-"""Masks in memory: bounded, no older than they may be, and read from the store once however many calls want one."""
+"""Masks in memory: bounded, no older than they may be, and there at once while the store is slow or away."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, Counter
 
+from facecloak.call_context import cancellation as cancelled_by_caller
+from facecloak.call_context import deadline, never_cancelled, seconds_left
 from facecloak.masks.bank import StoredMask
-from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable
+from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable, WrongKey
 
 # The pixels' 37,632 bytes, the report, and what Python adds.
 _MASK_BYTES = 40 * 1024
 # A user id of at most 256 bytes, the entry and its place in the cache.
 _ABSENCE_BYTES = 1024
+# A healthy store confirms a mask within milliseconds: so long it is waited for, to notice at once that a mask was
+# replaced or deleted. While it takes longer than that, nobody waits.
+_PROMPT_SECONDS = 0.1
+# Longer than any store call: each has its own limit, and this one only ends what should have ended before.
+_LONGEST_WAIT_SECONDS = 30.0
+# A read that takes this long is not a healthy one.
+_OVERDUE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,21 @@ class _Entry:
     confirmed_at: float
 
 
+@dataclass(frozen=True)
+class _Load:
+    """One read of the store for one user, however many wait for it."""
+
+    began_at: float
+    result: Future[_Entry]
+
+
 class MaskCache:
-    """A :class:`facecloak.cloaking.cloaker.MaskSource` in front of a store. Thread safe."""
+    """A :class:`facecloak.cloaking.cloaker.MaskSource` in front of a store. Thread safe; close it after use.
+
+    A mask that is older than ``ttl_seconds`` is confirmed by the store, once however many ask for it; where that takes
+    more than a moment or fails, the mask that is there is used, until ``stale_seconds`` after it was last confirmed.
+    That a user has no mask is never believed longer than ``negative_ttl_seconds``.
+    """
 
     def __init__(
         self,
@@ -39,8 +62,10 @@ class MaskCache:
         negative_ttl_seconds: float,
         stale_seconds: float,
         registry: CollectorRegistry,
+        loads_limit: int = 16,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``loads_limit``: reads of the store at once; while half of them are overdue, no further caller waits."""
         self._store = store
         self._ttl_seconds = ttl_seconds
         self._negative_ttl_seconds = negative_ttl_seconds
@@ -50,55 +75,105 @@ class MaskCache:
         limit = max(bytes_limit, _MASK_BYTES)
         # A bank larger than the whole cache counts as all of it: then it is alone there.
         self._entries: LRUCache[str, _Entry] = LRUCache(limit, getsizeof=lambda entry: min(_size(entry), limit))
-        self._loading: dict[str, Future[_Entry]] = {}
+        self._loads: dict[str, _Load] = {}
+        self._loads_limit = loads_limit
+        self._executor = ThreadPoolExecutor(loads_limit, thread_name_prefix="mask-load")
+        self._is_slow = False
+        self._last_confirmed_at = float("-inf")
         self._lookups = self.count_lookups(registry)
 
     @staticmethod
     def count_lookups(registry: CollectorRegistry) -> Counter:
         """The metric of :meth:`get`."""
         return Counter(
-            "facecloak_mask_lookups", "Masks asked for: hit, shared, confirmed, loaded, absent or stale.", ["outcome"],
-            registry=registry,
+            "facecloak_mask_lookups",
+            "Masks asked for: hit, shared, confirmed, loaded or absent; late (used before a slow store confirmed it), "
+            "stale (used though the store fails) or refused (not even asked for: others wait in vain).",
+            ["outcome"], registry=registry,
         )  # fmt: skip
 
     def get(self, user_id: str) -> StoredMask:
         """Returns the user's mask, or bank of masks.
 
         Raises:
-            MaskNotFound: the user has none.
-            StoreUnavailable: the store does not answer and nothing recent enough is cached.
+            MaskNotFound: the store says that the user has none.
+            StoreUnavailable: the store does not answer in time and nothing recent enough is cached.
+            WrongKey, SealBroken, MaskCorrupt: see :class:`facecloak.stores.MaskStore`.
         """
         with self._lock:
             entry = self._entries.get(user_id)
             if entry is not None and self._is_fresh(entry):
                 self._lookups.labels("hit").inc()
                 return _mask_of(entry)
-            loading = self._loading.get(user_id)
-            mine = loading is None
-            if loading is None:
-                loading = self._loading[user_id] = Future()
-        if mine:
-            self._load(user_id, entry, loading)
-        else:
-            self._lookups.labels("shared").inc()
-        return _mask_of(loading.result())
+            load = self._loads.get(user_id)
+            if load is not None:
+                self._lookups.labels("shared").inc()
+            else:
+                load = self._begin_load(user_id, entry)
+        if entry is not None and entry.mask is not None and self._may_stand_in(entry):
+            return self._confirmed_or_stale(load, entry.mask)
+        try:
+            return _mask_of(load.result.result(timeout=max(0.0, seconds_left(_LONGEST_WAIT_SECONDS))))
+        except TimeoutError as error:
+            raise StoreUnavailable("The mask store does not answer in time.", fault="Timeout") from error
+
+    def can_serve(self) -> bool:
+        """Whether some user's mask is recent enough to be used without the store."""
+        return bool(self._entries) and self._clock() - self._last_confirmed_at <= self._stale_seconds
 
     def probe(self) -> None:
         """Raises unless the store answers."""
         self._store.probe_reading()
 
-    def _load(self, user_id: str, known: _Entry | None, loading: Future[_Entry]) -> None:
+    def close(self) -> None:
+        """Ends the threads; reads that run end by themselves."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _confirmed_or_stale(self, load: _Load, known: StoredMask) -> StoredMask:
+        try:
+            return _mask_of(load.result.result(timeout=0.0 if self._is_slow else _PROMPT_SECONDS))
+        except TimeoutError:
+            self._is_slow = True
+            self._lookups.labels("late").inc()
+        except (StoreUnavailable, WrongKey):
+            self._lookups.labels("stale").inc()
+        return known
+
+    def _begin_load(self, user_id: str, known: _Entry | None) -> _Load:
+        """Called with the lock held."""
+        now = time.monotonic()
+        overdue = sum(now - load.began_at > _OVERDUE_SECONDS for load in self._loads.values())
+        load = _Load(now, Future())
+        if 2 * overdue >= self._loads_limit:
+            self._lookups.labels("refused").inc()
+            load.result.set_exception(
+                StoreUnavailable("The mask store does not answer, and others wait for it.", fault="Timeout")
+            )
+            return load
+        self._loads[user_id] = load
+        # Of this call's trace, and not of its deadline: others may wait longer.
+        context = copy_context()
+        context.run(deadline.set, None)
+        context.run(cancelled_by_caller.set, never_cancelled)
+        self._executor.submit(context.run, self._load, user_id, known, load)
+        return load
+
+    def _load(self, user_id: str, known: _Entry | None, load: _Load) -> None:
         try:
             entry = self._fetch(user_id, known)
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must get it
             with self._lock:
-                del self._loading[user_id]
-            loading.set_exception(error)
+                del self._loads[user_id]
+            load.result.set_exception(error)
             return
+        if time.monotonic() - load.began_at < _PROMPT_SECONDS:
+            self._is_slow = False
         with self._lock:
             self._entries[user_id] = entry
-            del self._loading[user_id]
-        loading.set_result(entry)
+            if entry.mask is not None:
+                self._last_confirmed_at = max(self._last_confirmed_at, entry.confirmed_at)
+            del self._loads[user_id]
+        load.result.set_result(entry)
 
     def _fetch(self, user_id: str, known: _Entry | None) -> _Entry:
         # Taken before asking: a mask that changes while we ask must not count as confirmed after it changed.
@@ -111,19 +186,19 @@ class MaskCache:
             if known is not None and known.mask is not None and known.version == version:
                 self._lookups.labels("confirmed").inc()
                 return replace(known, confirmed_at=now)
-            self._lookups.labels("loaded").inc()
-            return _Entry(self._store.get(user_id), version, now)
+            mask = self._store.get(user_id)
         except MaskNotFound:
+            self._lookups.labels("absent").inc()
             return _Entry(None, None, now)
-        except StoreUnavailable:
-            if known is None or known.mask is None or now - known.confirmed_at > self._stale_seconds:
-                raise
-            self._lookups.labels("stale").inc()
-            return known
+        self._lookups.labels("loaded").inc()
+        return _Entry(mask, version, now)
 
     def _is_fresh(self, entry: _Entry) -> bool:
         ttl = self._ttl_seconds if entry.mask is not None else self._negative_ttl_seconds
         return self._clock() - entry.confirmed_at < ttl
+
+    def _may_stand_in(self, entry: _Entry) -> bool:
+        return self._clock() - entry.confirmed_at <= self._stale_seconds
 
 
 def _mask_of(entry: _Entry) -> StoredMask:

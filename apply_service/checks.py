@@ -9,6 +9,7 @@ import numpy as np
 
 from apply_service.settings import ApplySettings
 from facecloak.faces import FaceFinder
+from facecloak_rpc.addresses import host_and_port
 from facecloak_rpc.checks import look_at_clock, look_at_store
 from facecloak_rpc.command import load_settings
 from facecloak_rpc.findings import Check
@@ -31,7 +32,7 @@ def checks() -> Iterator[Check]:
 
 def _settings() -> str:
     settings = load_settings(ApplySettings)
-    return f"understood; would listen on {settings.host}:{settings.port}"
+    return f"understood; would listen on {host_and_port(settings.host, settings.port)}"
 
 
 def _finder(settings: ApplySettings) -> str:

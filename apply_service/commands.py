@@ -112,7 +112,7 @@ def _ask(target: str, call: Callable[[Any], Any]) -> Any:
     from facecloak.v1 import apply_pb2_grpc
     from facecloak_rpc.client import open_channel, remote_errors
 
-    with open_channel(target) as channel, remote_errors():
+    with open_channel(target) as channel, remote_errors(target):
         return call(apply_pb2_grpc.ApplyServiceStub(channel))
 
 

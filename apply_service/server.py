@@ -14,7 +14,9 @@ from apply_service.servicer import SERVICE_NAME, ApplyServicer
 from apply_service.settings import ApplySettings
 from facecloak.cloaking.cloaker import Cloaker
 from facecloak.faces import FaceFinder
+from facecloak.stores import CircuitStore, StoreUnavailable
 from facecloak.v1 import apply_pb2_grpc
+from facecloak_rpc.readiness import Degraded
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 from facecloak_rpc.telemetry import ObservedStore, Telemetry, open_tracer
@@ -30,22 +32,35 @@ class ApplyDomain:
     telemetry: Telemetry
 
     def probe(self) -> None:
-        """Raises unless store and face finder answer; the first time it warms the finder up."""
-        self.masks.probe()
+        """Raises unless store and face finder answer; the first time it warms the finder up.
+
+        Raises:
+            Degraded: the store is away, and users whose masks are remembered are cloaked still.
+        """
         self.finder.find(np.full((64, 64, 3), 127, np.uint8))
+        try:
+            self.masks.probe()
+        except StoreUnavailable as error:
+            if not self.masks.can_serve():
+                raise
+            raise Degraded.because(error) from error
 
 
 def build_domain(settings: ApplySettings) -> ApplyDomain:
-    """Opens store and face finder. Raises FaceCloakError where a model is missing or the store cannot be used."""
+    """Opens store and face finder. Raises FaceCloakError where a model or the key is missing."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
-    store = ObservedStore(open_configured_store(settings.store), telemetry)
+    # Only reads: an empty place is a wrong one.
+    store = ObservedStore(open_configured_store(settings.store, begins=False), telemetry)
     masks = MaskCache(
-        store,
+        # What is measured are calls that were made, not those that the circuit refused.
+        CircuitStore(store),
         bytes_limit=settings.cache_mebibytes * 2**20,
         ttl_seconds=settings.cache_ttl_seconds,
         negative_ttl_seconds=settings.cache_negative_ttl_seconds,
         stale_seconds=settings.cache_stale_seconds,
         registry=telemetry.registry,
+        # Who waits for the store holds a photo's place: those whose masks are remembered must find one still.
+        loads_limit=max(2, min(settings.in_flight_limit, 64)),
     )
     finder = FaceFinder.load(settings.model_repository, threads=settings.threads)
     cloaker = Cloaker(
@@ -72,6 +87,11 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         executor=executor,
         metrics=ApplyMetrics(domain.telemetry.registry),
     )
+
+    def close() -> None:
+        executor.shutdown(wait=False, cancel_futures=True)
+        domain.masks.close()
+
     return build_server(
         settings=settings,
         service=SERVICE_NAME,
@@ -79,6 +99,6 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         probe=domain.probe,
         telemetry=domain.telemetry,
         begin_drain=servicer.begin_drain,
-        close=lambda: executor.shutdown(wait=False, cancel_futures=True),
+        close=close,
         share_port=share_port,
     )

@@ -22,6 +22,7 @@ from types import FrameType
 import structlog
 
 from apply_service.settings import ApplySettings
+from facecloak_rpc.addresses import host_and_port
 from facecloak_rpc.server import AddressInUse
 
 # Workers none of which ever came up die for a reason that starting them again does not mend.
@@ -86,7 +87,9 @@ class _Supervisor:
             signal.signal(number, self._on_signal)
         for index in range(self._settings.worker_count):
             self._start(index, pause_seconds=_FIRST_PAUSE_SECONDS)
-        _log.info("supervising", target=f"{self._settings.host}:{self._settings.port}", processes=len(self._workers))
+        _log.info(
+            "supervising", target=host_and_port(self._settings.host, self._settings.port), processes=len(self._workers)
+        )
         status, looked = 0, time.monotonic()
         while not self._signals:
             wait(
@@ -210,5 +213,5 @@ def _reserved_port(host: str, port: int) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(address)
     except OSError as error:
-        raise AddressInUse("the server cannot listen at this address", address=f"{host}:{port}") from error
+        raise AddressInUse("the server cannot listen at this address", address=host_and_port(host, port)) from error
     return reserved

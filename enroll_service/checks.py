@@ -11,9 +11,11 @@ from enroll_service.server import open_runtime
 from enroll_service.settings import EnrollSettings
 from facecloak.faces import FaceFinder
 from facecloak.models.repository import ModelRepository
+from facecloak_rpc.addresses import host_and_port
 from facecloak_rpc.checks import MachineUnfit, look_at_clock, look_at_store
 from facecloak_rpc.command import load_settings
 from facecloak_rpc.findings import Check
+from facecloak_rpc.proxies import proxy_before
 
 _PULL = "facecloak models pull, or point FACECLOAK_MODEL_REPOSITORY at where they are"
 
@@ -34,14 +36,19 @@ def checks() -> Iterator[Check]:
     yield Check("enroll face finder", partial(_finder, settings), _PULL)
     if settings.triton.url:
         advice = "check FACECLOAK_ENROLL_TRITON__URL, that Triton runs, and that it serves what `models build` wrote"
-        yield Check("recognizers in Triton", partial(_recognizers, settings), advice)
+        yield Check("recognizers in Triton", partial(_recognizers, settings), _with_proxy(settings.triton.url, advice))
     else:
         yield Check("recognizers", partial(_recognizers, settings), _PULL)
 
 
+def _with_proxy(target: str, advice: str) -> str:
+    proxy = proxy_before(target.rpartition("://")[2])
+    return f"{advice}; {proxy}" if proxy else advice
+
+
 def _settings() -> str:
     settings = load_settings(EnrollSettings)
-    return f"understood; would listen on {settings.host}:{settings.port}"
+    return f"understood; would listen on {host_and_port(settings.host, settings.port)}"
 
 
 def _models(settings: EnrollSettings) -> str:

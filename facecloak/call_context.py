@@ -1,4 +1,4 @@
-"""What the domain and whoever runs it tell each other about one call: steps, cancellation, deadline, and headers of a trace.
+"""What the domain and whoever runs it tell each other about one call: steps, cancellation, deadline, trace headers.
 
 The domain does not know who listens or who asked: a server, a command, a test, or nobody.
 """

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 _EXTRA_OF_MODULE = {
     "accelerate": "diffusion",
-    "circuitbreaker": "triton",
     "diffusers": "diffusion",
     "kornia": "enroll",
     "onnx": "enroll",

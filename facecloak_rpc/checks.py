@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 
 import numpy as np
-import urllib3
 from packaging.requirements import Requirement
+from urllib3.exceptions import HTTPError
 
+from facecloak.call_context import within
 from facecloak.errors import FaceCloakError
-from facecloak_rpc.findings import Finding, Verdict
-from facecloak_rpc.storage import StoreSettings, open_configured_store
+from facecloak.stores import StoreUnavailable
+from facecloak.stores.s3.answers import fault_of, unavailable
+from facecloak_rpc.findings import Check, Finding, Verdict
+from facecloak_rpc.proxies import proxy_before
+from facecloak_rpc.storage import StoreSettings, open_configured_store, s3_connection
 
 _ASK_SECONDS = 5.0
 # S3 refuses requests signed more than 15 minutes off (AWS Signature Version 4); a minute is a clock that nobody sets.
@@ -72,25 +77,51 @@ def look_at_codecs() -> Finding | str:
 
 
 def look_at_store(settings: StoreSettings, *, writing: bool) -> Finding | str:
-    """Whether the mask store answers: to writing and reading, or to reading alone."""
-    store = open_configured_store(settings)
+    """Whether the mask store answers, to reading alone or to writing too, and was sealed with this key. Makes neither
+    store nor key: the service does, when it starts."""
+    if settings.is_untouched:
+        return f"{settings.place} is not there yet: the first start makes it, and {settings.key_path}"
+    store = open_configured_store(settings, begins=False)
     started = time.perf_counter()
-    store.probe() if writing else store.probe_reading()
+    try:
+        store.probe_reading()
+    except StoreUnavailable as error:
+        if error.fault not in ("NoStoreHere", "FolderMissing"):
+            raise
+        empty = f"{settings.place} holds neither masks nor a key check"
+        if writing and error.fault == "NoStoreHere":
+            store.prove_writing()
+            return f"{empty}, and can be written: the first start begins a new store there"
+        return Finding(Verdict.WARNING, f"{empty}: right only before enroll's first start", error.advice)
+    if writing:
+        store.prove_writing()
     milliseconds = round((time.perf_counter() - started) * 1000)
-    place = settings.url or f"{settings.data / 'masks'} (local)"
-    return f"{place} was {'written and read' if writing else 'read'} in {milliseconds} ms"
+    done = "read and written" if writing else "read"
+    return f"{settings.place} was {done} in {milliseconds} ms, and sealed with this key"
+
+
+def look_at_proxies(targets: Iterable[str]) -> Iterator[Check]:
+    """A check where the environment names a proxy that gRPC takes for one of ``targets``, or for this machine."""
+    found = [text for target in targets if (text := proxy_before(target))]
+    if found:
+        advice = "add these hosts to no_proxy, in lower case: gRPC does not say in its errors that a proxy was there"
+        yield Check("proxy", lambda: Finding(Verdict.WARNING, "; ".join(found), advice), advice)
 
 
 def look_at_clock(settings: StoreSettings) -> Finding | str:
     """How far this machine's clock is from the S3 server's, which refuses requests that are signed at another time."""
     now = datetime.now(UTC)
-    if not settings.s3_endpoint:
+    connection = s3_connection(settings)
+    if connection is None:
         if now.year < 2026:
             raise MachineUnfit(f"the clock says {now:%Y-%m-%d}")
         return f"{now:%Y-%m-%d %H:%M:%S} UTC, compared with no other: the store is a folder"
     url = f"{'https' if settings.s3_secure else 'http'}://{settings.s3_endpoint}/"
-    with urllib3.PoolManager(timeout=_ASK_SECONDS, retries=False) as pool:
-        date = pool.request("HEAD", url).headers.get("Date", "")
+    try:
+        with within(_ASK_SECONDS), connection.pool() as pool:
+            date = pool.request("HEAD", url, retries=False).headers.get("Date", "")
+    except HTTPError as error:
+        raise unavailable(fault_of(error)) from error
     if not date:
         return "the S3 server does not say what time it is"
     ahead = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()

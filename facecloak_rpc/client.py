@@ -12,10 +12,17 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak_rpc import addresses, proxies
 from facecloak_rpc.errors import ERROR_DOMAIN, RETRY_AFTER_KEY
 
 MESSAGE_BYTES_LIMIT = 64 * 1024 * 1024
 """Default largest message, bytes: the servers' default."""
+
+
+# What gRPC itself says where a connection comes to nothing.
+_MAY_BE_A_PROXYS = frozenset(
+    {ErrorCode.UNAVAILABLE, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.INTERNAL, ErrorCode.UNIMPLEMENTED}
+)
 
 
 class RemoteError(FaceCloakError):
@@ -46,11 +53,12 @@ def open_channel(
     """Opens a channel without TLS; it connects at the first call. Close it after use.
 
     Args:
-        target: ``host:port``, or a name of several servers such as ``dns:///apply.svc:50062``: calls then go to all of
-            them in turn. (gRPC's default would send all to one.)
+        target: ``host:port``, an IPv6 address in brackets or without, or a name of several servers such as
+            ``dns:///apply.svc:50062``: calls then go to all of them in turn. (gRPC's default would send all to one.)
         health_service: full name of a service, such as ``facecloak.v1.ApplyService``; calls then go only to servers
             whose health says that it serves (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
     """
+    target = addresses.target_of(target)
     config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if health_service:
         config["healthCheckConfig"] = {"serviceName": health_service}
@@ -66,16 +74,17 @@ def open_channel(
 
 
 @contextmanager
-def remote_errors() -> Iterator[None]:
-    """Turns every ``grpc.RpcError`` of the block into a :class:`RemoteError`."""
+def remote_errors(target: str = "") -> Iterator[None]:
+    """Turns every ``grpc.RpcError`` of the block into a :class:`RemoteError`; ``target`` is the server it calls."""
     try:
         yield
     except grpc.RpcError as error:
-        raise to_remote_error(error) from error
+        raise to_remote_error(error, target=target) from error
 
 
-def to_remote_error(error: grpc.RpcError) -> RemoteError:
-    """Reads code, reason, metadata and delay out of a failed call."""
+def to_remote_error(error: grpc.RpcError, *, target: str = "") -> RemoteError:
+    """Reads code, reason, metadata and delay out of a failed call. An error that no server of ours answered with names
+    the proxy that stands before ``target``, if one does: gRPC takes it from the environment without a word."""
     code = _code_of(error)
     details = str(error.details() or "") if isinstance(error, grpc.Call) else str(error)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
@@ -90,8 +99,12 @@ def to_remote_error(error: grpc.RpcError) -> RemoteError:
         elif detail.Unpack(retry):
             delay = retry.retry_delay.ToTimedelta().total_seconds()
     metadata.pop(RETRY_AFTER_KEY, None)
+    # gRPC appends where in its own code it met the error.
+    details = details.partition("\n=== ")[0].strip() or code.value
+    if not info.domain and code in _MAY_BE_A_PROXYS and (proxy := proxies.proxy_before(target)):
+        details = f"{details.rstrip('.')}; {proxy}"
     return RemoteError(
-        details or code.value, code=code, reason=reason, retry_seconds=delay, details=details_of_status, **metadata
+        details, code=code, reason=reason, retry_seconds=delay, details=details_of_status, **metadata
     )
 
 

@@ -24,6 +24,7 @@ def all_checks() -> Iterable[Check]:
     """The common checks, then those of each service that is installed."""
     yield Check("versions", checks.look_at_versions, "pip install -c constraints.txt '.[...]' in a new environment")
     yield Check("codec", checks.look_at_codecs, "install the package again: its parts do not fit together")
+    yield from checks.look_at_proxies(["localhost:50061", "127.0.0.1:50061"])
     for entry in sorted(entry_points(group=CHECKS_GROUP), key=lambda entry: entry.name):
         try:
             found = entry.load()
@@ -38,9 +39,10 @@ def all_checks() -> Iterable[Check]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(*, as_json: bool) -> None:
-    """Check versions, codecs, settings, mask store, clock, models and Triton; say what to do.
+    """Check versions, codecs, settings, mask store and key, clock, models, Triton and proxies; say what to do.
 
-    Reads the services' settings from the environment, as they do. Exit code 1 if anything fails.
+    Reads the services' settings from the environment, as they do. Leaves nothing behind: an object that is written to
+    prove that it can be is removed with all its versions. Exit code 1 if anything fails.
     """
     # Warnings of what is tried again say no more than the findings do, and standard output is theirs.
     configure_logging(log_format="console", level="error")

@@ -33,8 +33,8 @@ class Check:
 
     Attributes:
         name: what is looked at, such as "enroll store".
-        look: does it; takes bounded time. What it raises is a failure, and ``advice`` then what to do.
-        advice: for a person, in one sentence.
+        look: does it; takes bounded time and leaves nothing behind. What it raises is a failure.
+        advice: what to do about a failure that gives no advice itself; for a person, in one sentence.
     """
 
     name: str
@@ -46,7 +46,9 @@ class Check:
         try:
             found = self.look()
         except FaceCloakError as error:
-            return Finding(Verdict.FAILED, f"{error.public_message} ({error.reason})", self.advice)
+            fault = error.metadata.get("fault", "")
+            names = f"{error.reason}: {fault}" if fault else error.reason
+            return Finding(Verdict.FAILED, f"{error.public_message} ({names})", error.advice or self.advice)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the machine, the other checks go on
             return Finding(Verdict.FAILED, f"{type(error).__name__}: {error}", self.advice)
         return found if isinstance(found, Finding) else Finding(Verdict.OK, found)

@@ -9,13 +9,15 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from facecloak_rpc.client import open_channel
+from facecloak_rpc.proxies import proxy_before
 
 
 def health_of(target: str, *, service: str = "", timeout_seconds: float = 5.0) -> str:
     """How the server at ``target`` is: SERVING, NOT_SERVING, ..., or the status of a call that failed.
 
     Args:
-        service: name within the server; "" is the server as a whole, ``live`` its process.
+        service: name within the server; "" is the server as a whole, ``live`` its process, ``undegraded`` the server
+            with all that it depends on.
     """
     with open_channel(target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -34,6 +36,8 @@ def main(*, target: str, service: str, timeout_seconds: float) -> None:
     """Exit code 0 if it is SERVING, else 1, and the answer."""
     answer = health_of(target, service=service, timeout_seconds=timeout_seconds)
     click.echo(answer)
+    if answer not in ("SERVING", "NOT_SERVING") and (proxy := proxy_before(target)):
+        click.echo(proxy, err=True)
     sys.exit(answer != "SERVING")
 
 

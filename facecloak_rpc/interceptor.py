@@ -17,6 +17,7 @@ import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from facecloak.call_context import deadline
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.limits import is_request_id
 from facecloak_rpc.errors import to_status
@@ -108,6 +109,9 @@ class CallInterceptor(grpc.ServerInterceptor):
         name = method.lstrip("/")
         call = _Call(method=name, request_id=request_id)
         started = time.perf_counter()
+        remaining = context.time_remaining()
+        # Not taken back at the end: the thread serves nothing but calls, and the next one sets its own.
+        deadline.set(None if remaining is None else time.monotonic() + remaining)
         self._count(+1)
         context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
         structlog.contextvars.clear_contextvars()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from wsgiref.simple_server import WSGIServer
+import socket
+import threading
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 import facecloak
+from facecloak_rpc.addresses import has_ipv6, is_any
 
 # From a cloaked thumbnail (milliseconds) to an enrollment on a CPU (minutes).
 CALL_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -30,12 +35,40 @@ class RpcMetrics:
             buckets=CALL_SECONDS_BUCKETS, registry=registry,
         )  # fmt: skip
         self.ready = Gauge(
-            "facecloak_ready", "1 while everything that the service depends on answers, else 0.", registry=registry
-        )
+            "facecloak_ready", "1 while what the service depends on answers, or it can do without for now; else 0.",
+            registry=registry,
+        )  # fmt: skip
+        self.degraded = Gauge(
+            "facecloak_degraded", "1 while something that the service depends on is away and it serves what it can "
+            "without: apply, users whose masks it remembers.", registry=registry,
+        )  # fmt: skip
         Info("facecloak_build", "The release that runs.", registry=registry).info({"version": facecloak.__version__})
 
 
+class _MetricsServer(ThreadingWSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            # :: is both families to gRPC, whatever the machine's own default is.
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        """Scrapes are no events."""
+
+
 def serve_metrics(registry: CollectorRegistry, *, host: str, port: int) -> WSGIServer:
-    """Serves ``registry`` over HTTP at /metrics in a thread of its own. Raises OSError where the port is taken."""
-    http_server, _thread = start_http_server(port, addr=host, registry=registry)
-    return http_server
+    """Serves ``registry`` over HTTP at /metrics in a thread of its own, on the same addresses as gRPC does: both
+    families where ``host`` stands for all. Raises OSError where it cannot."""
+    if is_any(host):
+        host = "::" if has_ipv6() else "0.0.0.0"
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    server_class = type("_Server", (_MetricsServer,), {"address_family": family})
+    server: WSGIServer = make_server(
+        str(address[0]), port, make_wsgi_app(registry), server_class, handler_class=_QuietHandler
+    )
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server

@@ -1,4 +1,4 @@
-"""Health that tells the truth: SERVING only while what the service depends on answers."""
+"""Health that tells the truth: SERVING only while what the service depends on answers, or it can do without."""
 
 from __future__ import annotations
 
@@ -7,13 +7,35 @@ from collections.abc import Callable
 
 import structlog
 from grpc_health.v1 import health, health_pb2
-from prometheus_client import Gauge
+
+from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak_rpc.metrics import RpcMetrics
 
 LIVE = "live"
 """The health service's name for the process itself: SERVING for as long as it runs, whatever it depends on. For what
 restarts processes: restarting one mends no store."""
 
+UNDEGRADED = "undegraded"
+"""The health service's name for the service with all that it depends on: NOT_SERVING while it is degraded, when the
+service itself is SERVING still."""
+
+# While something is missing, look sooner: it often comes within seconds of us at deployment.
+_SOONER_SECONDS = 2.0
 _log = structlog.get_logger("facecloak.readiness")
+
+
+class Degraded(FaceCloakError):
+    """Something that the service depends on is away, and much of what is asked of it can be done without."""
+
+    code = ErrorCode.UNAVAILABLE
+    reason = "DEGRADED"
+
+    @classmethod
+    def because(cls, error: FaceCloakError) -> Degraded:
+        """From what is away."""
+        made = cls(error.public_message, cause=error.reason, **error.metadata)
+        made.advice = error.advice
+        return made
 
 
 class Readiness:
@@ -26,19 +48,20 @@ class Readiness:
         service: str,
         probe: Callable[[], None],
         every_seconds: float,
-        gauge: Gauge,
+        metrics: RpcMetrics,
     ) -> None:
-        """``probe`` returns when all is well and raises otherwise; whatever it raises means not ready."""
+        """``probe`` returns when all is well and raises otherwise: :class:`Degraded`, or anything else, which means not
+        ready."""
         self._servicer = servicer
         self._services = ("", service)
         self._probe = probe
         self._every_seconds = every_seconds
-        self._gauge = gauge
+        self._metrics = metrics
         self._stop = threading.Event()
         self._ready = threading.Event()
-        self._state: bool | None = None
+        self._state: tuple[bool, str] | None = None
         self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
-        for name in self._services:
+        for name in (*self._services, UNDEGRADED):
             servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
 
@@ -53,32 +76,44 @@ class Readiness:
     def stop(self) -> None:
         """Ends probing; what the service says then is NOT_SERVING for good."""
         self._stop.set()
-        self._gauge.set(0)
+        self._metrics.ready.set(0)
         self._servicer.enter_graceful_shutdown()
 
     def check(self) -> bool:
         """Probes once and sets the health accordingly."""
         try:
             self._probe()
+        except Degraded as error:
+            self._set(True, error=error)
         except Exception as error:  # noqa: BLE001 - a dependency may fail in any way, and each way means the same
-            self._set(False, reason=str(getattr(error, "reason", type(error).__qualname__)))
+            self._set(False, error=error)
         else:
-            self._set(True, reason="")
-        return bool(self._state)
+            self._set(True, error=None)
+        return bool(self._state and self._state[0])
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            ready = self.check()
-            # While something is missing, look sooner: it often comes within seconds of us at deployment.
-            self._stop.wait(self._every_seconds if ready else min(self._every_seconds, 2.0))
+            self.check()
+            well = self._state == (True, "")
+            self._stop.wait(self._every_seconds if well else min(self._every_seconds, _SOONER_SECONDS))
 
-    def _set(self, ready: bool, *, reason: str) -> None:
-        if ready != self._state:
-            (_log.info if ready else _log.warning)("ready" if ready else "not ready", reason=reason)
-        self._state = ready
-        self._gauge.set(ready and not self._stop.is_set())
+    def _set(self, ready: bool, *, error: Exception | None) -> None:
+        metadata: dict[str, str] = getattr(error, "metadata", {})
+        reason = "" if error is None else str(getattr(error, "reason", type(error).__qualname__))
+        reason, fault = metadata.get("cause", reason), metadata.get("fault", "")
+        state = (ready, f"{reason} {fault}".strip())
+        if state != self._state:
+            facts = {name: text for name in ("advice",) if (text := getattr(error, name, ""))}
+            if fault:
+                facts["fault"] = fault
+            event = "not ready" if not ready else "degraded" if error else "ready"
+            (_log.warning if error else _log.info)(event, reason=reason, **facts)
+        self._state = state
+        self._metrics.ready.set(ready and not self._stop.is_set())
+        self._metrics.degraded.set(ready and error is not None)
         answer = health_pb2.HealthCheckResponse
         for name in self._services:
             self._servicer.set(name, answer.SERVING if ready else answer.NOT_SERVING)
+        self._servicer.set(UNDEGRADED, answer.SERVING if error is None else answer.NOT_SERVING)
         if ready:
             self._ready.set()

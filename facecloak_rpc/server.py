@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak_rpc.addresses import host_and_port
 from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
 from facecloak_rpc.readiness import Readiness
@@ -54,7 +55,7 @@ class RpcServer:
     @property
     def target(self) -> str:
         """``host:port`` for clients on the same machine."""
-        return f"{self.settings.host}:{self.port}"
+        return host_and_port(self.settings.host, self.port)
 
     @property
     def metrics_port(self) -> int:
@@ -69,7 +70,9 @@ class RpcServer:
                     self.telemetry.registry, host=self.settings.host, port=self.settings.metrics_port
                 )
             except OSError as error:
-                raise AddressInUse("the metrics port is taken", port=self.settings.metrics_port) from error
+                address = host_and_port(self.settings.host, self.settings.metrics_port)
+                why = error.strerror or type(error).__name__
+                raise AddressInUse(f"/metrics cannot listen at {address}: {why}", address=address) from error
         self.grpc_server.start()
         self.readiness.start()
         _log.info("listening", target=self.target, metrics_port=self.metrics_port)
@@ -153,13 +156,13 @@ def build_server(
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
     add_servicer(grpc_server)
     reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
-    address = f"{settings.host}:{settings.port}"
+    address = host_and_port(settings.host, settings.port)
     try:
         port = grpc_server.add_insecure_port(address)
     except RuntimeError as error:
         raise AddressInUse("the server cannot listen at this address", address=address) from error
     readiness = Readiness(
-        health_servicer, service=service, probe=probe, every_seconds=settings.readiness_seconds, gauge=metrics.ready
+        health_servicer, service=service, probe=probe, every_seconds=settings.readiness_seconds, metrics=metrics
     )
     return RpcServer(
         settings=settings, grpc_server=grpc_server, port=port, interceptor=interceptor, readiness=readiness,

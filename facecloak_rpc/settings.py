@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facecloak_rpc.addresses import bare_host
 from facecloak_rpc.logging import LogFormat, LogLevel
 
 
@@ -25,7 +26,8 @@ class RpcSettings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. The default is the machine itself: photos travel without TLS of our own."""
+    """Address to listen on, IPv6 with or without brackets; 0.0.0.0 and :: are both all addresses of both families. The
+    default is the machine itself: photos travel without TLS of our own."""
 
     port: int = Field(default=0, ge=0, le=65535)
     """TCP port to listen on; 0 takes a free one, which the log names."""
@@ -72,6 +74,11 @@ class RpcSettings(BaseSettings):
 
     log_level: LogLevel = "info"
     """Least important level that is logged."""
+
+    @field_validator("host")
+    @classmethod
+    def _bare_host(cls, host: str) -> str:
+        return bare_host(host)
 
     @model_validator(mode="after")
     def _ports_differ(self) -> RpcSettings:

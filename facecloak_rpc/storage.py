@@ -91,7 +91,7 @@ def open_configured_store(settings: StoreSettings, *, begins: bool = True) -> Se
     """
     sealer, made = _sealer(settings)
     url = settings.url or settings.folder.as_uri()
-    s3 = _s3_connection(settings)
+    s3 = s3_connection(settings)
     store = open_store(
         url, sealer, s3=s3, begins=begins or made, check_key=partial(_require_same_key, settings, sealer)
     )
@@ -121,7 +121,8 @@ def _require_same_key(settings: StoreSettings, sealer: Sealer) -> None:
         raise WrongKey("The key file holds another key than when the service started.")
 
 
-def _s3_connection(settings: StoreSettings) -> S3Connection | None:
+def s3_connection(settings: StoreSettings) -> S3Connection | None:
+    """How the settings reach their S3 server; None for a folder."""
     if not settings.s3_endpoint:
         return None
     return S3Connection(

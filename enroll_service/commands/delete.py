@@ -33,7 +33,7 @@ def _delete_remotely(user_id: str, *, target: str) -> bool:
     from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
     from facecloak_rpc.client import open_channel, remote_errors
 
-    with open_channel(target) as channel, remote_errors():
+    with open_channel(target) as channel, remote_errors(target):
         stub = enroll_pb2_grpc.EnrollServiceStub(channel)
         return stub.DeleteUser(enroll_pb2.DeleteUserRequest(user_id=user_id), timeout=30).deleted
 
@@ -45,4 +45,6 @@ def _delete_here(user_id: str, *, data: Path | None) -> bool:
     from facecloak_rpc.storage import open_configured_store
 
     check_user_id(user_id)
-    return open_configured_store(load_settings(EnrollSettings, data=data).store).delete(user_id)
+    settings = load_settings(EnrollSettings, data=data).store
+    # Where nobody was ever enrolled, there is nothing to delete, and no reason to begin a store.
+    return not settings.is_untouched and open_configured_store(settings, begins=False).delete(user_id)

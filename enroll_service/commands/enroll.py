@@ -91,7 +91,7 @@ def enroll_remotely(request: EnrollmentRequest, *, target: str, timeout_seconds:
     from facecloak.v1 import enroll_pb2_grpc
     from facecloak_rpc.client import RemoteError, open_channel, remote_errors
 
-    with open_channel(target) as channel, remote_errors():
+    with open_channel(target) as channel, remote_errors(target):
         stub = enroll_pb2_grpc.EnrollServiceStub(channel)
         call = stub.EnrollUser(convert.request_to(request), timeout=timeout_seconds)
         # Leaving early, by Ctrl-C for one, closes the channel, and that cancels the call.

@@ -22,10 +22,10 @@ from enroll_service.jobs.job import Job, Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.metrics import EnrollMetrics
 from enroll_service.pipeline.progress import Progress
-from facecloak.call_context import cancellation
+from facecloak.call_context import cancellation, deadline
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import MaskCorrupt
-from facecloak.stores import MaskNotFound, SealBroken, WrongKey
+from facecloak.stores import MaskNotFound, SealBroken
 from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 
 _log = structlog.get_logger("enroll_service.jobs.runner")
@@ -97,7 +97,7 @@ class EnrollmentJobs:
             Overloaded: the queue is full; says when to come back.
             RequestIdReused: the request id belongs to other content.
             ShuttingDown: the service stops.
-            StoreUnavailable: it cannot be told whether the request has made a mask.
+            StoreUnavailable, WrongKey: the store could not take the mask.
         """
         digest = request.digest(key=_CONTENT_KEY) if request.request_id else b""
         with self._changed:
@@ -156,12 +156,13 @@ class EnrollmentJobs:
 
     def _made_before(self, request: EnrollmentRequest) -> Enrollment | None:
         """What this very request has made before a restart, or on another instance of the service."""
-        if not request.request_id:
-            return None
+        # Asked whatever the request: a store that is away, or another key's, would take no mask after minutes of work.
         try:
             mask = self._recall(request.user_id)
-        except (MaskNotFound, MaskCorrupt, SealBroken, WrongKey):
+        except (MaskNotFound, MaskCorrupt, SealBroken):
             return None  # nothing that a new enrollment would not mend
+        if not request.request_id:
+            return None
         return Enrollment.of(mask) if is_of(mask, request, ttl_seconds=self._results_ttl_seconds) else None
 
     def _subscribe(self, job: Job) -> Subscriber:
@@ -217,6 +218,8 @@ class EnrollmentJobs:
 
         # The context is this job's own. Waits in it, for a Triton that is away, end when the job does.
         cancellation.set(cancelled)
+        # Those who asked may give up; the mask that was made is stored even so, if anybody still waits.
+        deadline.set(None)
         mask: StoredMask | None = None
         error: BaseException | None = None
         try:

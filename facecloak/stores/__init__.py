@@ -2,6 +2,7 @@
 
 from facecloak.limits import InvalidUserId
 from facecloak.stores.base import MaskStore
+from facecloak.stores.circuit import CircuitStore
 from facecloak.stores.errors import (
     InvalidStoreUrl,
     KeyCheckBroken,
@@ -17,6 +18,7 @@ from facecloak.stores.sealing import Sealer
 from facecloak.stores.urls import open_store
 
 __all__ = [
+    "CircuitStore",
     "InvalidStoreUrl",
     "InvalidUserId",
     "KeyCheckBroken",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from apply_service.cache import MaskCache
+from facecloak.call_context import within
 from facecloak.masks.bank import MaskBank, StoredMask
 from facecloak.masks.mask import Mask
-from facecloak.stores import MaskNotFound, StoreUnavailable
+from facecloak.stores import MaskNotFound, StoreUnavailable, WrongKey
 
 
 class CountingStore:
@@ -23,8 +26,10 @@ class CountingStore:
         self.gets: list[str] = []
         self.versions = 0
         self.away = False
-        self.go_on = threading.Event()
+        self.wrong_key = False
+        self.go_on, self.version_go_on = threading.Event(), threading.Event()
         self.go_on.set()
+        self.version_go_on.set()
 
     def put(self, user_id: str, mask: StoredMask) -> None:
         self.masks[user_id] = mask
@@ -42,6 +47,9 @@ class CountingStore:
 
     def version(self, user_id: str) -> str | None:
         self.versions += 1
+        assert self.version_go_on.wait(10)
+        if self.wrong_key:
+            raise WrongKey("another")
         if self.away:
             raise StoreUnavailable("away")
         return self.masks[user_id].mask_id if user_id in self.masks else None
@@ -50,20 +58,27 @@ class CountingStore:
 
     def probe_reading(self) -> None: ...
 
+    def prove_writing(self) -> None: ...
+
 
 class Setup:
     def __init__(self, *, bytes_limit: int = 2**20) -> None:
         self.now = 0.0
         self.store = CountingStore()
+        self.registry = CollectorRegistry()
         self.cache = MaskCache(
             self.store,
             bytes_limit=bytes_limit,
             ttl_seconds=30,
             negative_ttl_seconds=5,
             stale_seconds=300,
-            registry=CollectorRegistry(),
+            registry=self.registry,
+            loads_limit=4,
             clock=lambda: self.now,
         )
+
+    def count(self, outcome: str) -> float:
+        return self.registry.get_sample_value("facecloak_mask_lookups_total", {"outcome": outcome}) or 0.0
 
 
 def new_mask() -> Mask:
@@ -71,10 +86,11 @@ def new_mask() -> Mask:
 
 
 @pytest.fixture
-def setup() -> Setup:
+def setup() -> Iterator[Setup]:
     made = Setup()
     made.store.put("alice", new_mask())
-    return made
+    yield made
+    made.cache.close()
 
 
 def test_within_its_time_a_mask_is_read_once(setup: Setup) -> None:
@@ -147,6 +163,96 @@ def test_a_known_mask_outlives_a_store_that_is_away_but_not_for_ever(setup: Setu
     setup.now = 301
     with pytest.raises(StoreUnavailable):
         setup.cache.get("alice")
+
+
+@pytest.mark.parametrize("fault", ["away", "wrong_key"])
+def test_that_nobody_is_enrolled_is_never_said_by_a_store_that_fails(setup: Setup, fault: str) -> None:
+    with pytest.raises(MaskNotFound):
+        setup.cache.get("bob")
+    setattr(setup.store, fault, True)
+    setup.now = 5.1
+    with pytest.raises(StoreUnavailable if fault == "away" else WrongKey):
+        setup.cache.get("bob")
+
+
+def test_a_known_mask_outlives_a_store_of_another_key_for_a_while(setup: Setup) -> None:
+    first = setup.cache.get("alice")
+    setup.store.wrong_key = True
+    setup.now = 31
+    assert setup.cache.get("alice") is first
+    assert setup.count("stale") == 1
+    setup.now = 301
+    with pytest.raises(WrongKey):
+        setup.cache.get("alice")
+
+
+def test_while_the_store_is_slow_masks_are_there_at_once_and_asked_for_once(setup: Setup) -> None:
+    first = setup.cache.get("alice")
+    setup.now = 31
+    setup.store.version_go_on.clear()
+    began = time.monotonic()
+    assert [setup.cache.get("alice") for _ in range(50)] == [first] * 50
+    assert time.monotonic() - began < 1.0
+    assert (setup.store.versions, setup.count("late"), setup.count("stale")) == (2, 50, 0)
+    replacement = new_mask()
+    setup.store.put("alice", replacement)
+    setup.store.version_go_on.set()
+    wait_for(lambda: setup.cache.get("alice") is replacement)
+    assert setup.store.versions == 2
+
+
+def test_a_caller_waits_no_longer_than_its_deadline(setup: Setup) -> None:
+    setup.store.version_go_on.clear()
+    began = time.monotonic()
+    with within(0.2), pytest.raises(StoreUnavailable):
+        setup.cache.get("alice")
+    assert time.monotonic() - began < 1.0
+    # Those who wait for the same mask with more time get it.
+    with ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(setup.cache.get, "alice")
+        setup.store.version_go_on.set()
+        assert patient.result(5) is setup.store.masks["alice"]
+    assert setup.store.versions == 1
+
+
+def test_a_hung_store_holds_few_callers(setup: Setup) -> None:
+    first = setup.cache.get("alice")
+    setup.store.version_go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(setup.cache.get, f"cold-{number}") for number in range(2)]
+        wait_for(lambda: setup.store.versions == 3)
+        time.sleep(0.6)
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            setup.cache.get("cold-3")
+        setup.now = 31
+        assert setup.cache.get("alice") is first
+        assert time.monotonic() - began < 0.5
+        assert setup.store.versions == 3
+        assert setup.count("refused") == 2
+        setup.store.version_go_on.set()
+        for load in waiting:
+            with pytest.raises(MaskNotFound):
+                load.result(5)
+
+
+def test_it_can_serve_while_some_mask_is_recent_enough(setup: Setup) -> None:
+    assert not setup.cache.can_serve()
+    with pytest.raises(MaskNotFound):
+        setup.cache.get("bob")
+    assert not setup.cache.can_serve()
+    setup.cache.get("alice")
+    setup.now = 300
+    assert setup.cache.can_serve()
+    setup.now = 301
+    assert not setup.cache.can_serve()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
 
 
 def test_memory_is_bounded() -> None:

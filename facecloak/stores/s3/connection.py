@@ -39,8 +39,8 @@ class S3Connection:
     connections: int = 16
     """Most kept open; one a serving thread."""
 
-    def client(self) -> S3Client:
-        """A client with these timeouts; opens no connection yet."""
+    def pool(self) -> urllib3.PoolManager:
+        """Connections with these timeouts; opens none yet. What bounds a whole call is the context's deadline."""
         context = create_urllib3_context()
         context.sslsocket_class = BoundedSSLSocket
         pool = urllib3.PoolManager(
@@ -63,6 +63,11 @@ class S3Connection:
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
         pool.pool_classes_by_scheme = {"http": BoundedHTTPPool, "https": BoundedHTTPSPool}
+        return pool
+
+    def client(self) -> S3Client:
+        """A client with these timeouts; opens no connection yet."""
+        pool = self.pool()
         credentials = None if self.access_key else ChainedProvider([EnvAWSProvider(), IamAwsProvider(http_client=pool)])
         client = S3Client(
             self.endpoint,

@@ -1,0 +1,42 @@
+"""Hosts and ports as people write them, IPv6 among them, and as sockets and gRPC want them."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+# A bare IPv6 address has two colons or more; what follows the last one can only be meant as the port.
+_BARE_IPV6_AND_PORT = re.compile(r"([0-9a-fA-F:.]*:[0-9a-fA-F:.]*(?:%[^:\]]+)?):([0-9]{1,5})")
+_ANY = frozenset({"0.0.0.0", "::", "::0", "0:0:0:0:0:0:0:0"})
+
+
+def bare_host(host: str) -> str:
+    """``host`` without the brackets that URLs put around IPv6 addresses."""
+    host = host.strip()
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def host_and_port(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def target_of(target: str) -> str:
+    """A gRPC target; an IPv6 address before the port gets the brackets that it needs."""
+    found = _BARE_IPV6_AND_PORT.fullmatch(target)
+    return f"[{found[1]}]:{found[2]}" if found else target
+
+
+def is_any(host: str) -> bool:
+    """Whether the host stands for all addresses of this machine, of both families."""
+    return host in _ANY
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can listen on IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
