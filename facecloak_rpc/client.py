@@ -103,9 +103,7 @@ def to_remote_error(error: grpc.RpcError, *, target: str = "") -> RemoteError:
     details = details.partition("\n=== ")[0].strip() or code.value
     if not info.domain and code in _MAY_BE_A_PROXYS and (proxy := proxies.proxy_before(target)):
         details = f"{details.rstrip('.')}; {proxy}"
-    return RemoteError(
-        details, code=code, reason=reason, retry_seconds=delay, details=details_of_status, **metadata
-    )
+    return RemoteError(details, code=code, reason=reason, retry_seconds=delay, details=details_of_status, **metadata)
 
 
 def _code_of(error: grpc.RpcError) -> ErrorCode:

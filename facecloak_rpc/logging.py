@@ -46,6 +46,8 @@ def configure_logging(*, log_format: LogFormat, level: LogLevel) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+    # It warns of every attempt that is repeated; what came of them is said once, with what to do.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def drop_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

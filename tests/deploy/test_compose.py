@@ -207,13 +207,17 @@ def test_the_topology_serves_a_request(
         assert 'call="gradient",outcome="OK",recognizer="mobileface",runtime="triton"' in scraped[0]
         assert 'facecloak_subjects_total{outcome="CLOAKED"} 1.0' in scraped[1]
 
-        # A store that goes away is seen in health, and the process lives on.
+        # A store that goes away is seen in health; the process lives on, and serves whom it remembers.
         assert topology.stop("seaweedfs") == 0
         deadline = time.monotonic() + 60
-        while health_of(f"127.0.0.1:{apply}", service="facecloak.v1.ApplyService") != "NOT_SERVING":
-            assert time.monotonic() < deadline, topology.log("apply")
-            time.sleep(0.5)
-        assert health_of(f"127.0.0.1:{apply}", service="live") == "SERVING"
+        for target, service in ((apply, "undegraded"), (enroll, "facecloak.v1.EnrollService")):
+            while health_of(f"127.0.0.1:{target}", service=service) != "NOT_SERVING":
+                assert time.monotonic() < deadline, topology.log("apply") + topology.log("enroll")
+                time.sleep(0.5)
+            assert health_of(f"127.0.0.1:{target}", service="live") == "SERVING"
+        assert health_of(f"127.0.0.1:{apply}", service="facecloak.v1.ApplyService") == "SERVING"
+        done = subprocess.run([*client, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120)
+        assert done.returncode == 0, done.stderr
         assert [topology.stop(name) for name in ("enroll", "apply")] == [0, 0]
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", apply)) != 0
