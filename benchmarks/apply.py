@@ -20,20 +20,16 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
     default geometry, and with a hint one of the aligned square beside it."""
     import cv2
 
-    from facecloak.cloaking.cloaker import Cloaker, Subject
+    from facecloak.cloaking.cloaker import Cloaker, MasksInMemory, Subject
     from facecloak.faces import FaceFinder
-    from facecloak.masks.mask import Mask, MaskGeometry
+    from facecloak.masks.mask import MaskGeometry
     from facecloak.photos import decode_photo, encode_photo
 
     cv2.setNumThreads(1)
     finder = FaceFinder.load(model_repository)
     masks = {geometry.value: some_mask(geometry) for geometry in MaskGeometry}
 
-    class Masks:
-        def get(self, user_id: str) -> Mask:
-            return masks[user_id]
-
-    cloaker = Cloaker(finder, Masks())
+    cloaker = Cloaker(finder, MasksInMemory(masks))
     bent, square = MaskGeometry.FACE.value, MaskGeometry.SQUARE.value
     results = []
     for width, height in SIZES:

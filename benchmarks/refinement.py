@@ -115,7 +115,7 @@ def _judged(
     to the person's other clean photos."""
     from skimage.metrics import structural_similarity
 
-    from facecloak.cloaking.cloaker import Cloaker
+    from facecloak.cloaking.cloaker import Cloaker, MasksInMemory
     from facecloak.cloaking.subject import Subject
     from facecloak.faces import aligned_crop
     from facecloak.photos import decode_photo
@@ -135,8 +135,9 @@ def _judged(
         for (data, pixels, face), plain in zip(faces, own, strict=True):
             delivered = pixels
             if mask is not None:
-                source = type("One", (), {"get": staticmethod(lambda _user, mask=mask: mask)})()
-                cloaked = Cloaker(extractor.finder, source).cloak(data, [Subject(user_id="one", box=face.box)])
+                cloaked = Cloaker(extractor.finder, MasksInMemory({"one": mask})).cloak(
+                    data, [Subject(user_id="one", box=face.box)]
+                )
                 delivered = decode_photo(cloaked.photo).srgb_u8
             alike.append(structural_similarity(plain, aligned_crop(delivered, face.landmarks), channel_axis=2))
             crops.append(extractor.see_uploaded(delivered, known=face, platform=PLATFORMS["jpeg85"]).crop_u8)

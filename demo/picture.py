@@ -6,7 +6,6 @@ eight times as large. The same photo is enrolled and cloaked: it shows what a ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,9 +16,8 @@ from skimage import data
 from enroll_service.pipeline import PipelineSettings
 from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from facecloak.cloaking.cloaker import Cloaker, Subject
+from facecloak.cloaking.cloaker import Cloaker, MasksInMemory, Subject
 from facecloak.faces import FaceFinder
-from facecloak.masks.bank import StoredMask
 from facecloak.photos import decode_photo
 from facecloak.recognizers import OnnxRuntime
 
@@ -27,18 +25,6 @@ _CROP = (slice(0, 280), slice(90, 370))
 _GAIN = 8
 # The picture can be made again.
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class _OneUser:
-    """A :class:`facecloak.cloaking.cloaker.MaskSource` that holds one user's mask."""
-
-    mask: StoredMask
-
-    def get(self, user_id: str) -> StoredMask:
-        """The mask, whoever asks."""
-        del user_id
-        return self.mask
 
 
 @click.command()
@@ -52,7 +38,9 @@ def main(output: Path, repository: Path) -> None:
     runtime, finder = OnnxRuntime(repository, names=settings.surrogates), FaceFinder.load(repository)
     enroller = Enroller(runtime=runtime, finder=finder, settings=settings)
     mask = enroller.run([EnrollmentPhoto(encoded)], progress=lambda _: None, cancelled=lambda: False, seed=_SEED)
-    cloaked = decode_photo(Cloaker(finder, _OneUser(mask)).cloak(encoded, [Subject("user")]).photo).srgb_u8
+    cloaked = decode_photo(
+        Cloaker(finder, MasksInMemory({"user": mask})).cloak(encoded, [Subject("user")]).photo
+    ).srgb_u8
     difference = np.clip(128 + _GAIN * (cloaked.astype(int) - photo), 0, 255).astype(np.uint8)
     row = np.concatenate([picture[_CROP] for picture in (photo, cloaked, difference)], axis=1)
     cv2.imwrite(str(output), row[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])

@@ -16,7 +16,7 @@ from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.errors import EnrollmentRefused
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.cloaking.blend import add_in_place
-from facecloak.cloaking.cloaker import Cloaker, Subject
+from facecloak.cloaking.cloaker import Cloaker, MasksInMemory, Subject
 from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Face, FaceFinder, aligned_crop
 from facecloak.faces.pose import angles_of, fit_pose
@@ -197,7 +197,7 @@ class Bench:
 
     def _worn(self, mask: Mask, probes: Sequence[Probe], *, strength: float) -> dict[int, np.ndarray]:
         """By probe the aligned crop of the cloaked and uploaded photo."""
-        cloaker = Cloaker(self._finder, _OneMask(mask), strength=strength, tag=False)
+        cloaker = Cloaker(self._finder, MasksInMemory({"user": mask}), strength=strength, tag=False)
         crops = {}
         for probe in probes:
             result = cloaker.cloak(probe.data, [Subject("user", box=probe.seen.face.box)])
@@ -240,14 +240,6 @@ def _masks_of(photos: PhotoChoice, person: Person, probes: Sequence[Probe]) -> l
         if half:
             masks.append(([path for path in everything if path not in judged], half))
     return masks
-
-
-class _OneMask:
-    def __init__(self, mask: Mask) -> None:
-        self._mask = mask
-
-    def get(self, user_id: str) -> Mask:
-        return self._mask
 
 
 def _ssim(mask: Mask, probe: Probe, strength: float) -> float:

@@ -20,7 +20,7 @@ from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility_
 
 
 @dataclass(frozen=True)
-class Look:
+class MeasuredLook:
     """What came back for one photo at one strength.
 
     Attributes:
@@ -73,21 +73,21 @@ def look_at(
     protector: InProcessProtector,
     displacement: DisplacementSize | None,
     onlooker: Onlooker,
-) -> Look:
+) -> MeasuredLook:
     """Cloak one photo of an enrolled person and measure what came back."""
     clean = decode(photo.data)
     face = onlooker.face_in(clean)
     if face is None:
-        return Look(photo.data, "NO_FACE", None, None, None, {})
+        return MeasuredLook(photo.data, "NO_FACE", None, None, None, {})
     cloaked = protector.cloak(subject.name, photo.data, face.box)
     if not cloaked.is_cloaked:
-        return Look(photo.data, cloaked.outcome, None, None, None, {})
+        return MeasuredLook(photo.data, cloaked.outcome, None, None, None, {})
     pixels, box = decode(cloaked.photo), mask_box(face.landmarks)
     png = as_png(clean)
     lossless = decode(protector.cloak(subject.name, png, face.box).photo)
     displaced = protector.displace(subject.name, png, face.box)
     since = decode(displaced.photo) if displaced else clean
-    return Look(
+    return MeasuredLook(
         photo=cloaked.photo,
         outcome=cloaked.outcome,
         seen=visibility_to_people(crop_to_box(clean, box), crop_to_box(pixels, box)),

@@ -13,7 +13,7 @@ from string import Template
 
 import cv2
 
-from demo.looks.looking import Look
+from demo.looks.looking import MeasuredLook
 from demo.report import AMPLIFICATION, amplified
 from facecloak import __version__
 from facecloak_evaluation.delivered_photo import decode
@@ -37,7 +37,7 @@ class LookedAt:
     remark: str
     name: str
     original: bytes
-    looks: Mapping[str, Look | str]
+    looks: Mapping[str, MeasuredLook | str]
 
 
 def write_page(items: Sequence[LookedAt], folder: Path, *, remarks: Sequence[str]) -> Path:
@@ -87,7 +87,7 @@ def _section(item: LookedAt, pictures: Path) -> str:
     )
 
 
-def _table(looks: Mapping[str, Look | str]) -> str:
+def _table(looks: Mapping[str, MeasuredLook | str]) -> str:
     recognizers = list(dict.fromkeys(
         name for look in looks.values() if not isinstance(look, str) for name in look.similarities
     ))  # fmt: skip
@@ -98,7 +98,7 @@ def _table(looks: Mapping[str, Look | str]) -> str:
     return f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>{rows}</table>"
 
 
-def _row(strength: str, look: Look | str, recognizers: Sequence[str]) -> str:
+def _row(strength: str, look: MeasuredLook | str, recognizers: Sequence[str]) -> str:
     if isinstance(look, str) or look.outcome != "CLOAKED":
         said = look if isinstance(look, str) else look.outcome
         width = 2 * len(_MEASURES) + len(recognizers)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from demo.looks.looking import Look, Onlooker, look_at
+from demo.looks.looking import MeasuredLook, Onlooker, look_at
 from demo.looks.page import LookedAt, write_page
 from demo.looks.subjects import LooksSubject
 from enroll_service.pipeline.settings import Strength
@@ -41,7 +41,7 @@ def look_at_all(
     chosen = [Strength(name) for name in strengths] or list(Strength)
     settings = pipeline_settings(overrides)
     onlooker = _onlooker(repository)
-    looks: dict[tuple[str, str], dict[str, Look | str]] = {}
+    looks: dict[tuple[str, str], dict[str, MeasuredLook | str]] = {}
     for strength in chosen:
         protector = InProcessProtector(
             model_repository=repository,
@@ -68,7 +68,7 @@ def look_at_all(
 
 def _seen(
     subjects: Sequence[LooksSubject], protector: InProcessProtector, onlooker: Onlooker, *, jobs: int, about: str
-) -> Iterator[tuple[str, str, Look | str]]:
+) -> Iterator[tuple[str, str, MeasuredLook | str]]:
     """(person, photo, what came back or why nothing did) of each, as it is done."""
 
     def enroll(subject: LooksSubject) -> EnrollmentCost | str:

@@ -22,11 +22,13 @@ MAX_RECIPE_BYTES = 64 * 1024
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class _Frozen(BaseModel):
+class FrozenModel(BaseModel):
+    """Base of what decides how masks are made: unknown names are refused, and nothing changes once it is read."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class SynthesisRecipe(_Frozen):
+class SynthesisRecipe(FrozenModel):
     """Stage one: how varied the pictures are that the mask is learned on."""
 
     variations: int = Field(default=160, ge=1, le=512)
@@ -65,7 +67,7 @@ class SynthesisRecipe(_Frozen):
     0.4, 0.7 and 1, 1 left least of the similarity (measured)."""
 
 
-class PerturbRecipe(_Frozen):
+class PerturbRecipe(FrozenModel):
     """Stage two: the mask's optimization."""
 
     ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] | None = None
@@ -114,7 +116,7 @@ class PerturbRecipe(_Frozen):
     to 1.2 and a brightness of 0.85 to 1.15. At the same similarity unseen recognizers lose more photos (measured)."""
 
 
-class BankRecipe(_Frozen):
+class BankRecipe(FrozenModel):
     """What the masks of a bank after the first may cost, and how far they keep apart."""
 
     iterations: int = Field(default=30, ge=1, le=5000)
@@ -133,7 +135,7 @@ class BankRecipe(_Frozen):
     does. With 0.35, photos are harder to match with uncloaked ones and easier to match with each other (measured)."""
 
 
-class Recipe(_Frozen):
+class Recipe(FrozenModel):
     """How a mask is learned."""
 
     version: Literal[1] = 1

@@ -5,13 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from enroll_service.pipeline.recipe import Recipe, Share
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from enroll_service.pipeline.recipe import FrozenModel, Recipe, Share
 
 
 class SynthesizerName(StrEnum):
@@ -36,7 +32,7 @@ strength. Other photos of the person, delivered at their own size, have about 0.
 less (docs/experiments.md)."""
 
 
-class IntakeSettings(_Frozen):
+class IntakeSettings(FrozenModel):
     """Which photos may be enrolled."""
 
     min_eye_distance_px: float = Field(default=16.0, gt=0)
@@ -56,7 +52,7 @@ class IntakeSettings(_Frozen):
     person lies below it and 2 in 100 of two people above."""
 
 
-class Arc2FaceSettings(_Frozen):
+class Arc2FaceSettings(FrozenModel):
     """The synthesizer `arc2face` (arXiv 2403.11641; docs/arc2face.md). Used only where `synthesis` names it."""
 
     weights: str = ""
@@ -114,7 +110,7 @@ class Arc2FaceSettings(_Frozen):
     `feature_extractor`) must lie in the base folder. Nobody sees the pictures, and none is kept, with or without."""
 
 
-class MaskSettings(_Frozen):
+class MaskSettings(FrozenModel):
     """What an operator turns."""
 
     surrogates: tuple[str, ...] = ("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet")

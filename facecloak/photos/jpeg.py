@@ -26,7 +26,7 @@ from facecloak.photos.jpeg_encoding import JpegEncoding, encode_jpeg, encoding_o
 from facecloak.photos.jpeg_structure import APP1, JpegStructure, Segment, mended, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.orientation import orientation_of
 from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
@@ -63,7 +63,7 @@ class JpegFile:
     def encode(self, stored: np.ndarray) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         report = Report()
-        painter = Painter(lambda _: stored, orientation=self.orientation)
+        painter = ThumbnailPainter(lambda _: stored, orientation=self.orientation)
         kept = cleaned_segments(self.metadata, painter, report)
         report_trailer(self.trailer, report)
         encoded = encode_jpeg(stored, self.encoding)

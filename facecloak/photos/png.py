@@ -22,7 +22,7 @@ from PIL import Image
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
 from facecloak.photos.grayscale import gray_to_rgb, rgb_to_gray
 from facecloak.photos.limits import PhotoLimits
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.png_chunks import cleaned_chunks, png_chunk
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.orientation import orientation_of
@@ -114,7 +114,7 @@ class PngEncoding:
         report = Report()
         for name in self.lost:
             report.dropped(name)
-        painter = Painter(lambda _: _shown(samples), orientation=self.orientation)
+        painter = ThumbnailPainter(lambda _: _shown(samples), orientation=self.orientation)
         kept = cleaned_chunks((*self.before, *self.after), painter, report)
         before, after = kept[: len(self.before)], kept[len(self.before) :]
         chunks = list(_chunks(_encode(samples)))

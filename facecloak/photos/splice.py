@@ -20,7 +20,7 @@ from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
 from facecloak.photos.jpeg_structure import JpegStructure, mended, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeScan, Replacement
 from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turned_rectangle
@@ -251,7 +251,7 @@ class JpegSplice:
         end = self._scan.end + _EOI_BYTES
         view = memoryview(self._data)
         report = Report()
-        painter = Painter(lambda px: self._changed(replacements, px), orientation=self.orientation)
+        painter = ThumbnailPainter(lambda px: self._changed(replacements, px), orientation=self.orientation)
         segments = self._structure.metadata
         cleaned = cleaned_segments(segments, painter, report)
         report_trailer(view[end:], report)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated
 from facecloak.photos.limits import PhotoLimits
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.webp_chunks import cleaned_chunk
 from facecloak.photos.orientation import orientation_of
@@ -69,7 +69,7 @@ class WebpEncoding:
         # exact: colors under full transparency are pixels too, and stay.
         Image.fromarray(pixels).save(out, "WEBP", exact=True, **options)
         report = Report()
-        painter = Painter(lambda _: stored, orientation=self.orientation)
+        painter = ThumbnailPainter(lambda _: stored, orientation=self.orientation)
         kept = [(kind, cleaned_chunk(kind, payload, painter, report)) for kind, payload in self.chunks]
         if self.has_trailer:
             report.dropped("trailer")

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from enroll_service.pipeline import EnrollmentReport, PipelineSettings, SynthesizerName
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from facecloak.cloaking.cloaker import Cloaker, Subject
+from facecloak.cloaking.cloaker import Cloaker, MasksInMemory, Subject
 from facecloak.code_digest import code_digest
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import Box, FaceFinder
@@ -136,25 +136,18 @@ class InProcessProtector:
 
     def cloak_at(self, user: str, photo: bytes, box: Box, *, strength: float) -> CloakedPhoto:
         """The same with every level of the mask times `strength`."""
-        cloaker = Cloaker(self._finder, self, strength=strength)
+        cloaker = Cloaker(self._finder, MasksInMemory(self._masks), strength=strength)
         result = cloaker.cloak(photo, [Subject(user_id=user, box=box)])
         return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
 
     def displace(self, user: str, photo: bytes, box: Box) -> CloakedPhoto | None:
         """What the mask that this photo gets displaces, without what it paints; None where no mask of theirs does."""
-        stored = self.get(user)
+        stored = self._masks[user]
         if not any(mask.moves for mask in stored.masks):
             return None
-        cloaker = Cloaker(self._finder, _OneUser(displacing_only(stored)))
+        cloaker = Cloaker(self._finder, MasksInMemory({user: displacing_only(stored)}))
         result = cloaker.cloak(photo, [Subject(user_id=user, box=box)])
         return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
-
-    def get(self, user_id: str) -> StoredMask:
-        """The mask source of the cloaker."""
-        try:
-            return self._masks[user_id]
-        except KeyError:
-            raise MaskNotFound("The user has no mask.") from None
 
     def close(self) -> None:
         """Ends the workers; kept masks stay in `work` only."""
@@ -176,18 +169,6 @@ class InProcessProtector:
             "face": repr(box),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _OneUser:
-    """A mask source of a single user's masks."""
-
-    stored: StoredMask
-
-    def get(self, user_id: str) -> StoredMask:
-        """The masks, whoever asks."""
-        del user_id
-        return self.stored
 
 
 def displacing_only(stored: StoredMask) -> StoredMask:

@@ -11,11 +11,10 @@ import numpy as np
 
 from enroll_service.pipeline import PipelineSettings
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from facecloak.cloaking.cloaker import Cloaker, Subject
+from facecloak.cloaking.cloaker import Cloaker, MasksInMemory, Subject
 from facecloak.faces import Box, FaceFinder
 from facecloak.masks.mask import Mask
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
-from facecloak.stores import MaskNotFound
 from facecloak_evaluation import published_algorithm
 from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
@@ -42,7 +41,7 @@ class ReferenceProtector:
         self._finder = FaceFinder.load(model_repository, threads=1)
         self._others = self._runtime.embed(surrogate, strangers)
         self._masks: dict[str, Mask] = {}
-        self._cloaker = Cloaker(self._finder, self)
+        self._cloaker = Cloaker(self._finder, MasksInMemory(self._masks))
 
     def surrogates(self) -> tuple[RecognizerIdentity, ...]:
         """The one."""
@@ -97,13 +96,6 @@ class ReferenceProtector:
         """As ApplyCloak does for one subject with a box hint."""
         result = self._cloaker.cloak(photo, [Subject(user_id=user, box=box)])
         return CloakedPhoto(photo=result.photo, outcome=result.subjects[0].outcome.value)
-
-    def get(self, user_id: str) -> Mask:
-        """The mask source of the cloaker."""
-        try:
-            return self._masks[user_id]
-        except KeyError:
-            raise MaskNotFound("The user has no mask.") from None
 
     def close(self) -> None:
         """Frees the recognizer."""

@@ -4,7 +4,7 @@ One rule for all containers. What can hold a picture of the face is drawn anew f
 became false is dropped or put right, and everything else stays byte for byte. docs/api.md has the table.
 """
 
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 
-__all__ = ["Painter", "Report"]
+__all__ = ["ThumbnailPainter", "Report"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from facecloak.photos.metadata import iptc, photoshop, xmp
 from facecloak.photos.metadata.embedded import JPEG, TEXT, jpeg_end, pictures_in
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 0x0100, 0x0101, 0x0102, 0x0103, 0x0106
@@ -30,7 +30,7 @@ _MAX_DIRECTORIES, _MAX_ENTRIES, _MAX_VALUES = 64, 512, 4096
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _IfdEntry:
     """A directory's entry: its type, how many values, and where they are."""
 
     kind: int
@@ -47,10 +47,10 @@ class _Directory:
     pointer: int
     following: int
     first: bool
-    entries: dict[int, _Entry] = field(default_factory=dict)
+    entries: dict[int, _IfdEntry] = field(default_factory=dict)
 
 
-def cleaned_exif(tiff: bytes, painter: Painter, report: Report) -> bytes:
+def cleaned_exif(tiff: bytes, painter: ThumbnailPainter, report: Report) -> bytes:
     """The block without a picture of the face but those drawn anew; as long as it was, and the same object where
     nothing was to be done."""
     block = _Block(tiff, painter, report)
@@ -65,7 +65,7 @@ def holds_pictures(tiff: bytes) -> bool:
 
 
 class _Block:
-    def __init__(self, tiff: bytes, painter: Painter | None, report: Report) -> None:
+    def __init__(self, tiff: bytes, painter: ThumbnailPainter | None, report: Report) -> None:
         self.data = bytearray(tiff)
         self.changed = False
         self._painter = painter
@@ -129,7 +129,7 @@ class _Block:
             size = _TYPE_BYTES.get(kind, 0) * number
             at = place + 8 if size <= 4 else self._number(place + 8)
             if size and at + size <= len(self.data):
-                directory.entries.setdefault(tag, _Entry(kind, number, at, place))
+                directory.entries.setdefault(tag, _IfdEntry(kind, number, at, place))
         return directory
 
     def _number(self, at: int) -> int:

@@ -14,7 +14,7 @@ from itertools import groupby
 from facecloak.photos.jpeg_structure import APP0, APP1, APP2, COM, Segment
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif, holds_pictures
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.photoshop import cleaned_resources
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.xmp import cleaned_xmp
@@ -53,7 +53,7 @@ _TRAILERS = (
 )
 
 
-def cleaned_segments(segments: Sequence[Segment], painter: Painter, report: Report) -> list[bytes]:
+def cleaned_segments(segments: Sequence[Segment], painter: ThumbnailPainter, report: Report) -> list[bytes]:
     """The segments to write instead, in their order; see :mod:`facecloak.photos.metadata`."""
     gone = _extended_xmp(segments, report)
     kept: list[bytes] = []
@@ -133,7 +133,7 @@ def _jfif(segment: Segment, report: Report) -> bytes:
     return _segment(APP0, segment.payload[:12] + b"\0\0")
 
 
-def _exif(group: list[Segment], painter: Painter, report: Report) -> list[bytes]:
+def _exif(group: list[Segment], painter: ThumbnailPainter, report: Report) -> list[bytes]:
     """A block may go on in segments that begin like the first, but with no TIFF header (as ExifTool writes them)."""
     out: list[bytes] = []
     blocks: list[list[bytes]] = []
@@ -152,7 +152,7 @@ def _exif(group: list[Segment], painter: Painter, report: Report) -> list[bytes]
     return out
 
 
-def _photoshop(group: list[Segment], painter: Painter, report: Report) -> list[bytes]:
+def _photoshop(group: list[Segment], painter: ThumbnailPainter, report: Report) -> list[bytes]:
     block = b"".join(segment.payload[len(_PHOTOSHOP) :] for segment in group)
     cleaned = cleaned_resources(block, lambda tiff: cleaned_exif(tiff, painter, report), report)
     if cleaned is block or cleaned == block:

@@ -23,7 +23,7 @@ _SAME_RATIO = 0.02
 _OPTIMIZING_HELPS, _TRIES = 1.15, 5
 
 
-class Painter:
+class ThumbnailPainter:
     """Draws the changed photo small.
 
     Args:

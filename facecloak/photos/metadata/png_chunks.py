@@ -15,7 +15,7 @@ from typing import Protocol
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif
 from facecloak.photos.metadata.iptc import cleaned_iptc
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.photoshop import cleaned_resources
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.xmp import cleaned_xmp
@@ -41,7 +41,7 @@ _HEX_LINE = 72
 _MAX_INFLATED = 16 * 2**20
 
 
-class Chunk(Protocol):
+class PngChunk(Protocol):
     @property
     def kind(self) -> bytes: ...
     @property
@@ -50,7 +50,7 @@ class Chunk(Protocol):
     def payload(self) -> bytes: ...
 
 
-def cleaned_chunks(chunks: Sequence[Chunk], painter: Painter, report: Report) -> list[bytes]:
+def cleaned_chunks(chunks: Sequence[PngChunk], painter: ThumbnailPainter, report: Report) -> list[bytes]:
     """What to write instead of each chunk, whole; empty for those that go. See :mod:`facecloak.photos.metadata`."""
     budget = _Budget(_MAX_INFLATED)
     return [_cleaned(chunk, painter, report, budget) for chunk in chunks]
@@ -72,7 +72,7 @@ class _TooMuch(ValueError):
     pass
 
 
-def _cleaned(chunk: Chunk, painter: Painter, report: Report, budget: _Budget) -> bytes:
+def _cleaned(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget: _Budget) -> bytes:
     kind, payload = chunk.kind, chunk.payload
     name = _FALSE.get(kind) or _NAMES.get(kind)
     if name is None and not kind[3] & _UNSAFE_BIT and kind not in _STILL_TRUE:
@@ -102,7 +102,7 @@ def _name(kind: bytes) -> str:
     return f"png.{kind.decode()}" if kind.isalpha() else "png.unknown"
 
 
-def _text(chunk: Chunk, painter: Painter, report: Report, budget: _Budget) -> bytes:
+def _text(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget: _Budget) -> bytes:
     head, text, compressed = _parts(chunk, budget)
     keyword = head.split(b"\0", 1)[0]
     if keyword == _XMP_KEYWORD:
@@ -121,7 +121,7 @@ def _text(chunk: Chunk, painter: Painter, report: Report, budget: _Budget) -> by
     return png_chunk(chunk.kind, head + (zlib.compress(new) if compressed else new))
 
 
-def _parts(chunk: Chunk, budget: _Budget) -> tuple[bytes, bytes, bool]:
+def _parts(chunk: PngChunk, budget: _Budget) -> tuple[bytes, bytes, bool]:
     """(all that stands before the text, the text, whether the chunk holds it compressed)."""
     payload = chunk.payload
     at = payload.find(b"\0") + 1
@@ -149,7 +149,7 @@ def _inflated(data: bytes, budget: _Budget) -> bytes:
     return text
 
 
-def _raw_profile(text: bytes, painter: Painter, report: Report) -> bytes | None:
+def _raw_profile(text: bytes, painter: ThumbnailPainter, report: Report) -> bytes | None:
     """ImageMagick's way to keep EXIF, IPTC, 8BIM and XMP in a text: cleaned, None to drop it."""
     match = _PROFILE.fullmatch(text)
     if match is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif
-from facecloak.photos.metadata.painter import Painter
+from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.xmp import cleaned_xmp
 
 _EXIF_PREFIX = b"Exif\0\0"
 
 
-def cleaned_chunk(kind: bytes, payload: bytes, painter: Painter, report: Report) -> bytes | None:
+def cleaned_chunk(kind: bytes, payload: bytes, painter: ThumbnailPainter, report: Report) -> bytes | None:
     """What to write as the chunk's payload; None where the chunk goes. See :mod:`facecloak.photos.metadata`."""
     if kind == b"ICCP":
         return payload
