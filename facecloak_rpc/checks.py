@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from packaging.requirements import Requirement
@@ -15,10 +18,14 @@ from urllib3.exceptions import HTTPError
 
 from facecloak.call_context import within
 from facecloak.errors import FaceCloakError
+from facecloak.faces import FaceFinder
 from facecloak.stores import StoreUnavailable
 from facecloak.stores.s3.answers import fault_of, unavailable
+from facecloak_rpc.addresses import host_and_port
+from facecloak_rpc.command import load_settings
 from facecloak_rpc.findings import Check, Finding, Verdict
 from facecloak_rpc.proxies import proxy_before
+from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings, open_configured_store, s3_connection
 
 _ASK_SECONDS = 5.0
@@ -30,6 +37,45 @@ class MachineUnfit(FaceCloakError):
     """Something on this machine is not as FaceCloak needs it; the message says what."""
 
     reason = "MACHINE_UNFIT"
+
+
+Settings = TypeVar("Settings", bound=RpcSettings)
+
+
+def settings_of(settings_class: type[Settings]) -> Settings | None:
+    """The settings that the environment gives; None where it gives none: :func:`look_at_settings` says why."""
+    try:
+        return load_settings(settings_class)
+    except Exception:  # noqa: BLE001 - the check tells
+        return None
+
+
+def look_at_settings(service: str, settings_class: type[RpcSettings]) -> Check:
+    """Whether a service understands its environment; ``service`` is its short name."""
+
+    def look() -> str:
+        settings = load_settings(settings_class)
+        return f"understood; would listen on {host_and_port(settings.host, settings.port)}"
+
+    advice = f"mend the variable; `python -m {service}_service --print-config` lists all"
+    return Check(f"{service} settings", look, advice)
+
+
+def look_at_storage(service: str, settings: StoreSettings, *, writing: bool) -> Iterator[Check]:
+    """The store of a service, and whether this machine's clock fits it."""
+    may = "write" if writing else "read"
+    yield Check(
+        f"{service} store", partial(look_at_store, settings, writing=writing),
+        f"check FACECLOAK_{service.upper()}_STORE__*, the key, the S3 server, and that the credentials may {may} and "
+        "list",
+    )  # fmt: skip
+    yield Check(f"{service} clock", partial(look_at_clock, settings), "set the clock by NTP; check the S3 endpoint")
+
+
+def look_at_finder(model_repository: Path, *, threads: int = 1) -> str:
+    """Whether the face finder runs."""
+    FaceFinder.load(model_repository, threads=threads).find(np.full((64, 64, 3), 127, np.uint8))
+    return f"runs from {model_repository}"
 
 
 def look_at_versions() -> Finding | str:

@@ -73,7 +73,7 @@ def read_members(file: IO[bytes], members: Mapping[str, int], *, package: str) -
     found: dict[str, bytes] = {}
     try:
         # The stream mode of tarfile calls read() only.
-        unpacked = cast(IO[bytes], _Bounded(gzip.GzipFile(fileobj=file), package))
+        unpacked = cast(IO[bytes], _BoundedArchive(gzip.GzipFile(fileobj=file), package))
         with tarfile.open(fileobj=unpacked, mode="r|", errorlevel=1) as archive:
             for index, entry in enumerate(archive):
                 if index >= MAX_MEMBERS:
@@ -95,7 +95,7 @@ def read_members(file: IO[bytes], members: Mapping[str, int], *, package: str) -
     raise PackageRefused(f"{package} does not hold {missing[0]}", package=package)
 
 
-class _Bounded:
+class _BoundedArchive:
     """A reader that refuses to unpack more than MAX_UNPACKED_BYTES in all."""
 
     def __init__(self, file: gzip.GzipFile, package: str) -> None:
