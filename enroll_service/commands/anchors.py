@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facecloak.atomic_files import PUBLIC, write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,7 +48,7 @@ def build(portraits: Path, *, output: Path, as_json: bool) -> None:
     finally:
         runtime.close()
     try:
-        output.write_bytes(pool.to_bytes())
+        write_atomically(output, pool.to_bytes(), mode=PUBLIC)
     except OSError as error:
         raise click.FileError(str(output), hint=error.strerror or "cannot be written") from error
     skipped = len(paths) - len(crops)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facecloak.atomic_files import PUBLIC, write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,7 +63,7 @@ def faces(pictures: Path, *, output: Path, count: int, seed: int, as_json: bool)
 
 def _write(output: Path, data: bytes) -> None:
     try:
-        output.write_bytes(data)
+        write_atomically(output, data, mode=PUBLIC)
     except OSError as error:
         raise click.FileError(str(output), hint=error.strerror or "cannot be written") from error
 
