@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from facecloak.stores import KeyUnusable, S3Connection, Sealer, WrongKey, holds_no_store, open_store
 from facecloak.stores.sealed import SealedMaskStore
@@ -43,6 +43,10 @@ class StoreSettings(BaseModel):
 
     s3_region: str = "us-east-1"
     """Region; servers other than AWS take any."""
+
+    s3_call_seconds: float = Field(default=5.0, gt=0, le=60)
+    """Longest time of one call of the S3 server, seconds, all attempts together; a caller's deadline ends it sooner. A
+    healthy server takes milliseconds, and an upload's caller waits for about ten seconds."""
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> StoreSettings:
@@ -131,4 +135,5 @@ def s3_connection(settings: StoreSettings) -> S3Connection | None:
         secret_key=settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else "",
         secure=settings.s3_secure,
         region=settings.s3_region,
+        call_timeout_s=settings.s3_call_seconds,
     )

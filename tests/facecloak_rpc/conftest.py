@@ -25,6 +25,7 @@ class Echo:
     def __init__(self) -> None:
         self.behavior: Behavior = lambda text: text
         self.healthy = True
+        self.failure: Exception | None = None
         self.server: RpcServer
         self.channel: grpc.Channel
 
@@ -57,6 +58,8 @@ class Echo:
         return method(wrappers_pb2.StringValue(value=text), timeout=20, **options)
 
     def _probe(self) -> None:
+        if self.failure is not None:
+            raise self.failure
         if not self.healthy:
             raise RuntimeError("down")
 

@@ -15,9 +15,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from facecloak.errors import ErrorCode, InvalidInput
+from facecloak.stores import StoreUnavailable, WrongKey
 from facecloak_rpc.client import RemoteError, remote_errors, to_remote_error
 from facecloak_rpc.errors import Overloaded
 from facecloak_rpc.logging import configure_logging
+from facecloak_rpc.readiness import Degraded
 from facecloak_rpc.server import AddressInUse
 from facecloak_rpc.settings import RpcSettings
 
@@ -54,6 +56,32 @@ def test_health_follows_the_probe(echo: Any) -> None:
     with pytest.raises(grpc.RpcError) as unknown:
         health(echo, "facecloak.test.Other")
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+
+
+def test_a_degraded_service_serves_and_tells(echo: Any) -> None:
+    assert health(echo, "undegraded") == SERVING
+    echo.failure = Degraded.because(StoreUnavailable("away", fault="Timeout", advice="look at it"))
+    wait_for(lambda: health(echo, "undegraded") == NOT_SERVING)
+    registry = echo.server.telemetry.registry
+    assert health(echo) == health(echo, "") == SERVING
+    assert [registry.get_sample_value(f"facecloak_{name}") for name in ("ready", "degraded")] == [1, 1]
+    echo.failure = StoreUnavailable("away", fault="Timeout")
+    wait_for(lambda: health(echo) == NOT_SERVING)
+    assert [registry.get_sample_value(f"facecloak_{name}") for name in ("ready", "degraded")] == [0, 0]
+    echo.failure = None
+    wait_for(lambda: health(echo, "undegraded") == SERVING)
+    assert health(echo) == SERVING
+
+
+def test_a_change_of_health_is_logged_once_with_what_to_do(echo: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(log_format="json", level="info")
+    echo.failure = WrongKey("The mask store was sealed with another key.")
+    wait_for(lambda: health(echo) == NOT_SERVING)
+    time.sleep(0.3)
+    lines = [line for line in map(json.loads, capsys.readouterr().err.splitlines()) if line["event"] == "not ready"]
+    assert len(lines) == 1
+    assert lines[0]["reason"] == "WRONG_KEY"
+    assert "the key that sealed this store" in lines[0]["advice"]
 
 
 def test_reflection_lists_the_services(echo: Any) -> None:
