@@ -13,7 +13,7 @@ from facecloak.faces import Box, Face, aligned_crop
 from facecloak.photos import decode_photo
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak_evaluation.independent_finder import AlternateFaceFinder
-from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility
+from facecloak_evaluation.visibility import Visibility, crop_to_box, visibility_to_people
 
 Embeddings = Mapping[str, np.ndarray]
 """Recognizer name -> unit vector (D,) float32."""
@@ -109,7 +109,7 @@ def compare(
         cloaked=after,
         before=similarities(original.embeddings, enrolled),
         after=similarities(after.embeddings, enrolled),
-        visible=visibility(crop_to_box(original.srgb_u8, box), crop_to_box(after.srgb_u8, box)),
+        visible=visibility_to_people(crop_to_box(original.srgb_u8, box), crop_to_box(after.srgb_u8, box)),
         bytes_before=len(photo.data),
         bytes_after=len(cloaked),
     )

@@ -18,6 +18,7 @@ from demo.measure import Comparison, Reading, mean_of
 from facecloak import __version__
 from facecloak.faces import Box
 from facecloak.v1 import enroll_pb2
+from facecloak_evaluation.visibility import Visibility
 
 AMPLIFICATION = 8
 _PICTURE_SIDE_LIMIT = 720
@@ -108,8 +109,17 @@ def _photo(item: Comparison, unseen: str) -> str:
     height, width = item.original.srgb_u8.shape[:2]
     return (
         f"<h3>{escape(item.name)}</h3><div class='trio'>{trio}</div><p>{figures}.{lost}<br>{width} x {height} pixels, "
-        f"{item.bytes_before // 1024} → {item.bytes_after // 1024} KiB; face SSIM {item.visible.ssim:.3f}, PSNR "
-        f"{item.visible.psnr_db:.1f} dB, largest change {item.visible.largest_change_levels} of 255 levels.</p>"
+        f"{item.bytes_before // 1024} → {item.bytes_after // 1024} KiB; on the face {_visible_words(item.visible)}, "
+        f"largest change {item.visible.largest_change_levels} of 255 levels.</p>"
+    )
+
+
+def _visible_words(seen: Visibility) -> str:
+    """What people see of the change first; JOD where it was measured."""
+    jod = "" if seen.jod is None else f"JOD {seen.jod:.2f}, "
+    return (
+        f"{jod}SSIMULACRA2 {seen.ssimulacra2:.0f}, FLIP {seen.flip_99:.3f}, SSIM {seen.ssim:.3f}, "
+        f"PSNR {seen.psnr_db:.1f} dB"
     )
 
 
