@@ -68,9 +68,11 @@ def register(root: click.Group) -> None:
     metavar="FACTOR",
     help="Also measure the masks this many times as strong, for the curve against SSIM.",
 )
-@click.option("--extraction", default="", metavar="N,N", help="Also attack by averaging N cloaked photos: 5,20,50.")
+@click.option("--extraction", default="", metavar="N,N", help="Also attack by what N cloaked photos tell: 1,5,20.")
+@click.option("--purify", is_flag=True, help="Also attack by blurs, denoisers and a chain of JPEGs.")
 @click.option("--reapply", is_flag=True, help="Also cloak each probe a second time.")
-@click.option("--full", is_flag=True, help="All platforms, strengths 0.5 to 1.5, extraction from 5, 20, 50, --reapply.")
+@click.option("--full", is_flag=True, help="All platforms, strengths 0.5 to 1.5, extraction from 1, 5, 20, 50, "
+              "--purify, --reapply.")  # fmt: skip
 @click.option(
     "--compare", type=click.Choice(["reference"]), help="Also measure the published algorithm, as a baseline."
 )
@@ -108,7 +110,7 @@ def evaluate(
     *, people: Path, others: Path | None, people_slice: str | None, recognizers: tuple[str, ...],
     surrogates: tuple[str, ...], leave_one_out: bool, surrogates_too: bool, overrides: tuple[str, ...],
     platforms: tuple[str, ...], facenet_graph: Path | None,
-    strengths: tuple[float, ...], extraction: str, reapply: bool, full: bool, compare: str | None,
+    strengths: tuple[float, ...], extraction: str, purify: bool, reapply: bool, full: bool, compare: str | None,
     gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None, enroll_target: str | None,
     apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None, pictures: int,
 ) -> None:  # fmt: skip
@@ -137,6 +139,7 @@ def evaluate(
         strengths=strengths or (FULL_STRENGTHS if full and not enroll_target else ()),
         extraction_photos=_numbers(extraction) if extraction else FULL_EXTRACTION if full else (),
         reapply=reapply or full,
+        purify=purify or full,
         surrogates_too=surrogates_too,
         seed=seed,
     )
@@ -168,7 +171,7 @@ def _worst(examples: Sequence[Example], count: int) -> list[Example]:
 
 
 FULL_STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
-FULL_EXTRACTION = (5, 20, 50)
+FULL_EXTRACTION = (1, 5, 20, 50)
 
 
 def _platforms(names: Sequence[str]) -> tuple[str, ...]:

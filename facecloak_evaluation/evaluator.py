@@ -147,14 +147,24 @@ class Evaluator:
         self, probes: LabeledFaces, gallery: LabeledFaces, *, evaluator: str, control: Mapping[int, Tally]
     ) -> dict[str, Any]:
         """PSR and gain of some probes against a gallery that is known already."""
-        rows = self._embed(evaluator, probes)
-        known = self._embed(evaluator, gallery, keep=True)
         figures: dict[str, Any] = {}
-        for rank, before in control.items():
-            protected = protected_at(rows, probes.owners, gallery=known, gallery_owners=gallery.owners, rank=rank)
-            tally = Tally.of(protected, probes.owners, people=self._people)
+        for rank, tally in self.tallies(probes, gallery, evaluator=evaluator).items():
+            before = control[rank]
             figures |= {f"psr_at_{rank}": self._figure(tally), f"gain_at_{rank}": self._figure(tally, minus=before)}
         return figures
+
+    def tallies(self, probes: LabeledFaces, gallery: LabeledFaces, *, evaluator: str) -> dict[int, Tally]:
+        """By rank whom of the probes' owners the evaluator does not find in a gallery that is known already."""
+        rows = self._embed(evaluator, probes)
+        known = self._embed(evaluator, gallery, keep=True)
+        return {
+            rank: Tally.of(
+                protected_at(rows, probes.owners, gallery=known, gallery_owners=gallery.owners, rank=rank),
+                probes.owners,
+                people=self._people,
+            )
+            for rank in self._protocol.ranks
+        }
 
     def mean(self, results: Sequence[EvaluatorResult]) -> dict[str, Any]:
         """The mean over results (one a round), people resampled together."""

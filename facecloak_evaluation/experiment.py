@@ -28,7 +28,7 @@ from facecloak_evaluation.delivered_photo import (
 from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.evaluator import OTHER, Evaluator, EvaluatorResult, Evidence, LabeledFaces
 from facecloak_evaluation.face_extraction import ExtractedFace, FaceExtractor
-from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.platforms import PLATFORMS, Platform
 from facecloak_evaluation.protocol import DisplacingProtector, EnrollmentCost, EvaluationProtocol, Protector
 from facecloak_evaluation.robustness_trials import Trials
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity, refuse_surrogates
@@ -270,14 +270,14 @@ class Experiment:
         cloaked_gallery: Sequence[DeliveredPhoto],
     ) -> Evidence:
         if platform not in self._clean_uploads:
-            self._clean_uploads[platform] = self._upload(self._probes, platform)
+            self._clean_uploads[platform] = self._upload(self._probes, PLATFORMS[platform])
         own = LabeledFaces(tuple(photo.seen for photo in self._gallery), tuple(photo.owner for photo in self._gallery))
         # Whoever was refused stays in the gallery, clean, as a distractor.
         return Evidence(
             clean_probes=self._clean_uploads[platform].of_people(enrolled),
-            cloaked_probes=self._upload(cloaked_probes, platform),
+            cloaked_probes=self._upload(cloaked_probes, PLATFORMS[platform]),
             clean_gallery=own + self._others,
-            cloaked_gallery=self._upload(cloaked_gallery, platform) + own.not_of(enrolled) + self._others,
+            cloaked_gallery=self._upload(cloaked_gallery, PLATFORMS[platform]) + own.not_of(enrolled) + self._others,
         )
 
     def _try(
@@ -298,16 +298,16 @@ class Experiment:
             gallery=evidence.clean_gallery,
             results=results,
             strangers=self._strangers,
-            upload=lambda photos: self._upload(photos, self._protocol.platforms[0]),
+            upload=self._upload,
             each=self._each,
             advance=self._advance,
         )
         return trials.document()
 
-    def _upload(self, photos: Sequence[CleanPhoto] | Sequence[DeliveredPhoto], platform: str) -> LabeledFaces:
+    def _upload(self, photos: Sequence[CleanPhoto] | Sequence[DeliveredPhoto], platform: Platform) -> LabeledFaces:
         def see(photo: CleanPhoto | DeliveredPhoto) -> ExtractedFace:
             known = _clean(photo).seen.face
-            return self._extractor.see_uploaded(photo.srgb_u8, known=known, platform=PLATFORMS[platform])
+            return self._extractor.see_uploaded(photo.srgb_u8, known=known, platform=platform)
 
         items: list[CleanPhoto | DeliveredPhoto] = list(photos)
         return LabeledFaces(tuple(self._each(see, items)), tuple(_clean(photo).owner for photo in photos))

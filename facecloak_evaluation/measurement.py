@@ -88,6 +88,14 @@ def mean_of_trials(rounds: Sequence[dict[str, Any]], *, rank: int) -> dict[str, 
                     f"gain_at_{rank}": round(left, 4),
                     f"removed_at_{rank}": removed_share(plain, left),
                 }
+    if all("purified" in item for item in rounds):
+        found["purified"] = {}
+        for name in rounds[0]["purified"]:
+            left = gain([item["purified"][name] for item in rounds])
+            found["purified"][name] = {
+                f"gain_at_{rank}": round(left, 4),
+                f"removed_at_{rank}": removed_share(plain, left),
+            }
     return found
 
 

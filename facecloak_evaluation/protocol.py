@@ -47,6 +47,7 @@ class EvaluationProtocol:
         extraction_photos: how many cloaked photos an attacker averages
             (:mod:`facecloak_evaluation.extraction_attack`).
         reapply: cloak each probe a second time, too.
+        purify: also see what is left after :mod:`facecloak_evaluation.purification`.
         surrogates_too: also let the surrogates evaluate, told apart from the evaluators and part of no mean.
         resamples: bootstrap resamples of people.
         seed: of the bootstrap.
@@ -60,6 +61,7 @@ class EvaluationProtocol:
     extraction_photos: tuple[int, ...] = ()
     reapply: bool = False
     surrogates_too: bool = False
+    purify: bool = False
     resamples: int = 2000
     seed: int = 1
 
@@ -70,8 +72,8 @@ class EvaluationProtocol:
             raise EvaluationInputInvalid("a photo cannot be both in the gallery and a probe")
         if any(not 0 < strength <= MAX_STRENGTH for strength in self.strengths):
             raise EvaluationInputInvalid(f"a strength is above 0 and at most {MAX_STRENGTH:g}")
-        if any(count < 2 for count in self.extraction_photos):
-            raise EvaluationInputInvalid("an extraction averages at least two photos")
+        if any(count < 1 for count in self.extraction_photos):
+            raise EvaluationInputInvalid("an extraction takes at least one photo")
         unknown = [name for name in self.platforms if name not in PLATFORMS]
         if unknown or not self.platforms:
             raise EvaluationInputInvalid(

@@ -139,9 +139,11 @@ def _figures(result: Mapping[str, Any], rank: int) -> list[str]:
 
 
 def _extraction_table(document: Mapping[str, Any], rank: int) -> str:
-    attackers = (document.get("trials") or {}).get("extraction") or {}
+    trials = document.get("trials") or {}
+    attackers, purified = trials.get("extraction") or {}, trials.get("purified") or {}
+    table = _purification_table(purified, rank)
     if not attackers:
-        return ""
+        return table
     counts = list(next(iter(attackers.values())))
     head = "".join(f"<th>{escape(count)} photos</th>" for count in counts)
     rows = ""
@@ -151,8 +153,23 @@ def _extraction_table(document: Mapping[str, Any], rank: int) -> str:
     return (
         f"<h2>Taking the mask off</h2><table><tr><th>attacker</th>{head}</tr>{rows}</table>"
         f"<p class=note>PSR@{rank} above uncloaked photos that is left, and the share that the attack removed. Blind: "
-        "cloaked photos only. Pairs: the same photos uncloaked, too. Sorted pairs: also knows that there are several "
-        "masks and tells them apart.</p>"
+        "cloaked photos only. Pairs: the same photos uncloaked, too; their mean difference is subtracted. Sorted "
+        "pairs: also knows that there are several masks and tells them apart. Displacement undone: the field that "
+        "moves all pairs is estimated and inverted, and what is left in common subtracted, if the row says so.</p>"
+        + table
+    )
+
+
+def _purification_table(purified: Mapping[str, Any], rank: int) -> str:
+    if not purified:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(_removed(figures, rank))}</td></tr>"
+        for name, figures in purified.items()
+    )
+    return (
+        f"<h2>Purification</h2><table><tr><th>what was done</th><th>left</th></tr>{rows}</table>"
+        f"<p class=note>PSR@{rank} above uncloaked photos that went the same way, and the share that is gone.</p>"
     )
 
 
@@ -186,6 +203,9 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
         told = ", ".join(f"{count} photos {_removed(entry, rank)}" for count, entry in figures.items())
         if told:
             sentences.append(f"Extraction, {attacker}: the cloak still adds {told}.")
+    if purified := trials.get("purified"):
+        told = ", ".join(f"{name} {_removed(entry, rank)}" for name, entry in purified.items())
+        sentences.append(f"Purified, above uncloaked photos that went the same way: {told}.")
     again = trials.get("reapplied")
     if again and again["ssim_face"] is not None:
         sentences.append(

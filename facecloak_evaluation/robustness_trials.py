@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from facecloak_evaluation.delivered_photo import CleanPhoto, DeliveredPhoto, change_seen, decode, visibility_summary
+from facecloak_evaluation.displacement_attack import Pair, Undoing, extract, undoing
 from facecloak_evaluation.evaluator import Evaluator, EvaluatorResult, LabeledFaces
 from facecloak_evaluation.extraction_attack import (
     Attacker,
@@ -22,13 +23,16 @@ from facecloak_evaluation.extraction_attack import (
     remover,
 )
 from facecloak_evaluation.face_extraction import ExtractedFace
-from facecloak_evaluation.platforms import PLATFORMS
+from facecloak_evaluation.platforms import PLATFORMS, Platform
 from facecloak_evaluation.protocol import EvaluationProtocol, Pairing, Protector, ScalableProtector
+from facecloak_evaluation.purification import PURIFIERS, after
 
 _PUBLIC_PHOTOS = 100
 """Photos of other people from which a blind attacker learns what faces have in common."""
 
-TrialFaces = Mapping[tuple[Attacker, int], list[ExtractedFace]]
+ATTACKERS: tuple[str, ...] = (*Attacker, *Undoing)
+
+TrialFaces = Mapping[tuple[str, int], list[ExtractedFace]]
 
 
 class Each(Protocol):
@@ -48,7 +52,7 @@ class Trials:
         gallery: the clean gallery.
         results: of the first platform, one an evaluator.
         strangers: photos of others, on which an attacker sees a user's cloak as well as on the user's own.
-        upload: puts delivered photos through the first platform.
+        upload: puts photos through a platform and finds their faces.
     """
 
     protocol: EvaluationProtocol
@@ -60,7 +64,7 @@ class Trials:
     gallery: LabeledFaces
     results: Sequence[EvaluatorResult]
     strangers: Sequence[tuple[Path, ExtractedFace]]
-    upload: Callable[[Sequence[DeliveredPhoto]], LabeledFaces]
+    upload: Callable[[Sequence[CleanPhoto] | Sequence[DeliveredPhoto], Platform], LabeledFaces]
     each: Each
     advance: Callable[[str, str], None]
 
@@ -73,6 +77,8 @@ class Trials:
             found["reapplied"] = self._reapplied()
         if self.protocol.extraction_photos:
             found["extraction"] = self._extraction()
+        if self.protocol.purify:
+            found["purified"] = {name: self._purified(purifier) for name, purifier in PURIFIERS.items()}
         return found
 
     def _at_strength(self, strength: float, protector: ScalableProtector) -> dict[str, Any]:
@@ -82,7 +88,7 @@ class Trials:
 
         delivered = self.each(cloak, self.probes)
         self.advance("try", f"strength {strength}")
-        return {"strength": strength, **self._seen(delivered), "evaluators": self._judged(self.upload(delivered))}
+        return {"strength": strength, **self._seen(delivered), "evaluators": self._judged(self._uploaded(delivered))}
 
     def _reapplied(self) -> dict[str, Any]:
         """The cloaked photo uploaded and cloaked a second time, after the tag that forbids it was stripped."""
@@ -94,7 +100,7 @@ class Trials:
 
         delivered = self.each(cloak, self.cloaked)
         self.advance("try", "cloaked twice")
-        return {**self._seen(delivered), "evaluators": self._judged(self.upload(delivered))}
+        return {**self._seen(delivered), "evaluators": self._judged(self._uploaded(delivered))}
 
     def _extraction(self) -> dict[str, Any]:
         owners = list(dict.fromkeys(self.uploaded.owners))
@@ -105,7 +111,7 @@ class Trials:
             for count in self.protocol.extraction_photos
             if all((Attacker.PAIRS, count) in evidence for evidence in attacked.values())
         ]
-        for attacker in Attacker:
+        for attacker in ATTACKERS:
             attackers[str(attacker)] = {}
             for count in counts:
                 parts = {owner: iter(attacked[owner][attacker, count]) for owner in owners}
@@ -126,6 +132,7 @@ class Trials:
         common = self._common_detail()
         known: list[np.ndarray] = []
         estimated: list[np.ndarray] = []
+        pairs: list[Pair] = []
         for path, seen in self.strangers:
             if len(known) == max(self.protocol.extraction_photos):
                 break
@@ -138,34 +145,62 @@ class Trials:
             crop = aligned_crop(platform.process(pixels), landmarks)
             known.append(known_residual(crop, seen.crop_u8))
             estimated.append(estimated_residual(crop, common))
+            pairs.append((crop, seen.crop_u8))
         probes = [seen for seen, of in zip(self.uploaded.seen, self.uploaded.owners, strict=True) if of == owner]
-        results: dict[tuple[Attacker, int], list[ExtractedFace]] = {}
+        results: dict[tuple[str, int], list[ExtractedFace]] = {}
         for count in self.protocol.extraction_photos:
             if count > len(known):
                 continue
-            for attacker in Attacker:
-                residuals = estimated if attacker is Attacker.BLIND else known
-                remove = remover(attacker, residuals[:count], common_detail=common)
+            removers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+                attacker: remover(
+                    attacker, (estimated if attacker is Attacker.BLIND else known)[:count], common_detail=common
+                )
+                for attacker in Attacker
+            }
+            extraction = extract(pairs[:count])
+            removers |= {kind: undoing(extraction, also_painted=kind is Undoing.BOTH) for kind in Undoing}
+            for attacker, remove in removers.items():
                 results[attacker, count] = [
                     ExtractedFace(remove(seen.crop_u8), seen.face, seen.found_afresh) for seen in probes
                 ]
         self.advance("try", owner)
         return results
 
+    def _purified(self, purifier: Platform) -> dict[str, Any]:
+        """Cloaked and uncloaked probes after the first platform and the purifier: what is left above the uncloaked."""
+        platform = after(PLATFORMS[self.protocol.platforms[0]], purifier)
+        cloaked, clean = self.upload(self.cloaked, platform), self.upload(self.probes, platform)
+        figures: dict[str, Any] = {}
+        for result in self.results:
+            control = self.evaluator.tallies(clean, self.gallery, evaluator=result.evaluator)
+            left = self.evaluator.probes(cloaked, self.gallery, evaluator=result.evaluator, control=control)
+            missed = {f"control_psr_at_{rank}": round(float(tally.share()), 4) for rank, tally in control.items()}
+            figures[result.evaluator] = self._told(result, left) | missed
+        self.advance("try", purifier.name)
+        return {"description": purifier.description, "evaluators": figures}
+
     def _common_detail(self) -> np.ndarray:
         """Of photos that the attacker does not cloak: the last ones, where the attack takes the first."""
         return np.mean([detail_of(seen.crop_u8) for _, seen in self.strangers[-_PUBLIC_PHOTOS:]], axis=0)
 
+    def _uploaded(self, delivered: Sequence[DeliveredPhoto]) -> LabeledFaces:
+        return self.upload(delivered, PLATFORMS[self.protocol.platforms[0]])
+
     def _judged(self, probes: LabeledFaces) -> dict[str, Any]:
         """By evaluator: PSR, gain, and the share of the plain cloak's gain that is gone."""
-        figures = {}
-        for result in self.results:
-            figures[result.evaluator] = entry = self.evaluator.probes(
-                probes, self.gallery, evaluator=result.evaluator, control=result.control
+        return {
+            result.evaluator: self._told(
+                result,
+                self.evaluator.probes(probes, self.gallery, evaluator=result.evaluator, control=result.control),
             )
-            for rank in self.protocol.ranks:
-                plain = result.document["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
-                entry[f"removed_at_{rank}"] = removed_share(plain, entry[f"gain_at_{rank}"]["value"])
+            for result in self.results
+        }
+
+    def _told(self, result: EvaluatorResult, figures: dict[str, Any]) -> dict[str, Any]:
+        """With the share of the plain cloak's gain that is gone."""
+        for rank in self.protocol.ranks:
+            plain = result.document["pairings"][str(Pairing.CLOAKED_PROBE)][f"gain_at_{rank}"]["value"]
+            figures[f"removed_at_{rank}"] = removed_share(plain, figures[f"gain_at_{rank}"]["value"])
         return figures
 
     def _seen(self, delivered: Sequence[DeliveredPhoto]) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def command_line(
     parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
     parts += [f"--strength {factor:g}" for factor in protocol.strengths]
     parts += [f"--extraction {','.join(map(str, protocol.extraction_photos))}"] * bool(protocol.extraction_photos)
+    parts += ["--purify"] * protocol.purify
     parts += ["--surrogates-too"] * protocol.surrogates_too
     parts += ["--reapply"] * protocol.reapply + ["--compare reference"] * compare
     return " ".join([*parts, f"--seed {protocol.seed}", "--json RESULT.json"])

@@ -23,6 +23,7 @@ from facecloak_evaluation.face_extraction import Embedder, EvaluationFinder, Fac
 from facecloak_evaluation.independent_finder import AlternateFaceFinder
 from facecloak_evaluation.measurement import assemble, describe_data
 from facecloak_evaluation.protocol import EvaluationProtocol, Protector
+from facecloak_evaluation.purification import PURIFIERS
 from facecloak_evaluation.rounds import RoundPlan, command_line, plan_rounds, refuse_overlap
 
 Advance = Callable[[str, str], None]
@@ -172,6 +173,7 @@ def _totals(
     photos = len(protocol.gallery_photos) + len(protocol.probe_photos)
     methods = 2 if request.compare else 1
     tries = len(people) * bool(protocol.extraction_photos) + protocol.reapply
+    tries += protocol.purify * len(PURIFIERS)
     looks = sum(len(plan.evaluators) + len(plan.surrogates) * protocol.surrogates_too for plan in plans)
     return {
         "read": len(people) * photos + len(others),

@@ -126,12 +126,15 @@ def test_the_curve_and_the_attack_are_told(document: dict[str, Any]) -> None:
             {"strength": 1.0, "ssim_face": 0.88, "gain_at_1": 0.75},
         ],
         "extraction": {"pairs": {"5": {"gain_at_1": 0.1, "removed_at_1": 0.8}}},
+        "purified": {"bilateral": {"gain_at_1": 0.6, "removed_at_1": 0.25}},
         "reapplied": {"ssim_face": 0.8, "gain_at_1": 0.9},
     }
     told["comparison"] = {"headline": told["headline"] | {"ssim_face": 0.85}, "mean": told["mean"], "rounds": []}
     page = Page(as_html(told))
     assert page.tags.count("circle") == 2
     assert "80% removed" in page.text
+    assert "0.60 (25% removed)" in page.text
+    assert "Purified, above uncloaked photos that went the same way: bilateral 0.60 (25% removed)." in as_markdown(told)
     assert "published algorithm" in page.text
     assert "nan" not in as_html(told).lower().replace("nana", "")
     text = as_markdown(told)

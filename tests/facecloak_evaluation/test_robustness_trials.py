@@ -15,6 +15,7 @@ from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.measurement import mean_of_trials, worst_platform
 from facecloak_evaluation.protocol import CloakedPhoto, EvaluationProtocol, Pairing
+from facecloak_evaluation.purification import PURIFIERS
 from facecloak_evaluation.robustness_trials import removed_share
 from tests.facecloak_evaluation.small_world import COLORS, STRANGERS, Painter, experiment_of, photo_of
 
@@ -53,7 +54,7 @@ def round_of(people: People, others: Others, protector: Painter, **changes: Any)
 
 def test_nothing_is_tried_that_was_not_asked_for(people: People, others: Others) -> None:
     document = round_of(people, others, Shifter(COLORS))
-    assert not {"strengths", "reapplied", "extraction"} & set(document)
+    assert not {"strengths", "reapplied", "extraction", "purified"} & set(document)
     assert mean_of_trials([document], rank=1) == {}
 
 
@@ -90,6 +91,32 @@ def test_the_same_change_to_every_photo_is_taken_off_by_whoever_has_pairs(people
     assert means["blind"]["2"] == {"gain_at_1": 1, "removed_at_1": 0}
 
 
+def test_who_undoes_the_displacement_still_meets_the_paint_and_the_other_way_round(
+    people: People, others: Others
+) -> None:
+    for number, path in enumerate(others):
+        path.write_bytes(photo_of((127, 127, 127), seed=number))
+    attackers = round_of(people, others, Shifter(COLORS), extraction_photos=(1, 2))["extraction"]["attackers"]
+    # Nothing is displaced, so undoing that removes nothing; the shift of color is paint, which goes with the pairs.
+    assert attackers["pairs, displacement undone"]["2"]["judge"]["removed_at_1"] == 0
+    for count in ("1", "2"):
+        assert attackers["pairs, displacement and paint undone"][count]["judge"]["removed_at_1"] == 1
+
+
+def test_purification_is_measured_against_uncloaked_photos_that_went_the_same_way(
+    people: People, others: Others
+) -> None:
+    document = round_of(people, others, Shifter(COLORS), purify=True)
+    assert list(document["purified"]) == list(PURIFIERS)
+    for purified in document["purified"].values():
+        # A color stays what it is, blurred or not.
+        assert purified["evaluators"]["judge"]["control_psr_at_1"] == 0
+        assert purified["evaluators"]["judge"]["gain_at_1"]["value"] == 1
+        assert purified["evaluators"]["judge"]["removed_at_1"] == 0
+    means = mean_of_trials([document, document], rank=1)["purified"]
+    assert means["bilateral"] == {"gain_at_1": 1, "removed_at_1": 0}
+
+
 def test_cloaking_twice_goes_through_the_service_again(people: People, others: Others) -> None:
     document = round_of(people, others, Shifter(COLORS), strengths=(1.0,), reapply=True)
     (once,), twice = document["strengths"], document["reapplied"]
@@ -99,12 +126,12 @@ def test_cloaking_twice_goes_through_the_service_again(people: People, others: O
 
 def test_every_trial_is_told(people: People, others: Others) -> None:
     told: list[str] = []
-    asked = protocol(strengths=(0.5, 1.0), reapply=True, extraction_photos=(2,))
+    asked = protocol(strengths=(0.5, 1.0), reapply=True, extraction_photos=(2,), purify=True)
     experiment = experiment_of(
         people, others, protocol=asked, advance=lambda kind, about: told.append(about) if kind == "try" else None
     )
     experiment.run_round(Shifter(COLORS), evaluators=["judge"])
-    assert len(told) == 2 + 1 + len(people)
+    assert len(told) == 2 + 1 + len(people) + len(PURIFIERS)
 
 
 def test_examples_come_worst_first(people: People, others: Others) -> None:
@@ -132,7 +159,7 @@ def test_what_was_removed_is_a_share_of_what_there_was() -> None:
     assert removed_share(0.0, 0.0) is None
 
 
-@pytest.mark.parametrize("changes", [{"strengths": (0.0,)}, {"strengths": (5.0,)}, {"extraction_photos": (1,)}])
+@pytest.mark.parametrize("changes", [{"strengths": (0.0,)}, {"strengths": (5.0,)}, {"extraction_photos": (0,)}])
 def test_impossible_trials_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(EvaluationInputInvalid):
         protocol(**changes)
