@@ -8,7 +8,15 @@ import numpy as np
 from google.protobuf import any_pb2
 
 from apply_service.errors import NotCloaked
-from facecloak.cloaking.cloaker import CloakResult, FoundFaces, Outcome, PlacementMethod, Subject, SubjectResult
+from facecloak.cloaking.cloaker import (
+    CloakResult,
+    FoundFaces,
+    Outcome,
+    PhotoNotCloaked,
+    PlacementMethod,
+    Subject,
+    SubjectResult,
+)
 from facecloak.errors import FaceCloakError, InvalidInput
 from facecloak.faces import Face
 from facecloak.limits import MAX_SUBJECTS, check_request_id, check_user_id
@@ -64,12 +72,11 @@ def response_to(result: CloakResult, *, request_id: str) -> apply_pb2.ApplyCloak
 
 def require_cloaked(result: CloakResult) -> None:
     """Raises NotCloaked, with every subject's outcome, unless all are cloaked."""
-    others = [subject for subject in result.subjects if not subject.outcome.is_cloaked]
-    if others:
+    try:
+        result.require_cloaked()
+    except PhotoNotCloaked as error:
         subjects = apply_pb2.NotCloaked(subjects=[_subject_to(subject) for subject in result.subjects])
-        first = others[0]
-        message = f"{len(others)} of {len(result.subjects)} subjects are not cloaked: {first.outcome}. {first.advice}"
-        raise NotCloaked(message.strip(), details=(subjects,), outcome=first.outcome.value)
+        raise NotCloaked(error, details=(subjects,)) from error
 
 
 def faces_to(found: FoundFaces, *, request_id: str) -> apply_pb2.FindFacesResponse:

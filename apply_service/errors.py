@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
-from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak.cloaking.cloaker import PhotoNotCloaked
 
 
-class NotCloaked(FaceCloakError):
+class NotCloaked(PhotoNotCloaked):
     """``require_cloaked`` was set, and a subject is not cloaked. ``details`` go into the status beside the reason."""
 
-    code = ErrorCode.FAILED_PRECONDITION
-    reason = "NOT_CLOAKED"
-
-    def __init__(self, public_message: str, /, *, details: tuple[Message, ...], **metadata: object) -> None:
-        super().__init__(public_message, **metadata)
+    def __init__(self, error: PhotoNotCloaked, *, details: tuple[Message, ...]) -> None:
+        super().__init__(error.public_message, result=error.result)
         self.details = details

@@ -31,7 +31,7 @@ _HOMES = {
     "Mask": "facecloak.masks.mask",
     "MaskBank": "facecloak.masks.bank",
     "Outcome": "facecloak.cloaking.subject",
-    "PhotoNotCloaked": "facecloak.cloaking.apply",
+    "PhotoNotCloaked": "facecloak.cloaking.cloaker",
     "Subject": "facecloak.cloaking.subject",
     "SubjectResult": "facecloak.cloaking.cloaker",
     "apply": "facecloak.cloaking.apply",

@@ -1,8 +1,8 @@
 from enroll_service.library import enroll as enroll
-from facecloak.cloaking.apply import PhotoNotCloaked as PhotoNotCloaked
 from facecloak.cloaking.apply import apply as apply
 from facecloak.cloaking.cloaker import Cloaker as Cloaker
 from facecloak.cloaking.cloaker import CloakResult as CloakResult
+from facecloak.cloaking.cloaker import PhotoNotCloaked as PhotoNotCloaked
 from facecloak.cloaking.cloaker import SubjectResult as SubjectResult
 from facecloak.cloaking.subject import Outcome as Outcome
 from facecloak.cloaking.subject import Subject as Subject

@@ -7,27 +7,11 @@ from pathlib import Path
 
 from facecloak.cloaking.cloaker import Cloaker, CloakResult
 from facecloak.cloaking.subject import Subject
-from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import Box
 from facecloak.masks.bank import StoredMask
 from facecloak.photos import read_photo
 
 _NOBODY_IN_PARTICULAR = "subject"
-
-
-class PhotoNotCloaked(FaceCloakError):
-    """A photo was to be cloaked and is not, so that it must not be taken for one that is.
-
-    Attributes:
-        result: what was found; ``result.subjects[0].outcome`` says why.
-    """
-
-    code = ErrorCode.FAILED_PRECONDITION
-    reason = "NOT_CLOAKED"
-
-    def __init__(self, message: str, *, result: CloakResult) -> None:
-        super().__init__(message, outcome=result.subjects[0].outcome.value)
-        self.result = result
 
 
 def apply(
@@ -59,7 +43,6 @@ def apply(
     data = read_photo(photo)
     cloaker = Cloaker.load({_NOBODY_IN_PARTICULAR: mask}, model_repository=model_repository)
     result = cloaker.cloak(data, [Subject(_NOBODY_IN_PARTICULAR, box=face)])
-    (subject,) = result.subjects
-    if not (allow_uncloaked or subject.outcome.is_cloaked):
-        raise PhotoNotCloaked(f"The photo is not cloaked: {subject.outcome}. {subject.advice}".strip(), result=result)
+    if not allow_uncloaked:
+        result.require_cloaked()
     return result

@@ -28,7 +28,7 @@ from facecloak.cloaking.placement import (
     wants_mesh,
 )
 from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject
-from facecloak.errors import InvalidInput
+from facecloak.errors import ErrorCode, FaceCloakError, InvalidInput
 from facecloak.faces import Face, FaceFinder
 from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import StoredMask
@@ -74,7 +74,7 @@ class SubjectResult:
 
     Attributes:
         face: the face that it is about; None where there is none.
-        mask_id: of the mask that the photo bears.
+        mask_id: of the mask that the photo contains.
         placement_method: how the mask was placed; None where none was added.
         strength: the factor on the mask's levels; None where none was added.
         advice: a sentence on what to do about the outcome; may be empty.
@@ -106,6 +106,30 @@ class CloakResult:
     encoding_path: EncodingPath = EncodingPath.UNCHANGED
     fallback_reason: str = ""
     dropped: tuple[str, ...] = ()
+
+    def require_cloaked(self) -> None:
+        """Raises :class:`PhotoNotCloaked` unless every subject is, now or before."""
+        others = [subject for subject in self.subjects if not subject.outcome.is_cloaked]
+        if others:
+            count, first = len(self.subjects), others[0]
+            what = f"{len(others)} of {count} subjects are" if count > 1 else "The photo is"
+            raise PhotoNotCloaked(f"{what} not cloaked: {first.outcome}. {first.advice}".strip(), result=self)
+
+
+class PhotoNotCloaked(FaceCloakError):
+    """A photo was to be cloaked for every subject and is not, so that it must not be taken for one that is.
+
+    Attributes:
+        result: what was done; its subjects' outcomes say why.
+    """
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "NOT_CLOAKED"
+
+    def __init__(self, public_message: str, /, *, result: CloakResult) -> None:
+        first = next(subject for subject in result.subjects if not subject.outcome.is_cloaked)
+        super().__init__(public_message, outcome=first.outcome.value)
+        self.result = result
 
 
 class MaskSource(Protocol):

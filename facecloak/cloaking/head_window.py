@@ -23,7 +23,7 @@ _FINE = 4
 def head_window() -> np.ndarray:
     """(112, 112) float32 0..1 in the face's frame, read-only: what share of a mask a photo gets there.
 
-    The face's outline in the frame is the mean face's. Laid by a face's mesh, the window therefore ends where that
+    The face's outline in the frame is the mean face's. Placed by a face's mesh, the window therefore ends where that
     very face does, in its pose.
     """
     side = MASK_SIZE * _FINE

@@ -47,7 +47,7 @@ class MaskGeometry(StrEnum):
     """The frame of the aligned crop: five points, one similarity."""
     FACE = "uv-112"
     """The face's own frame (:mod:`facecloak.faces.frame`), which follows pose and expression by the face mesh. It is
-    the aligned crop of the mean face, so that such a mask can be laid by similarity too, where the mesh fails."""
+    the aligned crop of the mean face, so that such a mask can be placed by similarity too, where the mesh fails."""
 
 
 FORMAT_NAME = "facecloak-mask"
