@@ -111,16 +111,15 @@ def _judged(
     masks: Mapping[str, Any], probes: Sequence[Path], gallery: Sequence[np.ndarray], *, judges: Sequence[str],
     runtime: Any, extractor: Any,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """By mask (and without one): the SSIM of the 112 crop, and by judge the share of missed probes and the mean cosine
-    to the person's other clean photos."""
-    from skimage.metrics import structural_similarity
-
+    """By mask (and without one): SSIM and what people see of the 112 crop, and by judge the share of missed probes and
+    the mean cosine to the person's other clean photos."""
     from facecloak.cloaking.cloaker import Cloaker, MasksInMemory
     from facecloak.cloaking.subject import Subject
     from facecloak.faces import aligned_crop
     from facecloak.photos import decode_photo
     from facecloak_evaluation.face_extraction import embed
     from facecloak_evaluation.platforms import PLATFORMS
+    from facecloak_evaluation.visibility import visibility_to_people
 
     files = [path.read_bytes() for path in probes]
     clean = [(data, decode_photo(data).srgb_u8) for data in files]
@@ -139,9 +138,13 @@ def _judged(
                     data, [Subject(user_id="one", box=face.box)]
                 )
                 delivered = decode_photo(cloaked.photo).srgb_u8
-            alike.append(structural_similarity(plain, aligned_crop(delivered, face.landmarks), channel_axis=2))
+            alike.append(visibility_to_people(plain, aligned_crop(delivered, face.landmarks)))
             crops.append(extractor.see_uploaded(delivered, known=face, platform=PLATFORMS["jpeg85"]).crop_u8)
-        figures[kind] = {"ssim": float(np.mean(alike))}
+        figures[kind] = {"ssim": float(np.mean([seen.ssim for seen in alike]))}
+        for name in ("jod", "ssimulacra2", "flip_99"):
+            values = [value for value in (getattr(seen, name) for seen in alike) if value is not None]
+            if values:
+                figures[kind][name] = float(np.mean(values))
         for name in judges:
             seen = embed(runtime, name, crops)
             own_scores = seen @ uncloaked[name].T

@@ -25,11 +25,12 @@ from facecloak.masks.mask import Mask
 from facecloak.photos import decode_photo
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak_evaluation.dataset import Person
+from facecloak_evaluation.delivered_photo import mask_box
 from facecloak_evaluation.face_extraction import ExtractedFace, FaceExtractor, embed
 from facecloak_evaluation.independent_finder import AlternateFaceFinder
 from facecloak_evaluation.metrics import margins_of, protected_at
 from facecloak_evaluation.platforms import PLATFORMS
-from facecloak_evaluation.visibility import visibility
+from facecloak_evaluation.visibility import crop_to_box, visibility, visibility_to_people
 
 GALLERY = (1, 2, 3)
 PROBES = (4, 5, 6, 7, 8)
@@ -115,7 +116,7 @@ class Bench:
         probes = list(self._probes(person))
         outcomes = {NO_MASK: self._judged([self._upload(probe.srgb_u8, probe) for probe in probes], person, gallery)}
         for condition in self._plan.conditions:
-            outcome: dict[str, Any] = {"ssim": [], "strength": [], "seconds": [], "judges": {}}
+            outcome: dict[str, Any] = {"ssim": [], "people_see": [], "strength": [], "seconds": [], "judges": {}}
             for round_ in self._plan.rounds:
                 crops: dict[int, np.ndarray] = {}
                 enroller = self._enroller(condition, round_)
@@ -125,6 +126,7 @@ class Bench:
                     strength, ssim = self._strength(mask, judged)
                     outcome["strength"].append(round(strength, 4))
                     outcome["ssim"].append(round(ssim, 4))
+                    outcome["people_see"] += [_people_see(mask, probe, strength) for probe in judged]
                     crops |= self._worn(mask, judged, strength=strength)
                 ordered = [crops[probe.number] for probe in probes]
                 outcome["judges"] |= self._judged(ordered, person, gallery, round_.judges)["judges"]
@@ -244,7 +246,19 @@ def _masks_of(photos: PhotoChoice, person: Person, probes: Sequence[Probe]) -> l
 
 def _ssim(mask: Mask, probe: Probe, strength: float) -> float:
     """Of the aligned crop, with the mask alone and no JPEG."""
+    landmarks, cloaked = probe.face.landmarks, _masked(mask, probe, strength)
+    return visibility(aligned_crop(probe.srgb_u8, landmarks), aligned_crop(cloaked, landmarks)).ssim
+
+
+def _people_see(mask: Mask, probe: Probe, strength: float) -> dict[str, float]:
+    """SSIMULACRA2, FLIP and, where it is installed, JOD: the face at its own size, the mask alone and no JPEG."""
+    box, cloaked = mask_box(probe.face.landmarks), _masked(mask, probe, strength)
+    seen = visibility_to_people(crop_to_box(probe.srgb_u8, box), crop_to_box(cloaked, box))
+    values = {"jod": seen.jod, "ssimulacra2": seen.ssimulacra2, "flip_99": seen.flip_99}
+    return {name: round(value, 4) for name, value in values.items() if value is not None}
+
+
+def _masked(mask: Mask, probe: Probe, strength: float) -> np.ndarray:
     cloaked = probe.srgb_u8.copy()
     add_in_place(cloaked, place_mask(mask, probe.face, mesh=probe.mesh, strength=strength))
-    landmarks = probe.face.landmarks
-    return visibility(aligned_crop(probe.srgb_u8, landmarks), aligned_crop(cloaked, landmarks)).ssim
+    return cloaked

@@ -128,7 +128,9 @@ def _costs(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     runs = [run for outcome in outcomes for run in outcome.get("seconds", ())]
     if not runs:
         return {}
+    seen = [photo for outcome in outcomes for photo in outcome.get("people_see", ())]
     return {
+        **{f"{name}_mean": round(fmean(photo[name] for photo in seen), 4) for name in (seen[0] if seen else ())},
         "ssim_crop112_mean": round(fmean(ssim for outcome in outcomes for ssim in outcome["ssim"]), 4),
         "strength_mean": round(fmean(one for outcome in outcomes for one in outcome["strength"]), 3),
         "seconds_median": {stage: round(median(run[stage] for run in runs), 2) for stage in runs[0]},

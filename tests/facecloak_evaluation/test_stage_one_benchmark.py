@@ -104,6 +104,8 @@ def test_ways_of_stage_one_are_compared(
     for condition in list(document["conditions"].values())[1:]:
         # Masks of either frame are brought to one visibility.
         assert condition["ssim_crop112_mean"] == pytest.approx(0.86, abs=0.01)
+        assert 0 < condition["ssimulacra2_mean"] < 90
+        assert 0 < condition["flip_99_mean"] < 1
         assert condition["judges"]["mobileface"]["psr_at_1"]["probes"] == 2
     assert "| no mask |" in result.output
     assert "learned on dlib_resnet in 2 steps" in results_block(tmp_path, folder="docs/results")
