@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from facecloak.visibility import check_pictures
+from facecloak_evaluation.perceived_difference import check_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def jod(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> float:
     """JOD of two (H, W, 3) uint8 pictures of a face; 10 is no difference. One at a time, about a second on one core.
 
     Raises:
-        ValueError: see :func:`facecloak.visibility.check_pictures`.
+        ValueError: see :func:`facecloak_evaluation.perceived_difference.check_pictures`.
         ModuleNotFoundError: not :func:`is_available`.
     """
     check_pictures(original_srgb_u8, changed_srgb_u8)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from facecloak.visibility import SMALLEST_SIDE_PX
 from facecloak_evaluation.delivered_photo import mask_box
+from facecloak_evaluation.perceived_difference import SMALLEST_SIDE_PX
 from facecloak_evaluation.visibility import crop_to_box, visibility
 
 if TYPE_CHECKING:

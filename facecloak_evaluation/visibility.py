@@ -1,6 +1,6 @@
 """How visible a mask is: SSIMULACRA2, FLIP and JOD, which follow people's eyes; SSIM, PSNR, largest change, color.
 
-SSIMULACRA2 and FLIP are :mod:`facecloak.visibility`'s, JOD is :mod:`facecloak_evaluation.color_video_vdp`'s.
+SSIMULACRA2 and FLIP are `perceived_difference`'s, JOD is `color_video_vdp`'s.
 
 SSIM is scikit-image's ``structural_similarity`` with its default 7x7 uniform window, K1 = 0.01, K2 = 0.03, sample
 covariance, data range 255, the mean over the three sRGB channels (Wang et al., IEEE TIP 13(4), 2004). Both pictures are
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facecloak.visibility import check_pictures, flip_99, ssimulacra2
 from facecloak_evaluation import color_video_vdp
+from facecloak_evaluation.perceived_difference import check_pictures, flip_99, ssimulacra2
 
 if TYPE_CHECKING:
     from facecloak.faces import Box

@@ -26,7 +26,7 @@ def ssimulacra2(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> fl
     Raises:
         ValueError: see :func:`check_pictures`.
     """
-    from ssimulacra2 import compute_ssimulacra2  # extra `enroll`: applying masks never measures
+    from ssimulacra2 import compute_ssimulacra2  # slow to import, and only a measurement needs it
 
     check_pictures(original_srgb_u8, changed_srgb_u8)
     return float(compute_ssimulacra2(_png(original_srgb_u8), _png(changed_srgb_u8)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecloak.visibility import flip_99, ssimulacra2
+from facecloak_evaluation.perceived_difference import flip_99, ssimulacra2
 
 SIZE = 160
 
