@@ -9,8 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.progress import Progress, Stage
-from enroll_service.pipeline.report import EnrollmentReport, PhotoLeftOut, Similarity, SynthesisReport
-from enroll_service.pipeline.settings import Strength
+from enroll_service.pipeline.recipe import MaskKind, Strength
+from enroll_service.pipeline.report import (
+    DisplacementReport,
+    EnrollmentReport,
+    PhotoLeftOut,
+    Similarity,
+    SynthesisReport,
+)
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_request_id
 from facecloak.v1 import enroll_pb2
@@ -23,10 +29,13 @@ _STAGES = {
     Stage.PERSONALIZE: enroll_pb2.ENROLL_STAGE_PERSONALIZE,
 }
 _STRENGTHS = {
-    Strength.SUBTLE: enroll_pb2.STRENGTH_SUBTLE,
-    Strength.BALANCED: enroll_pb2.STRENGTH_BALANCED,
+    Strength.UNNOTICED: enroll_pb2.STRENGTH_UNNOTICED,
+    Strength.NATURAL: enroll_pb2.STRENGTH_NATURAL,
     Strength.STRONG: enroll_pb2.STRENGTH_STRONG,
 }
+_KINDS = {MaskKind.FULL: enroll_pb2.MASK_KIND_FULL, MaskKind.PAINT: enroll_pb2.MASK_KIND_PAINT}
+_KIND_NAMES = {number: kind for kind, number in _KINDS.items()}
+_KIND_NUMBERS = {kind.value: number for kind, number in _KINDS.items()}
 _STRENGTH_NAMES = {number: strength for strength, number in _STRENGTHS.items()}
 _STRENGTH_NUMBERS = {strength.value: number for strength, number in _STRENGTHS.items()}
 _STAGE_NAMES = {number: stage for stage, number in _STAGES.items()}
@@ -40,6 +49,9 @@ def request_from(message: enroll_pb2.EnrollUserRequest) -> EnrollmentRequest:
     strength = _STRENGTH_NAMES.get(message.options.strength)
     if strength is None and message.options.strength != enroll_pb2.STRENGTH_UNSPECIFIED:
         raise InvalidInput("the strength is none that this release knows", field="options.strength")
+    kind = _KIND_NAMES.get(message.options.kind)
+    if kind is None and message.options.kind != enroll_pb2.MASK_KIND_UNSPECIFIED:
+        raise InvalidInput("the kind of mask is none that this release knows", field="options.kind")
     photos = tuple(_photo_from(photo) for photo in message.photos)
     return EnrollmentRequest(
         user_id=message.user_id,
@@ -47,6 +59,7 @@ def request_from(message: enroll_pb2.EnrollUserRequest) -> EnrollmentRequest:
         seed=seed,
         request_id=message.request_id,
         strength=strength,
+        kind=kind,
         add=message.options.add,
         leave_out_unfit=message.options.leave_out_unfit,
     )
@@ -70,6 +83,7 @@ def request_to(request: EnrollmentRequest) -> enroll_pb2.EnrollUserRequest:
         options=enroll_pb2.EnrollOptions(
             seed=request.seed,
             strength=_STRENGTHS[request.strength] if request.strength else enroll_pb2.STRENGTH_UNSPECIFIED,
+            kind=_KINDS[request.kind] if request.kind else enroll_pb2.MASK_KIND_UNSPECIFIED,
             add=request.add,
             leave_out_unfit=request.leave_out_unfit,
         ),
@@ -131,17 +145,27 @@ def _report_to(report: EnrollmentReport) -> enroll_pb2.EnrollmentReport:
         variations=report.variations,
         strength=_STRENGTH_NUMBERS.get(report.strength, enroll_pb2.STRENGTH_UNSPECIFIED),
         photos_left_out=left_out,
+        jod=report.jod,
+        ssimulacra2=report.ssimulacra2,
+        displacement=None
+        if report.displacement is None
+        else enroll_pb2.DisplacementReport(**dict(report.displacement)),
+        kind=_KIND_NUMBERS.get(report.kind, enroll_pb2.MASK_KIND_UNSPECIFIED),
     )
 
 
 def _report_from(message: enroll_pb2.Enrollment) -> EnrollmentReport:
     told = message.report
-    strength = _STRENGTH_NAMES.get(told.strength)
+    strength, kind = _STRENGTH_NAMES.get(told.strength), _KIND_NAMES.get(told.kind)
     return EnrollmentReport(
         ssim=told.ssim,
         condition=told.condition,
         variations=told.variations,
         strength=strength.value if strength else "",
+        kind=kind.value if kind else "",
+        jod=told.jod if told.HasField("jod") else None,
+        ssimulacra2=told.ssimulacra2 if told.HasField("ssimulacra2") else None,
+        displacement=_displacement_from(told.displacement) if told.HasField("displacement") else None,
         surrogates=tuple(message.surrogates),
         similarities={
             one.recognizer: Similarity(before=one.before, after=one.after, psr_estimate=_estimate_from(one))
@@ -157,6 +181,14 @@ def _report_from(message: enroll_pb2.Enrollment) -> EnrollmentReport:
 
 def _estimate_from(message: enroll_pb2.EnrollmentReport | enroll_pb2.RecognizerSimilarity) -> float | None:
     return message.psr_estimate if message.HasField("psr_estimate") else None
+
+
+def _displacement_from(message: enroll_pb2.DisplacementReport) -> DisplacementReport:
+    return DisplacementReport(
+        rms_percent=message.rms_percent,
+        largest_percent=message.largest_percent,
+        asymmetry_percent=message.asymmetry_percent,
+    )
 
 
 def _synthesis_to(report: SynthesisReport | None) -> enroll_pb2.SynthesisReport | None:

@@ -26,6 +26,7 @@ def enroll(
     *,
     face: Box | None = None,
     strength: str | None = None,
+    kind: str | None = None,
     settings: PipelineSettings | None = None,
     seed: int | None = None,
     earlier: StoredMask | None = None,
@@ -45,7 +46,8 @@ def enroll(
         face: which face it is, px of the upright photo, where one photo shows several people. For several photos, give
             each as an :class:`~enroll_service.pipeline.intake.photo.EnrollmentPhoto` with its own.
         strength: how visible the mask may be, by the names of
-            :class:`~enroll_service.pipeline.settings.Strength`; by default the settings'.
+            :class:`~enroll_service.pipeline.recipe.Strength`; by default the settings'.
+        kind: "full" paints and displaces, "paint" only paints; by default the settings'.
         settings: everything else that decides what a mask looks like, the recipe included.
         seed: for a measurement or a test: the same photos, settings and seed give the same mask. None: a fresh one.
         earlier: the person's mask from photos that are gone, to be refined with these.
@@ -65,7 +67,7 @@ def enroll(
         ModuleNotFoundError: the extra ``enroll`` is not installed; the error says so.
     """
     with naming_the_extra():
-        from enroll_service.pipeline import PipelineSettings, Strength
+        from enroll_service.pipeline import MaskKind, PipelineSettings, Strength
         from enroll_service.pipeline.enroller import Enroller
         from facecloak.faces import FaceFinder
         from facecloak.recognizers import OnnxRuntime
@@ -76,6 +78,8 @@ def enroll(
         raise InvalidInput("face is for one photo: give several as EnrollmentPhoto", field="face")
     if strength is not None and strength not in list(Strength):
         raise InvalidInput(f"the strength is one of {', '.join(Strength)}", field="strength")
+    if kind is not None and kind not in list(MaskKind):
+        raise InvalidInput(f"the kind is one of {', '.join(MaskKind)}", field="kind")
     contents = [
         photo if isinstance(photo, EnrollmentPhoto) else EnrollmentPhoto(read_photo(photo), face=face)
         for photo in given
@@ -91,6 +95,7 @@ def enroll(
             cancelled=cancelled or (lambda: False),
             seed=seed,
             strength=None if strength is None else Strength(strength),
+            kind=None if kind is None else MaskKind(kind),
             earlier=earlier,
             leave_out_unfit=leave_out_unfit,
         )

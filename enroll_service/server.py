@@ -73,6 +73,7 @@ def work_of(enroller: Enroller) -> Work:
             cancelled=cancelled,
             seed=request.seed,
             strength=request.strength,
+            kind=request.kind,
             earlier=request.earlier,
             leave_out_unfit=request.leave_out_unfit,
         )

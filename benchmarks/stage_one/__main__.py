@@ -22,7 +22,7 @@ from benchmarks.stage_one.conditions import CONDITIONS
 from benchmarks.stage_one.measuring import Bench, BenchRound, Gallery, Plan
 from benchmarks.stage_one.side_by_side import measure_all
 from benchmarks.stage_one.summary import summarize, table
-from enroll_service.pipeline import PipelineSettings
+from enroll_service.pipeline import MaskKind, PipelineSettings
 from facecloak_evaluation.dataset import Person, digest_of_photos, read_others, read_people
 from facecloak_evaluation.ledger import provenance, write_json
 from facecloak_evaluation.platforms import PLATFORMS
@@ -69,7 +69,8 @@ def main(
     jobs: int, json_path: Path,
 ) -> None:  # fmt: skip
     """Measure all conditions. The file is written anew after each person, and a run with the same file goes on."""
-    settings = PipelineSettings()
+    # Masks that only paint: these can be brought to one structural similarity by a factor.
+    settings = PipelineSettings(kind=MaskKind.PAINT)
     if iterations is not None:
         perturb = settings.recipe.perturb.model_copy(update={"iterations": iterations})
         settings = settings.model_copy(update={"recipe": settings.recipe.model_copy(update={"perturb": perturb})})

@@ -45,7 +45,7 @@ def look_at_all(
     for strength in chosen:
         protector = InProcessProtector(
             model_repository=repository,
-            settings=settings.of_strength(strength),
+            settings=settings.of(strength=strength, kind=None),
             seed=_SEED,
             work=out / "work",
             jobs=jobs,

@@ -30,7 +30,8 @@ Show = Callable[["Progress"], None]
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for masks and their key; here only."
 )
 @click.option("--face", type=BoxType(), help="Which face it is, in pixels of the upright photo; for one PHOTO only.")
-@click.option("--strength", type=click.Choice(["subtle", "balanced", "strong"]), help="How visible the mask may be.")
+@click.option("--strength", type=click.Choice(["unnoticed", "natural", "strong"]), help="How visible the mask may be.")
+@click.option("--kind", type=click.Choice(["full", "paint"]), help="Paint and displace, or only paint.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
@@ -47,7 +48,7 @@ Show = Callable[["Progress"], None]
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
 def enroll(
     *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
-    seed: int | None, strength: str | None, add: bool, leave_out_unfit: bool, timeout_seconds: float,
+    seed: int | None, strength: str | None, kind: str | None, add: bool, leave_out_unfit: bool, timeout_seconds: float,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
@@ -63,7 +64,7 @@ def enroll(
         raise click.UsageError("--face is for one photo")
     from enroll_service.jobs.request import EnrollmentRequest
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-    from enroll_service.pipeline.settings import Strength
+    from enroll_service.pipeline.recipe import MaskKind, Strength
     from facecloak.faces import Box
 
     box = Box(*face) if face else None
@@ -74,6 +75,7 @@ def enroll(
         seed=seed,
         request_id=uuid.uuid4().hex,
         strength=Strength(strength) if strength else None,
+        kind=MaskKind(kind) if kind else None,
         add=add,
         leave_out_unfit=leave_out_unfit,
     )
@@ -179,6 +181,13 @@ def _as_text(enrollment: Enrollment) -> str:
         f"{what} {enrollment.mask_id} made {enrollment.created_at}",
         f"structural similarity on the enrolled photo: {report.ssim:.3f}",
     ]
+    if report.jod is not None:
+        lines.append(f"painted: JOD {report.jod:.2f} of 10, SSIMULACRA2 {report.ssimulacra2:.0f} of 100 (predicted)")
+    if report.displacement is not None:
+        moved = report.displacement
+        lines.append(
+            f"displaced: {moved.rms_percent:.1f} % of the eyes' distance, {moved.largest_percent:.1f} % at most"
+        )
     if report.psr_estimate is not None:
         # Enrollment cannot know more: unseen recognizers are protected against less.
         lines.append(f"the surrogates would miss {report.psr_estimate:.0%} of the photos ({report.condition})")

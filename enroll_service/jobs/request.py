@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.recipe import MaskKind, Strength
 from enroll_service.pipeline.report import EnrollmentReport
-from enroll_service.pipeline.settings import Strength
 from facecloak.masks.bank import StoredMask
 
 
@@ -35,8 +35,8 @@ class Enrollment:
 
 @dataclass(frozen=True)
 class EnrollmentRequest:
-    """What to enroll: 1..16 photos of one user. ``seed`` None: a fresh one. ``strength`` None: the
-    operator's. ``request_id`` may be empty.
+    """What to enroll: 1..16 photos of one user. ``seed`` None: a fresh one. ``strength`` or
+    ``kind`` None: the operator's. ``request_id`` may be empty.
 
     With ``add`` the user's stored mask is refined: the queue puts it in as ``earlier`` when the work begins. With
     ``leave_out_unfit`` photos that do not qualify are left out, as long as one is left.
@@ -47,6 +47,7 @@ class EnrollmentRequest:
     seed: int | None = None
     request_id: str = ""
     strength: Strength | None = None
+    kind: MaskKind | None = None
     add: bool = False
     leave_out_unfit: bool = False
     earlier: StoredMask | None = field(default=None, repr=False)
@@ -56,7 +57,7 @@ class EnrollmentRequest:
         digest = blake2b(key=key, digest_size=32)
         photos = [part for photo in self.photos for part in (photo.data, repr(photo.face).encode())]
         # Said only where it is asked for: receipts of releases that did not know it stay good.
-        further = ("leave_out_unfit",) if self.leave_out_unfit else ()
+        further = ("leave_out_unfit",) * self.leave_out_unfit + (() if self.kind is None else (str(self.kind),))
         options = repr((self.seed, self.strength, self.add, *further)).encode()
         for part in (self.user_id.encode(), options, *photos):
             digest.update(len(part).to_bytes(8, "big"))

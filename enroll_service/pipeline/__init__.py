@@ -16,14 +16,21 @@ from enroll_service.pipeline.errors import (
     SynthesizerUnavailable,
 )
 from enroll_service.pipeline.progress import Progress, Stage
-from enroll_service.pipeline.recipe import BankRecipe, PerturbRecipe, Recipe, SynthesisRecipe
+from enroll_service.pipeline.recipe import (
+    BankRecipe,
+    MaskKind,
+    PerturbRecipe,
+    Recipe,
+    SsimPaintRecipe,
+    Strength,
+    SynthesisRecipe,
+)
 from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
     IntakeSettings,
     MaskSettings,
     PipelineSettings,
-    Strength,
     SynthesizerName,
 )
 
@@ -38,6 +45,7 @@ __all__ = [
     "FaceCutOff",
     "FaceTooSmall",
     "IntakeSettings",
+    "MaskKind",
     "MaskNotRefinable",
     "MaskSettings",
     "NoFace",
@@ -49,6 +57,7 @@ __all__ = [
     "RecipeUnusable",
     "PhotoAlreadyCloaked",
     "SeveralFaces",
+    "SsimPaintRecipe",
     "Stage",
     "Strength",
     "SynthesisFailed",

@@ -14,8 +14,9 @@ from enroll_service.pipeline.errors import EnrollmentCancelled
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.perturb.anchors import AnchorPool
 from enroll_service.pipeline.progress import Progress, Stage
+from enroll_service.pipeline.recipe import MaskKind, Strength
 from enroll_service.pipeline.run import RunContext, run
-from enroll_service.pipeline.settings import PipelineSettings, Strength
+from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
@@ -74,6 +75,7 @@ class Enroller:
         cancelled: Callable[[], bool],
         seed: int | None = None,
         strength: Strength | None = None,
+        kind: MaskKind | None = None,
         earlier: StoredMask | None = None,
         leave_out_unfit: bool = False,
     ) -> StoredMask:
@@ -85,6 +87,7 @@ class Enroller:
             seed: of every random choice, for a measurement or a test: the same photos, settings and seed give the same
                 mask. None: a fresh one from the operating system, so that nobody can make the mask again.
             strength: in place of the settings' strength, and of the recipe's similarity where it has one.
+            kind: in place of the settings' kind.
             earlier: the person's mask from photos that are gone, to be refined with these.
             leave_out_unfit: leave out photos that do not qualify, as long as one is left; the report names them.
 
@@ -104,7 +107,7 @@ class Enroller:
                 progress(Progress(stage, fraction, detail))
 
             context = RunContext(
-                settings=self._settings if strength is None else self._settings.of_strength(strength),
+                settings=self._settings.of(strength=strength, kind=kind),
                 runtime=self._runtime,
                 finder=self._finder,
                 synthesizer=self._synthesizer,

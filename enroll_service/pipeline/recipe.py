@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +20,24 @@ from facecloak.masks.mask import MaskGeometry
 
 MAX_RECIPE_BYTES = 64 * 1024
 """Largest recipe file."""
+
+
+class Strength(StrEnum):
+    """How visible a mask may be; :class:`StrengthsRecipe` says what each means."""
+
+    UNNOTICED = "unnoticed"
+    NATURAL = "natural"
+    STRONG = "strong"
+
+
+class MaskKind(StrEnum):
+    """What a mask does to a face."""
+
+    FULL = "full"
+    """It paints and displaces."""
+    PAINT = "paint"
+    """It only paints, as the published algorithm's masks do."""
+
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -68,10 +88,7 @@ class SynthesisRecipe(FrozenModel):
 
 
 class PerturbRecipe(FrozenModel):
-    """Stage two: the mask's optimization."""
-
-    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] | None = None
-    """Structural similarity of the enrolled crop to bring the mask to, in place of the strength's."""
+    """Stage two: the steps that all parts of a mask share."""
 
     iterations: int = Field(default=20, ge=1, le=5000)
     """Steps of the optimization; cancellation is checked before each. 40 took twice as long and protected no better
@@ -80,24 +97,42 @@ class PerturbRecipe(FrozenModel):
     batch: int = Field(default=8, ge=1, le=64)
     """Variations a step; one call a recognizer and step."""
 
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
+
+    onward: float = Field(default=1.0, ge=0, le=4)
+    """Weight of the direction in which the mask already leads the embeddings, across the person's identity, against
+    leaving that identity. With 0 masks hold on fewer photos (measured)."""
+
+    misalignment: float = Field(default=1.0, ge=0, le=4)
+    """How far a later detector's crop lies from ours, as a factor: 1 is up to 2 px, 4 % and 0.04 radians."""
+
+    tones: float = Field(default=1.0, ge=0, le=2)
+    """How far each step varies the masked pictures' tones, as a factor: 1 is a gamma of 0.74 to 1.35, a contrast of 0.7
+    to 1.2 and a brightness of 0.85 to 1.15. At the same similarity unseen recognizers lose more photos (measured)."""
+
+    surrogate_weights: Mapping[str, Annotated[float, Field(ge=0, le=100)]] = {"sface": 4.0}
+    """Weight of a surrogate's gradient against the others'; 1 for those that are not named. sface resists most: with
+    weight 4 it is left, too, and recognizers that were not asked lose nothing (measured)."""
+
+
+class SsimPaintRecipe(FrozenModel):
+    """The painted part of a mask that only paints, held to a structural similarity."""
+
+    ssim_target: Annotated[float, Field(gt=0.3, lt=1.0)] | None = None
+    """Structural similarity of the enrolled crop to bring the mask to, in place of the strength's."""
+
     max_level: float = Field(default=32.0, gt=0, le=127)
     """Largest change of a pixel, in levels of 0..255. Only brows, lashes, lips and hair take so much. At the same
     similarity 24 protects less and 48 more (measured), but 48 shows as dark strokes on a large portrait."""
 
     chroma: Share = 0.05
-    """How much of a step's color part is kept: 0 makes a grey mask. People see tints that structural similarity does
+    """How much of a step's color part is kept: 0 makes a gray mask. People see tints that structural similarity does
     not: with 0.15, red and green edges show about the eyes of a large portrait."""
-
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """Share of the last step's direction that is kept (MI-FGSM, Dong et al. 2018)."""
 
     leakage: float = Field(default=0.8, ge=0, le=2)
     """How far budget is moved to where the surrogates' gradients have been large, and identity leaks: the exponent of
     their size. 0 leaves the budget to the photo's texture alone, and more of the similarity (measured)."""
-
-    onward: float = Field(default=1.0, ge=0, le=4)
-    """Weight of the direction in which the mask already leads the embeddings, across the person's identity, against
-    leaving that identity. With 0 masks hold on fewer photos (measured)."""
 
     step_levels: float = Field(default=1.5, gt=0)
     """Mean change of a pixel in the first step, in levels; it falls linearly to a fifth of that."""
@@ -108,12 +143,86 @@ class PerturbRecipe(FrozenModel):
     texture_px: float = Field(default=2.0, gt=0, le=16)
     """Sigma of the Gaussian window in which local contrast is measured for the shape of the budget."""
 
-    misalignment: float = Field(default=1.0, ge=0, le=4)
-    """How far a later detector's crop lies from ours, as a factor: 1 is up to 2 px, 4 % and 0.04 radians."""
 
-    tones: float = Field(default=1.0, ge=0, le=2)
-    """How far each step varies the masked pictures' tones, as a factor: 1 is a gamma of 0.74 to 1.35, a contrast of 0.7
-    to 1.2 and a brightness of 0.85 to 1.15. At the same similarity unseen recognizers lose more photos (measured)."""
+class PaintRecipe(FrozenModel):
+    """The painted part of a mask that moves, too, held to what people see."""
+
+    step: float = Field(default=0.3, gt=0, le=10)
+    """Size of the first step, as a share of the budget; it falls linearly to a fifth of that."""
+
+    chroma: Share = 0.05
+    """How much of a step's color part is kept: 0 makes a gray mask."""
+
+    smoothing_px: float = Field(default=1.0, ge=0, le=8)
+    """Sigma of the Gaussian that smooths each gradient (TI-FGSM, Dong et al. 2019): finer changes die in JPEG."""
+
+    grown_px: int = Field(default=3, ge=-20, le=20)
+    """By how much the mean face's outline is grown; beyond it nothing is painted."""
+
+    soft_px: float = Field(default=2.0, gt=0, le=16)
+    """Sigma of that outline's edge."""
+
+
+class DisplacementRecipe(FrozenModel):
+    """The part that moves."""
+
+    step_px: float = Field(default=0.6, gt=0, le=8)
+    """Mean length of the first step, px of the 112 frame; it falls linearly to a fifth of that."""
+
+    sigma_px: float = Field(default=3.0, gt=0, le=16)
+    """Sigma of the Gaussian that smooths each step: what bends less than a face does looks like the face."""
+
+    grown_px: int = Field(default=-4, ge=-20, le=20)
+    """As for what is painted; negative: within the outline, which people notice first."""
+
+    soft_px: float = Field(default=4.0, gt=0, le=16)
+    """Sigma of that outline's edge."""
+
+
+class StrengthBudget(FrozenModel):
+    """How visible a mask may be."""
+
+    jod: Annotated[float, Field(gt=0, lt=10)]
+    """What the painted part keeps of ColorVideoVDP's JOD, predicted, on the enrolled photos and on every other."""
+
+    ssimulacra2: Annotated[float, Field(gt=0, lt=100)]
+    """The same for SSIMULACRA2."""
+
+    displacement_rms_px: Annotated[float, Field(ge=0, le=3)]
+    """Root mean square of the displacement over the face, px of the 112 frame, where the eyes are 35.2 px apart. 0
+    moves nothing."""
+
+    displacement_largest_px: Annotated[float, Field(gt=0, le=3.9)]
+    """Its largest length."""
+
+    ssim: Annotated[float, Field(gt=0.3, lt=1.0)]
+    """Structural similarity that a mask that only paints is brought to: of the enrolled photo's aligned 112-pixel crop
+    with and without it (Wang et al. 2004)."""
+
+
+class StrengthsRecipe(FrozenModel):
+    """What the strengths mean. What is asked of the predictions allows for how they part from what was measured on
+    masks that were learned against them: 0.1 of JOD more, 5 of SSIMULACRA2 less than what is meant."""
+
+    unnoticed: StrengthBudget = StrengthBudget(
+        jod=9.4, ssimulacra2=75, displacement_rms_px=0.42, displacement_largest_px=1.06, ssim=0.90
+    )
+    """Side by side with the original hardly seen: 1.2 and 3 % of the distance between the eyes."""
+
+    natural: StrengthBudget = StrengthBudget(
+        jod=9.1, ssimulacra2=70, displacement_rms_px=0.8, displacement_largest_px=2.0, ssim=0.855
+    )
+    """Nobody would notice without the original: 2.3 and 6 %."""
+
+    strong: StrengthBudget = StrengthBudget(
+        jod=8.8, ssimulacra2=63, displacement_rms_px=1.41, displacement_largest_px=2.1, ssim=0.80
+    )
+    """Most protection: 4 and 6 %."""
+
+    def of(self, strength: Strength) -> StrengthBudget:
+        """The budget of a strength."""
+        budget: StrengthBudget = getattr(self, strength.value)
+        return budget
 
 
 class BankRecipe(FrozenModel):
@@ -151,6 +260,10 @@ class Recipe(FrozenModel):
 
     synthesis: SynthesisRecipe = SynthesisRecipe()
     perturb: PerturbRecipe = PerturbRecipe()
+    paint: PaintRecipe = PaintRecipe()
+    displacement: DisplacementRecipe = DisplacementRecipe()
+    ssim_paint: SsimPaintRecipe = SsimPaintRecipe()
+    strengths: StrengthsRecipe = StrengthsRecipe()
     bank: BankRecipe = BankRecipe()
 
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.portrait import Portrait
 from enroll_service.pipeline.intake.quality import shared_doubts
 from enroll_service.pipeline.intake.selection import PhotoSelection, select_photos
-from enroll_service.pipeline.ops.quantize import quantize, unquantize
+from enroll_service.pipeline.intake.view import PhotoView
+from enroll_service.pipeline.ops.mask_parts import MaskParts
+from enroll_service.pipeline.ops.quantize import quantize
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.personalize.measure import bank_report, measure, warnings_for
@@ -30,6 +32,7 @@ from enroll_service.pipeline.perturb.ensemble import Target
 from enroll_service.pipeline.perturb.targets import targets_of
 from enroll_service.pipeline.perturb.task import LearningTask
 from enroll_service.pipeline.progress import Stage
+from enroll_service.pipeline.recipe import MaskKind
 from enroll_service.pipeline.report import EnrollmentReport, PhotoLeftOut
 from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.synthesize.elastic import Synthesizer, as_shown
@@ -125,9 +128,9 @@ def run(photos: Sequence[EnrollmentPhoto], context: RunContext, *, leave_out_unf
     with context.timed(Stage.PERTURB):
         learned = perturb(material, context)
     with context.timed(Stage.PERSONALIZE):
-        masks, reports = personalize(learned, material, selection, context)
+        masks = personalize(learned, material, selection, context)
     context.tell(Stage.PERSONALIZE, 1.0, "done")
-    return store_form(masks, reports, material, context)
+    return with_reports(masks, context)
 
 
 def intake(photos: Sequence[EnrollmentPhoto], context: RunContext, *, leave_out_unfit: bool) -> PhotoSelection:
@@ -159,7 +162,7 @@ def synthesize(selection: PhotoSelection, context: RunContext) -> Material:
 
 def perturb(material: Material, context: RunContext) -> list[Learned]:
     """Stage two: the masks, learned on the variations against the surrogates."""
-    earlier = () if context.earlier is None else tuple(unquantize(mask.pixels) for mask in context.earlier.masks)
+    earlier = () if context.earlier is None else tuple(MaskParts.of(mask) for mask in context.earlier.masks)
     task = LearningTask(
         variations=material.variations,
         shown=material.shown,
@@ -175,65 +178,70 @@ def perturb(material: Material, context: RunContext) -> list[Learned]:
 
 def personalize(
     learned: Sequence[Learned], material: Material, selection: PhotoSelection, context: RunContext
-) -> tuple[list[np.ndarray], list[EnrollmentReport]]:
-    """Stage three: each mask held to its budget at the photo's own size, whole levels, and measured."""
+) -> list[tuple[Mask, EnrollmentReport]]:
+    """Stage three: each mask as it is kept, in whole units, and what it does."""
 
     def measuring(_done: float = 0.0) -> None:
         context.within(Stage.PERSONALIZE, 0.0, "measuring the mask")
 
     measuring()
-    portraits, geometry = material.portraits, material.geometry
+    portraits = material.portraits
     views = [portrait.view for portrait in portraits if portrait.view is not None]
-    kept = context.settings.similarity_kept
-    perturbations = [one.perturbation for one in learned]
-    if views:
-        perturbations = [shrink_to_view(one, views, geometry=geometry, kept=kept) for one in perturbations]
-    masks = [quantize(one) for one in perturbations]
+    masks = [_kept_form(one.parts, views, material, context) for one in learned]
     held_out = context.synthesizer.synthesize(
         portraits, count=_HELD_OUT, seed=(context.seed + _HELD_OUT_SEED_OFFSET) % 2**63, checkpoint=measuring
     )
+    common = _report_fields(material, selection, context)
     reports = []
-    for pixels in masks:
+    for mask in masks:
         measuring()
         measured = measure(
-            pixels, shown=material.shown, held_out=held_out, runtime=context.runtime, targets=material.targets
+            mask, shown=material.shown, held_out=held_out, runtime=context.runtime, targets=material.targets
         )
         if views:
-            seen = round(similarity_seen(pixels, views, geometry=geometry), 4)
-            measured = measured.model_copy(update={"ssim_at_own_size": seen})
+            measured = measured.model_copy(update={"ssim_at_own_size": round(similarity_seen(mask, views), 4)})
         warnings = (
             *(one.warning for one in selection.left_out),
             *material.variations.warnings,
             *shared_doubts(portrait.doubts for portrait in portraits),
             *warnings_for(measured, eye_distances_px=[portrait.eye_distance_px for portrait in portraits]),
         )
-        common = _report_fields(material, selection, context)
         reports.append(EnrollmentReport(**dict(measured), **common, warnings=warnings))
     if len(masks) > 1:
         between = similarity_between_masks(
-            masks, held_out=held_out, runtime=context.runtime, names=context.settings.surrogates
+            [MaskParts.of(mask) for mask in masks],
+            held_out=held_out,
+            runtime=context.runtime,
+            names=context.settings.surrogates,
         )
         bank = bank_report(reports, between=between, mask_seconds=[one.seconds for one in learned])
         reports[0] = reports[0].model_copy(update={"bank": bank})
-    return masks, reports
+    return list(zip(masks, reports, strict=True))
 
 
-def store_form(
-    masks: Sequence[np.ndarray], reports: Sequence[EnrollmentReport], material: Material, context: RunContext
-) -> StoredMask:
-    """The masks with their reports, as a store keeps them."""
-    return MaskBank.of(
-        [
-            Mask.new(
-                pixels,
-                seed=context.seed,
-                versions=context.versions,
-                report=report.model_copy(update={"seconds": dict(context.seconds)}).document(),
-                geometry=material.geometry,
-            )
-            for pixels, report in zip(masks, reports, strict=True)
-        ]
+def _kept_form(parts: MaskParts, views: Sequence[PhotoView], material: Material, context: RunContext) -> Mask:
+    """A mask in whole units. One that only paints is held to its similarity at the photo's own size; others follow
+    every photo when they are applied, the enrolled one, too."""
+    settings, paint = context.settings, parts.paint
+    if settings.kind is MaskKind.PAINT and views:
+        paint = shrink_to_view(paint, views, geometry=material.geometry, kept=settings.similarity_kept)
+    budget = settings.budget if settings.kind is MaskKind.FULL else None
+    return Mask.new(
+        quantize(paint),
+        seed=context.seed,
+        versions=context.versions,
+        geometry=material.geometry,
+        displacement=parts.displacement_units(),
+        target_jod=None if budget is None else budget.jod,
+        target_ssimulacra2=None if budget is None else budget.ssimulacra2,
     )
+
+
+def with_reports(masks: Sequence[tuple[Mask, EnrollmentReport]], context: RunContext) -> StoredMask:
+    """The masks with their reports and the time that all stages took, as a store keeps them."""
+    seconds = {"seconds": dict(context.seconds)}
+    kept = [replace(mask, report=report.model_copy(update=seconds).document()) for mask, report in masks]
+    return MaskBank.of(kept)
 
 
 def _geometry(portraits: Sequence[Portrait], context: RunContext) -> MaskGeometry:
@@ -249,6 +257,7 @@ def _report_fields(material: Material, selection: PhotoSelection, context: RunCo
     """What all masks of a run say alike."""
     settings, earlier = context.settings, context.earlier
     before = 0 if earlier is None else EnrollmentReport.read(earlier.report).photo_count
+    own_similarity = settings.kind is MaskKind.PAINT and settings.recipe.ssim_paint.ssim_target is not None
     synthesis = material.variations.record.model_copy(update={"synthesizer": context.synthesizer.identity})
     return {
         "surrogates": settings.surrogates,
@@ -256,7 +265,8 @@ def _report_fields(material: Material, selection: PhotoSelection, context: RunCo
         "photo_count": before + len(material.portraits),
         "photos_before": before,
         "photos_left_out": tuple(PhotoLeftOut(photo=one.photo, reason=one.reason) for one in selection.left_out),
-        "strength": settings.strength.value if settings.recipe.perturb.ssim_target is None else "",
+        "strength": "" if own_similarity else settings.strength.value,
+        "kind": settings.kind.value,
         "geometry": material.geometry.value,
         "settings": settings.model_dump(mode="json", exclude=dict(_PATHS)),
     }

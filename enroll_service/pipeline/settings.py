@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from enroll_service.pipeline.recipe import FrozenModel, Recipe, Share
+from enroll_service.pipeline.recipe import FrozenModel, MaskKind, Recipe, Share, Strength, StrengthBudget
 
 
 class SynthesizerName(StrEnum):
@@ -16,20 +16,6 @@ class SynthesizerName(StrEnum):
     ELASTIC = "elastic"
     MESH = "mesh"
     ARC2FACE = "arc2face"
-
-
-class Strength(StrEnum):
-    """How visible a mask may be: each is a structural similarity that the mask is brought to, and kept within."""
-
-    SUBTLE = "subtle"
-    BALANCED = "balanced"
-    STRONG = "strong"
-
-
-SSIM_TARGETS = {Strength.SUBTLE: 0.90, Strength.BALANCED: 0.855, Strength.STRONG: 0.80}
-"""Structural similarity (Wang et al. 2004) of the enrolled photo's aligned 112-pixel crop with and without the mask, by
-strength. Other photos of the person, delivered at their own size, have about 0.01 more on the mean, single ones more or
-less (docs/experiments.md)."""
 
 
 class IntakeSettings(FrozenModel):
@@ -113,12 +99,17 @@ class Arc2FaceSettings(FrozenModel):
 class MaskSettings(FrozenModel):
     """What an operator turns."""
 
-    surrogates: tuple[str, ...] = ("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet")
+    surrogates: tuple[str, ...] = ("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet", "sface")
     """Recognizers that the mask is learned against. Different families transfer better than many of one; mobilefacenet,
     of fr_feature's family, still left recognizers that were not asked less (measured: docs/experiments.md)."""
 
-    strength: Strength = Strength.BALANCED
-    """How visible the mask may be: subtle, balanced or strong."""
+    strength: Strength = Strength.NATURAL
+    """How visible the mask may be. unnoticed: side by side with the original hardly seen. natural: nobody would notice
+    without the original. strong: most protection. The recipe's `strengths` says what each means."""
+
+    kind: MaskKind = MaskKind.FULL
+    """What a mask does. full: it paints and displaces. paint: it only paints, as the published algorithm's masks do,
+    and shows much more for what it protects."""
 
     masks: int = Field(default=1, ge=1, le=16)
     """Masks of a user; ApplyCloak picks one a photo. More make cloaked photos harder to link and the masks harder to
@@ -160,14 +151,22 @@ class PipelineSettings(MaskSettings):
     recipe: Recipe = Recipe()
     """How it is learned."""
 
-    def of_strength(self, strength: Strength) -> PipelineSettings:
-        """These settings with another strength, even where the recipe has a similarity of its own."""
-        perturb = self.recipe.perturb.model_copy(update={"ssim_target": None})
-        recipe = self.recipe.model_copy(update={"perturb": perturb})
-        return self.model_copy(update={"strength": strength, "recipe": recipe})
+    def of(self, *, strength: Strength | None, kind: MaskKind | None) -> PipelineSettings:
+        """These settings with another strength or kind; a strength goes before a similarity of the recipe's own."""
+        settings = self if kind is None else self.model_copy(update={"kind": kind})
+        if strength is None:
+            return settings
+        paint = self.recipe.ssim_paint.model_copy(update={"ssim_target": None})
+        recipe = self.recipe.model_copy(update={"ssim_paint": paint})
+        return settings.model_copy(update={"strength": strength, "recipe": recipe})
+
+    @property
+    def budget(self) -> StrengthBudget:
+        """How visible the mask may be."""
+        return self.recipe.strengths.of(self.strength)
 
     @property
     def similarity_kept(self) -> float:
-        """Structural similarity that the mask is brought to, 0..1."""
-        own = self.recipe.perturb.ssim_target
-        return SSIM_TARGETS[self.strength] if own is None else own
+        """Structural similarity that a mask that only paints is brought to, 0..1."""
+        own = self.recipe.ssim_paint.ssim_target
+        return self.budget.ssim if own is None else own

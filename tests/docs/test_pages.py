@@ -96,5 +96,5 @@ def test_every_setting_part_of_the_recipe_metric_and_alert_is_in_its_page() -> N
     settings, operations = (path.read_text() for path in (pages.SETTINGS_PAGE, pages.OPERATIONS_PAGE))
     for name in ("`GRACE_SECONDS`", "`STRENGTH`", "`perturb.iterations`", "`bank.repulsion`"):
         assert name in settings
-    for name in ("`facecloak_mask_ssim`", "FaceCloakNotReady"):
+    for name in ("`facecloak_mask_jod`", "FaceCloakNotReady"):
         assert name in operations

@@ -11,8 +11,8 @@ import pytest
 from enroll_service.convert import enrollment_from, enrollment_to, request_from, request_to
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.recipe import MaskKind, Strength
 from enroll_service.pipeline.report import EnrollmentReport, Similarity
-from enroll_service.pipeline.settings import Strength
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
 from facecloak.masks.bank import MaskBank
@@ -23,10 +23,10 @@ from facecloak.v1 import common_pb2, enroll_pb2
 def test_a_request_comes_back_as_it_was() -> None:
     photos = (EnrollmentPhoto(b"one", face=Box(1.0, 2.0, 30.0, 40.0)), EnrollmentPhoto(b"two"))
     asked = EnrollmentRequest(
-        user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.SUBTLE, add=True
+        user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.UNNOTICED, add=True
     )
     back = request_from(request_to(asked))
-    assert (back.user_id, back.seed, back.request_id, back.strength) == ("ann", 7, "r-1", Strength.SUBTLE)
+    assert (back.user_id, back.seed, back.request_id, back.strength) == ("ann", 7, "r-1", Strength.UNNOTICED)
     assert [(photo.data, photo.face) for photo in back.photos] == [(b"one", Box(1.0, 2.0, 30.0, 40.0)), (b"two", None)]
     assert back.add
     assert back.digest(key=b"key") == asked.digest(key=b"key")
@@ -44,6 +44,17 @@ def test_another_strength_is_another_request_and_an_unknown_one_is_refused() -> 
     with pytest.raises(InvalidInput) as refused:
         request_from(request)
     assert refused.value.metadata["field"] == "options.strength"
+
+
+def test_another_kind_is_another_request_and_an_unknown_one_is_refused() -> None:
+    asked = EnrollmentRequest(user_id="ann", photos=(EnrollmentPhoto(b"one"),))
+    kinds = [replace(asked, kind=kind) for kind in (None, *MaskKind)]
+    assert len({one.digest(key=b"key") for one in kinds}) == 3
+    assert [request_from(request_to(one)).kind for one in kinds] == [None, *MaskKind]
+    message = request_to(asked)
+    message.options.kind = 99  # type: ignore[assignment]
+    with pytest.raises(InvalidInput, match="kind"):
+        request_from(message)
 
 
 def test_leaving_photos_out_is_another_request_and_not_doing_so_the_one_of_earlier_releases() -> None:
@@ -68,6 +79,10 @@ def test_a_masks_own_measurement_comes_back_as_it_was() -> None:
         "condition": "held-out variations",
         "variations": 16,
         "strength": "strong",
+        "kind": "full",
+        "jod": 9.0,
+        "ssimulacra2": 75.5,
+        "displacement": {"rms_percent": 2.25, "largest_percent": 6.0, "asymmetry_percent": 0.0},
         "warnings": ["The mask is weak."],
         "photo_count": 1,
         "photos_left_out": [{"photo": 0, "reason": "NO_FACE"}, {"photo": 15, "reason": "NOT_SAME_PERSON"}],

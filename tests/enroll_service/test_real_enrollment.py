@@ -57,7 +57,7 @@ def test_an_enrollment_is_measured(real_service: Any, astronaut_photo: bytes) ->
     watched = [
         ("facecloak_enrollments_total", {"outcome": "stored"}),
         ("facecloak_enrollments_total", {"outcome": "NO_FACE"}),
-        ("facecloak_mask_ssim_count", {}),
+        ("facecloak_mask_jod_count", {}),
         ("facecloak_store_seconds_count", {"operation": "put", "outcome": "OK"}),
         *(("facecloak_stage_seconds_count", {"stage": stage}) for stage in ("synthesize", "perturb", "personalize")),
     ]

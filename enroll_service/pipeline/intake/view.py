@@ -13,7 +13,7 @@ import numpy as np
 
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import place_mask
-from facecloak.faces import Box, Face
+from facecloak.faces import Box, Face, aligned_crop
 from facecloak.masks.mask import MASK_SIZE, Mask
 
 # Nobody sees more pixels of a face at once on a screen; and a face of 48 megapixels would take seconds to compare.
@@ -40,7 +40,8 @@ class PhotoView:
     def masked(self, mask: Mask) -> np.ndarray:
         """The part as the mask leaves it, of the same shape."""
         changed = self.srgb_u8.copy()
-        add_in_place(changed, place_mask(mask, self.face, mesh=self.mesh))
+        crop = aligned_crop(self.srgb_u8, self.face.landmarks)
+        add_in_place(changed, place_mask(mask, self.face, mesh=self.mesh, crop_u8=crop))
         return changed
 
 

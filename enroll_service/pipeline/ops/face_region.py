@@ -11,6 +11,8 @@ from facecloak.faces import ALIGNED_SIZE
 from facecloak.faces.shape import OUTLINE, face_shape
 
 _SOFT_PX = 3.0
+# Over so many px, what is at the frame's edge fades: the chin lies across it.
+_EDGE_PX = 14.0
 
 
 @functools.cache
@@ -25,3 +27,24 @@ def face_region(*, grown_px: int = 0, soft: bool = False) -> np.ndarray:
         region = cv2.GaussianBlur(region, (0, 0), _SOFT_PX)
     region.setflags(write=False)
     return region
+
+
+@functools.cache
+def face_window(*, grown_px: int, soft_px: float) -> np.ndarray:
+    """(112, 112) float32 0..1: 1 on the mean face, softly 0 beyond its outline and at the frame's edge. Read-only.
+
+    Args:
+        grown_px: by how much the outline is grown; shrunk where negative.
+        soft_px: sigma of its edge.
+    """
+    region: np.ndarray = np.array(face_region(), np.float32)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(grown_px) + 1,) * 2)
+    change = cv2.dilate if grown_px > 0 else cv2.erode
+    region = change(region, kernel, borderType=cv2.BORDER_REPLICATE)
+    region = cv2.GaussianBlur(region, (0, 0), soft_px, borderType=cv2.BORDER_REPLICATE)
+    place = np.arange(ALIGNED_SIZE, dtype=np.float32)
+    ramp = np.clip(np.minimum(place, ALIGNED_SIZE - 1 - place) / _EDGE_PX, 0, 1)
+    # The mean face is symmetric but for its outline's whole px.
+    window: np.ndarray = (region + region[:, ::-1]) / 2 * np.outer(ramp, ramp)
+    window.setflags(write=False)
+    return window

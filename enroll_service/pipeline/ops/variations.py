@@ -55,9 +55,21 @@ class Variations:
             return change
         return functional.grid_sample(change.expand(len(self), -1, -1, -1), self.grids, align_corners=True)
 
-    def masked(self, change: Tensor) -> Tensor:
-        """The crops with a mask's ``change`` (1, 3, 112, 112) added, clipped to 0..255. Differentiable."""
-        return (self.crops + self.warped(change)).clamp(0, 255)
+    def masked(self, paint: Tensor, displacement: Tensor | None = None) -> Tensor:
+        """The crops as a mask leaves them: displaced, then painted, clipped to 0..255. Differentiable.
+
+        Args:
+            paint: (1, 3, 112, 112) levels to add.
+            displacement: (1, 2, 112, 112) px, x then y: a crop then shows at a px what it showed that far from it.
+        """
+        crops = self.crops if displacement is None else self.displaced(displacement)
+        return (crops + self.warped(paint)).clamp(0, 255)
+
+    def displaced(self, displacement: Tensor) -> Tensor:
+        """The crops displaced only. Differentiable."""
+        shift = self.warped(displacement).movedim(1, 3) * (2 / (MASK_SIZE - 1))
+        places = identity_grids(len(self)) + shift
+        return functional.grid_sample(self.crops, places, align_corners=True, padding_mode="border")
 
     def mean_in_mask_frame(self, maps: Tensor) -> Tensor:
         """Mean over the variations of ``maps`` (N, C, 112, 112), each brought to the mask's frame: (1, C, 112, 112).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
 
 import numpy as np
@@ -10,12 +11,16 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from enroll_service.pipeline.ops.jpeg import compressed
-from enroll_service.pipeline.ops.quantize import unquantize
+from enroll_service.pipeline.ops.mask_parts import MaskParts
 from enroll_service.pipeline.ops.similarity_scale import NEAREST_STRANGER, TYPICAL_SIMILARITY, as_crops, share_left
 from enroll_service.pipeline.ops.ssim import structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.ops.visibility import CropEyes
 from enroll_service.pipeline.perturb.ensemble import Target
-from enroll_service.pipeline.report import BankReport, EnrollmentReport, Measurement, Similarity
+from enroll_service.pipeline.report import BankReport, DisplacementReport, EnrollmentReport, Measurement, Similarity
+from facecloak.cloaking.visibility import predicted
+from facecloak.masks.displacement import displacement_size
+from facecloak.masks.mask import Mask
 from facecloak.recognizers import RecognizerRuntime
 
 # What most platforms re-encode uploads to, or worse (method's condition "q85").
@@ -29,7 +34,7 @@ _COMFORTABLE_EYE_DISTANCE_PX = 30
 
 
 def measure(
-    pixels: np.ndarray,
+    mask: Mask,
     *,
     shown: Variations,
     held_out: Variations,
@@ -39,28 +44,47 @@ def measure(
     """What the mask does: visible change on the enrolled crops, similarity on pictures that it was not learned on.
 
     Args:
-        pixels: (112, 112, 3) int8 mask.
         shown: the enrolled photos as they are.
         held_out: variations that the mask was not learned on.
         targets: by surrogate, whose person it is.
     """
-    mask = unquantize(pixels)
-    masked = shown.masked(mask).round()
-    before, after = _through_jpeg(held_out.crops), _through_jpeg(held_out.masked(mask))
+    parts = MaskParts.of(mask)
+    masked = shown.masked(parts.paint, parts.displacement).round()
+    moved = shown.crops if parts.displacement is None else shown.displaced(parts.displacement)
+    before, after = (
+        _through_jpeg(crops) for crops in (held_out.crops, held_out.masked(parts.paint, parts.displacement))
+    )
     similarities = {name: _similarities(name, before, after, runtime, target) for name, target in targets.items()}
-    energy = float(mask.square().sum())
-    color = float((mask - mask.mean(dim=1, keepdim=True)).square().sum())
-    psnr = peak_signal_noise_ratio(shown.crops.numpy(), masked.numpy(), data_range=255) if energy else None
+    jod, ssimulacra2 = _seen(parts.paint, shown)
+    changes = bool(mask.paints or mask.moves)
+    psnr = peak_signal_noise_ratio(shown.crops.numpy(), masked.numpy(), data_range=255) if changes else None
     return Measurement(
         condition=f"held-out variations of the enrolled photos, JPEG {_JPEG_QUALITY} 4:2:0, seen by the surrogates",
         variations=len(held_out),
         similarities=similarities,
         psr_estimate=_mean_estimate(similarities),
+        jod=jod,
+        ssimulacra2=ssimulacra2,
+        displacement=DisplacementReport(**asdict(displacement_size(mask.displacement))) if mask.moves else None,
         ssim=round(float(structural_similarity(shown.crops, masked).mean()), 4),
+        ssim_painted=round(float(structural_similarity(moved, masked).mean()), 4),
         psnr_db=None if psnr is None else round(float(psnr), 2),
-        max_level=int(np.abs(pixels.astype(np.int16)).max()),
-        chroma_share=round(color / energy, 4) if energy else 0.0,
+        max_level=int(np.abs(mask.pixels.astype(np.int16)).max()),
+        chroma_share=_chroma_share(parts.paint),
     )
+
+
+def _seen(paint: Tensor, shown: Variations) -> tuple[float, float]:
+    """JOD and SSIMULACRA2 that the crops keep, predicted, their means."""
+    visibilities = CropEyes(shown.crops).visibilities(shown.warped(paint)).numpy()
+    jod, ssimulacra2 = np.mean([predicted(one) for one in visibilities], axis=0)
+    return round(float(jod), 3), round(float(ssimulacra2), 2)
+
+
+def _chroma_share(paint: Tensor) -> float:
+    energy = float(paint.square().sum())
+    color = float((paint - paint.mean(dim=1, keepdim=True)).square().sum())
+    return round(color / energy, 4) if energy else 0.0
 
 
 def _similarities(
@@ -110,10 +134,17 @@ def bank_report(
         similarity_between_masks=dict(between),
         mask_seconds=tuple(mask_seconds),
         ssim=round(fmean(report.ssim for report in reports), 4),
+        jod=_mean([report.jod for report in reports]),
+        ssimulacra2=_mean([report.ssimulacra2 for report in reports]),
         similarities=similarities,
         psr_estimate=_mean_estimate(similarities),
         warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     )
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return round(fmean(known), 3) if known else None
 
 
 def warnings_for(measured: Measurement, *, eye_distances_px: Sequence[float]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -19,26 +18,20 @@ _NEAR = 0.0005
 _BACK_OFF = 0.998
 
 
-def similarity_seen(pixels: np.ndarray, views: Sequence[PhotoView], *, geometry: MaskGeometry) -> float:
+def similarity_seen(mask: Mask, views: Sequence[PhotoView]) -> float:
     """Structural similarity of the views with and without a mask, their mean; the figure that an evaluation reports of
-    a face at its own size.
-
-    Args:
-        pixels: (112, 112, 3) int8 mask.
-        views: at least one.
-    """
-    mask = Mask.new(pixels, seed=0, geometry=geometry)
+    a face at its own size. At least one view."""
     return fmean(
         float(structural_similarity(view.srgb_u8, view.masked(mask), channel_axis=2, data_range=255)) for view in views
     )
 
 
-def shrink_to_view(perturbation: Tensor, views: Sequence[PhotoView], *, geometry: MaskGeometry, kept: float) -> Tensor:
-    """The perturbation (1, 3, 112, 112), in levels, made weaker until ``views`` keep the similarity ``kept``; the very
-    same one where they do."""
+def shrink_to_view(paint: Tensor, views: Sequence[PhotoView], *, geometry: MaskGeometry, kept: float) -> Tensor:
+    """What a mask paints (1, 3, 112, 112), in levels, made weaker until ``views`` keep the similarity ``kept``; the
+    very same where they do."""
     for _ in range(_ROUNDS):
-        similarity = similarity_seen(quantize(perturbation), views, geometry=geometry)
+        similarity = similarity_seen(Mask.new(quantize(paint), seed=0, geometry=geometry), views)
         if similarity >= kept - _NEAR:
             break
-        perturbation = perturbation * (((1 - kept) / (1 - similarity)) ** 0.5 * _BACK_OFF)
-    return perturbation
+        paint = paint * (((1 - kept) / (1 - similarity)) ** 0.5 * _BACK_OFF)
+    return paint

@@ -14,9 +14,8 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from enroll_service.pipeline.ops.quantize import unquantize
+from enroll_service.pipeline.ops.mask_parts import MaskParts
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble
@@ -37,9 +36,9 @@ _SEED_LIMIT = 2**63
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Learned:
-    """A perturbation (1, 3, 112, 112), in levels, and the wall seconds that it took."""
+    """A mask's parts, and the wall seconds that they took."""
 
-    perturbation: Tensor
+    parts: MaskParts
     seconds: float
 
 
@@ -68,7 +67,7 @@ def learn_bank(task: LearningTask, *, checkpoint: Callable[[float, str], None]) 
         began = time.perf_counter()
         seed = (task.seed + index * _SEED_STEP) % _SEED_LIMIT
         earlier = task.earlier[index] if index < len(task.earlier) else None
-        with SurrogateEnsemble(task.runtime, repulsion.begin(), follow=repulsion.follow) as ensemble:
+        with _ensemble(task, repulsion) as ensemble:
             mask = perturb(task, ensemble, plan=plan, seed=seed, checkpoint=tell, earlier=earlier)
         if index + 1 < len(plans):
             _note_where_it_leads(mask, sample, repulsion=repulsion, task=task)
@@ -77,19 +76,18 @@ def learn_bank(task: LearningTask, *, checkpoint: Callable[[float, str], None]) 
 
 
 def similarity_between_masks(
-    masks: Sequence[np.ndarray], *, held_out: Variations, runtime: RecognizerRuntime, names: Sequence[str]
+    masks: Sequence[MaskParts], *, held_out: Variations, runtime: RecognizerRuntime, names: Sequence[str]
 ) -> dict[str, float]:
     """By surrogate, how alike two photos of the person are when they carry different masks of the bank.
 
     Args:
-        masks: (112, 112, 3) int8 each, two or more.
+        masks: two or more.
         held_out: variations that the masks were not learned on.
     """
-    levels = [unquantize(mask) for mask in masks]
     sample = held_out.chosen(torch.arange(min(_SAMPLE // 2, len(held_out))))
     between = {}
     for name in names:
-        seen = [runtime.embed(name, as_crops(sample.masked(level))) for level in levels]
+        seen = [runtime.embed(name, as_crops(sample.masked(mask.paint, mask.displacement))) for mask in masks]
         # The same variation with two masks would share more than two photos do: only pairs of different ones count.
         apart = ~np.eye(len(sample), dtype=bool)
         pairs = [float((one @ other.T)[apart].mean()) for one, other in permutations(seen, 2)]
@@ -104,11 +102,16 @@ def _plans(task: LearningTask) -> list[PerturbRecipe]:
     return [recipe.perturb] + [further] * (task.settings.masks - 1)
 
 
+def _ensemble(task: LearningTask, repulsion: Repulsion) -> SurrogateEnsemble:
+    weights = task.settings.recipe.perturb.surrogate_weights
+    return SurrogateEnsemble(task.runtime, repulsion.begin(), follow=repulsion.follow, weights=weights)
+
+
 def _which(index: int, count: int) -> str:
     return f"mask {index + 1} of {count}, " if count > 1 else ""
 
 
-def _note_where_it_leads(mask: Tensor, sample: Variations, *, repulsion: Repulsion, task: LearningTask) -> None:
-    clean, masked = as_crops(sample.crops), as_crops(sample.masked(mask))
+def _note_where_it_leads(mask: MaskParts, sample: Variations, *, repulsion: Repulsion, task: LearningTask) -> None:
+    clean, masked = as_crops(sample.crops), as_crops(sample.masked(mask.paint, mask.displacement))
     for name in task.targets:
         repulsion.take(name, clean=task.runtime.embed(name, clean), masked=task.runtime.embed(name, masked))

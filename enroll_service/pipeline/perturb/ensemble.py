@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
@@ -41,9 +42,13 @@ class SurrogateEnsemble:
         targets: Mapping[str, Target],
         *,
         follow: Callable[[str, np.ndarray], Target] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         """``follow`` gives a surrogate's target for the next call, from its name and the embeddings (N, D) of this
-        one; without it the targets stay."""
+        one; without it the targets stay. ``weights`` are those of surrogates' gradients; 1 for others."""
+        of_each = {name: (weights or {}).get(name, 1.0) for name in targets}
+        mean = fmean(of_each.values())
+        self._weights = {name: weight / max(mean, 1e-12) for name, weight in of_each.items()}
         self._runtime = runtime
         self._targets = dict(targets)
         self._follow = follow
@@ -56,7 +61,7 @@ class SurrogateEnsemble:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def gradient(self, crops: Tensor) -> tuple[dict[str, float], Tensor]:
-        """Mean loss by surrogate, and the mean over surrogates of the loss's gradient, (N, 3, 112, 112).
+        """Mean loss by surrogate, and the weighted mean over surrogates of the loss's gradient, (N, 3, 112, 112).
 
         Each surrogate's gradient is scaled to a mean magnitude of 1: they differ by orders of magnitude, and unscaled
         the steepest recognizer would decide alone.
@@ -73,7 +78,8 @@ class SurrogateEnsemble:
 
         answers = self._ask_all(ask)
         losses = {name: loss for name, (loss, _) in answers.items()}
-        return losses, torch.from_numpy(np.mean([gradient for _, gradient in answers.values()], axis=0))
+        weighted = [np.float32(self._weights[name]) * gradient for name, (_, gradient) in answers.items()]
+        return losses, torch.from_numpy(np.mean(weighted, axis=0))
 
     def _ask_all(self, ask: Callable[[str], Answer]) -> dict[str, Answer]:
         """All surrogates' answers, asked at once."""

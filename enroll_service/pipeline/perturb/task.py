@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from enroll_service.pipeline.ops.mask_parts import MaskParts
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.perturb.ensemble import Target
 from enroll_service.pipeline.settings import PipelineSettings
@@ -27,8 +26,7 @@ class LearningTask:
         settings: how visible a mask may be, how many there are, and the recipe.
         seed: of every random choice.
         morphing: morphs each batch with other faces; None for none.
-        earlier: the person's masks so far, (1, 3, 112, 112) in levels each, from photos that are gone: the first of
-            the new ones go on from them.
+        earlier: the person's masks so far, from photos that are gone: the first of the new ones go on from them.
     """
 
     variations: Variations
@@ -38,4 +36,4 @@ class LearningTask:
     settings: PipelineSettings
     seed: int
     morphing: Morphing | None = None
-    earlier: tuple[Tensor, ...] = ()
+    earlier: tuple[MaskParts, ...] = ()

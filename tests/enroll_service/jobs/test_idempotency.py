@@ -13,7 +13,7 @@ from enroll_service.errors import RequestIdReused
 from enroll_service.jobs.idempotency import is_of, with_receipt
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.settings import Strength
+from enroll_service.pipeline.recipe import MaskKind, Strength
 from facecloak.faces import Box
 from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
 from facecloak.masks.mask import Mask
@@ -45,7 +45,8 @@ def test_a_stored_mask_knows_its_request_again(count: int) -> None:
         {"photos": (*REQUEST.photos, *REQUEST.photos)},
         {"photos": (EnrollmentPhoto(b"a photo", face=Box(1, 2, 3, 4)),)},
         {"seed": 1},
-        {"strength": Strength.SUBTLE},
+        {"strength": Strength.UNNOTICED},
+        {"kind": MaskKind.PAINT},
         {"add": True},
         {"user_id": "bob"},
     ],

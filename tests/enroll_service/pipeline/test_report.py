@@ -7,14 +7,25 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from enroll_service.pipeline.report import BankReport, EnrollmentReport, PhotoLeftOut, Similarity, SynthesisReport
+from enroll_service.pipeline.report import (
+    BankReport,
+    DisplacementReport,
+    EnrollmentReport,
+    PhotoLeftOut,
+    Similarity,
+    SynthesisReport,
+)
 
 REPORT = EnrollmentReport(
     condition="held-out variations",
     variations=16,
     similarities={"one": Similarity(before=0.9, after=0.2, psr_estimate=0.5), "two": Similarity(before=0.8, after=0.1)},
     psr_estimate=0.5,
+    jod=9.05,
+    ssimulacra2=71.5,
+    displacement=DisplacementReport(rms_percent=2.3, largest_percent=5.9, asymmetry_percent=0.02),
     ssim=0.86,
+    ssim_painted=0.97,
     ssim_at_own_size=0.9,
     psnr_db=30.1,
     max_level=31,
@@ -26,6 +37,7 @@ REPORT = EnrollmentReport(
     photos_before=1,
     photos_left_out=(PhotoLeftOut(photo=3, reason="NO_FACE"),),
     strength="strong",
+    kind="full",
     geometry="uv-112",
     settings={"masks": 1},
     seconds={"perturb": 12.5},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enroll_service.pipeline import BankRecipe, PerturbRecipe, PipelineSettings, Recipe, SynthesisRecipe
+from enroll_service.pipeline import BankRecipe, MaskKind, PerturbRecipe, PipelineSettings, Recipe, SynthesisRecipe
 from enroll_service.pipeline.enroller import Enroller
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import FaceFinder
@@ -19,6 +19,8 @@ DIGESTS = [
     "2cab10c856304b11a3f18c9902def6e55c5980292b52a15c9bb87b08ba56a829",
 ]
 SETTINGS = PipelineSettings(
+    surrogates=("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet"),
+    kind=MaskKind.PAINT,
     masks=2,
     recipe=Recipe(
         synthesis=SynthesisRecipe(variations=16), perturb=PerturbRecipe(iterations=4), bank=BankRecipe(iterations=3)

@@ -85,3 +85,20 @@ def test_choosing_takes_crops_and_grids_together() -> None:
 def test_shapes_that_do_not_belong_together_are_refused(crops: tuple[int, ...], grids: tuple[int, ...] | None) -> None:
     with pytest.raises(ValueError, match="shape"):
         Variations(torch.zeros(crops), None if grids is None else torch.zeros(grids))
+
+
+def test_crops_are_displaced_by_px_of_their_own_and_then_painted() -> None:
+    ramp = torch.arange(112.0).expand(1, 3, 112, 112).clone()
+    variations = Variations(ramp)
+    displacement = torch.zeros(1, 2, 112, 112, requires_grad=True)
+    with torch.no_grad():
+        displacement[:, 0, 40:60, 40:60] = 1.5
+    moved = variations.masked(torch.zeros(1, 3, 112, 112), displacement)
+    # A place shows what lies 1.5 px to its right.
+    assert float(moved[0, 0, 50, 50].detach()) == pytest.approx(51.5, abs=1e-3)
+    assert float(moved[0, 0, 20, 50].detach()) == pytest.approx(50, abs=1e-3)
+    painted = variations.masked(torch.full((1, 3, 112, 112), 7.0), displacement.detach())
+    assert torch.allclose(painted, (moved.detach() + 7).clamp(0, 255), atol=1e-4)
+    (gradient,) = torch.autograd.grad(moved[0, 0, 50, 50], displacement)
+    assert float(gradient[0, 0, 50, 50]) == pytest.approx(1, abs=1e-3)
+    assert float(gradient[0, 1].abs().max()) == pytest.approx(0, abs=1e-4)

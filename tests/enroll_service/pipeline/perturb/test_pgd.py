@@ -10,17 +10,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enroll_service.pipeline.ops.mask_parts import MaskParts
 from enroll_service.pipeline.ops.photometry import vary_tones
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.ssim import smooth, structural_similarity
 from enroll_service.pipeline.ops.variations import Variations
+from enroll_service.pipeline.ops.visibility import CropEyes
+from enroll_service.pipeline.perturb.directions import Leakage, damp_chroma
+from enroll_service.pipeline.perturb.displacement import mirrored, rms_px
 from enroll_service.pipeline.perturb.ensemble import SurrogateEnsemble, Target
-from enroll_service.pipeline.perturb.pgd import Budget, Leakage, _batches, damp_chroma, perturb
+from enroll_service.pipeline.perturb.pgd import _batches, perturb
+from enroll_service.pipeline.perturb.ssim_paint import SsimBudget
 from enroll_service.pipeline.perturb.targets import own_identity
 from enroll_service.pipeline.perturb.task import LearningTask
-from enroll_service.pipeline.recipe import PerturbRecipe
+from enroll_service.pipeline.recipe import MaskKind, PerturbRecipe
 from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
+from facecloak.cloaking.visibility import VisibilityBudget
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 
 
@@ -35,7 +41,7 @@ def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: floa
     generator = torch.Generator().manual_seed(seed)
     crops = smooth(torch.rand(2, 3, 112, 112, generator=generator) * 255, 1.5)
     rough = torch.randn(1, 3, 112, 112, generator=generator) * amplitude
-    kept = Budget(Variations(crops), target, cap).project(rough)
+    kept = SsimBudget(Variations(crops), target, cap).project(rough)
     assert float(kept.abs().max()) <= cap + 1e-4
     assert float(structural_similarity(crops, (crops + kept).clamp(0, 255)).mean()) >= target - 0.005
     # The direction is the mask's own business: projection clips and shrinks, it never turns a pixel over.
@@ -45,7 +51,7 @@ def test_projection_keeps_both_budgets(seed: int, amplitude: float, target: floa
 def test_projection_leaves_what_is_within_budget() -> None:
     crops = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(1)) * 255
     small = torch.full((1, 3, 112, 112), 0.25)
-    assert torch.equal(Budget(Variations(crops), 0.855, 32).project(small), small)
+    assert torch.equal(SsimBudget(Variations(crops), 0.855, 32).project(small), small)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
@@ -63,8 +69,14 @@ def runtime(model_repository: Path) -> OnnxRuntime:
 
 
 def _learn(
-    runtime: OnnxRuntime, crops: torch.Tensor, *, iterations: int, seed: int, morphing: Morphing | None = None
-) -> tuple[torch.Tensor, list[float]]:
+    runtime: OnnxRuntime,
+    crops: torch.Tensor,
+    *,
+    iterations: int,
+    seed: int,
+    morphing: Morphing | None = None,
+    kind: MaskKind = MaskKind.PAINT,
+) -> tuple[MaskParts, list[float]]:
     targets = {}
     for name in runtime.names():
         near = own_identity(runtime, name, as_crops(crops))
@@ -77,7 +89,7 @@ def _learn(
             shown=Variations(crops),
             targets=targets,
             runtime=runtime,
-            settings=PipelineSettings(),
+            settings=PipelineSettings(kind=kind),
             seed=seed,
             morphing=morphing,
         )
@@ -92,15 +104,49 @@ def test_learning_lowers_similarity_within_the_budget_and_repeats(
     crops = torch.cat([face, face.flip(3)])
     learned, steps = _learn(runtime, crops, iterations=6, seed=5)
     again, _ = _learn(runtime, crops, iterations=6, seed=5)
-    assert torch.equal(learned, again)
+    assert torch.equal(learned.paint, again.paint)
+    assert learned.displacement is None
     assert steps == [index / 6 for index in range(6)]
-    masked = (crops + learned).clamp(0, 255)
+    masked = (crops + learned.paint).clamp(0, 255)
     assert float(structural_similarity(crops, masked).mean()) >= PipelineSettings().similarity_kept - 0.005
     for name in runtime.names():
         identity = own_identity(runtime, name, as_crops(crops))
         before = float((runtime.embed(name, as_crops(crops)) @ identity[0]).mean())
         after = float((runtime.embed(name, as_crops(masked)) @ identity[0]).mean())
         assert after < before - 0.02
+
+
+def test_both_parts_are_learned_at_once_each_in_its_own_budget(
+    runtime: OnnxRuntime, astronaut_srgb_u8: np.ndarray
+) -> None:
+    face = torch.from_numpy(astronaut_srgb_u8[60:172, 170:282].copy()).permute(2, 0, 1)[None].float()
+    crops = torch.cat([face, face.flip(3)])
+    budget = PipelineSettings().budget
+    both, _ = _learn(runtime, crops, iterations=6, seed=5, kind=MaskKind.FULL)
+    assert both.displacement is not None
+    # Just at what may be seen.
+    limits = VisibilityBudget(budget.jod, budget.ssimulacra2)
+    assert CropEyes(crops).excess(both.paint, limits) == pytest.approx(1, abs=1e-3)
+    lengths = both.displacement.square().sum(1).sqrt()
+    assert float(lengths.max()) <= budget.displacement_largest_px + 1e-4
+    assert rms_px(both.displacement) == pytest.approx(budget.displacement_rms_px, rel=0.05)
+    # The same on both sides of the face, and nothing beyond it.
+    assert torch.allclose(both.displacement, mirrored(both.displacement), atol=1e-4)
+    for part in (both.paint, both.displacement):
+        assert float(part[..., :3, :].abs().max()) < 1e-3
+    # Neither part alone leads as far from the person.
+    for name in runtime.names():
+        identity = own_identity(runtime, name, as_crops(crops))[0]
+        left = [
+            float((runtime.embed(name, as_crops(masked)) @ identity).mean())
+            for masked in (
+                Variations(crops).masked(both.paint, both.displacement),
+                Variations(crops).masked(both.paint),
+                Variations(crops).displaced(both.displacement),
+                crops,
+            )
+        ]
+        assert left[0] < min(left[1:3]) <= max(left[1:3]) < left[3]
 
 
 def test_tones_vary_the_mask_with_the_face_and_pass_gradients() -> None:
@@ -126,9 +172,9 @@ def test_masks_are_learned_on_morphs(runtime: OnnxRuntime, astronaut_srgb_u8: np
     (plain, _), (morphed, _), (again, _) = (
         _learn(runtime, face, iterations=4, seed=5, morphing=with_) for with_ in (None, morphing, morphing)
     )
-    assert torch.equal(morphed, again)
+    assert torch.equal(morphed.paint, again.paint)
     # Another mask, but one against the same person.
-    likeness = torch.nn.functional.cosine_similarity(plain.flatten(), morphed.flatten(), dim=0)
+    likeness = torch.nn.functional.cosine_similarity(plain.paint.flatten(), morphed.paint.flatten(), dim=0)
     assert 0.05 < float(likeness) < 0.9
 
 
