@@ -6,6 +6,7 @@
 #   make test                all tests
 #   make check               format, lint, types, import rules, protos, images, chart: quick, no models
 #   make bench               measurements, JSON into out/
+#   make release-protos      what `make check` holds later changes of the protos against
 #   make sbom                what the images are made of (CycloneDX), into out/sbom/
 
 PYTHON ?= python3.11
@@ -20,7 +21,7 @@ export FACECLOAK_MODEL_REPOSITORY ?= $(CURDIR)/model_repository
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv protos models demo looks test check format lint types imports proto-lint manifests sbom bench clean distclean
+.PHONY: help venv protos models demo looks test check format lint types imports proto-lint release-protos manifests sbom bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,12 +63,14 @@ types: venv
 imports: venv
 	$(BIN)/lint-imports
 
-# buf would look for google/rpc/status.proto in a registry of its own; protoc finds it in the installed package.
+# The released descriptors are what clients were built from: a change that breaks them is an error. After a release that may
+# break them, `make release-protos` writes them anew.
 proto-lint: venv
-	@mkdir -p out
-	$(BIN)/python -m grpc_tools.protoc -Iprotos -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
-		--include_imports --include_source_info --descriptor_set_out=out/protos.binpb $$(find protos -name '*.proto')
-	$(BIN)/buf lint out/protos.binpb --path facecloak/v1 --config buf.yaml
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/released.binpb
+
+release-protos: venv
+	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
 
 # Dockerfiles, locks, the Helm chart with each values set, the Compose file. The first time brings helm and docker-compose.
 manifests: venv

@@ -23,14 +23,13 @@ PROTOS = HERE / "protos"
 
 def generate_protos() -> None:
     """Writes facecloak/v1/*_pb2.py, *_pb2.pyi and *_pb2_grpc.py."""
-    import google.rpc.status_pb2 as rpc_status  # googleapis-common-protos ships its .proto files beside the modules
     import grpc_tools
     from grpc_tools import protoc
 
-    includes = [PROTOS, Path(grpc_tools.__file__).parent / "_proto", Path(rpc_status.__file__).parents[2]]
+    includes = [PROTOS, Path(grpc_tools.__file__).parent / "_proto"]
     arguments = ["protoc", *(f"-I{folder}" for folder in includes)]
     arguments += [f"--{kind}_out={HERE}" for kind in ("python", "pyi", "grpc_python")]
-    status = protoc.main([*arguments, *sorted(str(path) for path in PROTOS.rglob("*.proto"))])
+    status = protoc.main([*arguments, *sorted(str(path) for path in (PROTOS / "facecloak").rglob("*.proto"))])
     if status:
         raise RuntimeError(f"protoc ended with status {status}")
 
