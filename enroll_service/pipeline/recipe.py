@@ -162,6 +162,13 @@ class PaintRecipe(FrozenModel):
     soft_px: float = Field(default=2.0, gt=0, le=16)
     """Sigma of that outline's edge."""
 
+    max_level: float = Field(default=16.0, gt=0, le=127)
+    """Largest change of a pixel, levels. What is seen is a mean over places, and lets 60 levels through on a pupil or a
+    brow: pale pupils and black spots at a JOD of 9.1 (measured on one portrait)."""
+
+    iris_share: Share = 0.2
+    """How much of a step's paint is kept on the irises, which people look at first."""
+
 
 class DisplacementRecipe(FrozenModel):
     """The part that moves."""
@@ -205,17 +212,17 @@ class StrengthsRecipe(FrozenModel):
     masks that were learned against them: 0.1 of JOD more, 5 of SSIMULACRA2 less than what is meant."""
 
     unnoticed: StrengthBudget = StrengthBudget(
-        jod=9.4, ssimulacra2=75, displacement_rms_px=0.42, displacement_largest_px=1.06, ssim=0.90
+        jod=9.4, ssimulacra2=76, displacement_rms_px=0.42, displacement_largest_px=1.05, ssim=0.90
     )
     """Side by side with the original hardly seen: 1.2 and 3 % of the distance between the eyes."""
 
     natural: StrengthBudget = StrengthBudget(
-        jod=9.1, ssimulacra2=70, displacement_rms_px=0.8, displacement_largest_px=2.0, ssim=0.855
+        jod=9.1, ssimulacra2=70, displacement_rms_px=0.81, displacement_largest_px=2.1, ssim=0.855
     )
     """Nobody would notice without the original: 2.3 and 6 %."""
 
     strong: StrengthBudget = StrengthBudget(
-        jod=8.8, ssimulacra2=63, displacement_rms_px=1.41, displacement_largest_px=2.1, ssim=0.80
+        jod=8.8, ssimulacra2=62, displacement_rms_px=1.4, displacement_largest_px=2.1, ssim=0.80
     )
     """Most protection: 4 and 6 %."""
 

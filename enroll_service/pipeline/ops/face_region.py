@@ -13,6 +13,9 @@ from facecloak.faces.shape import OUTLINE, face_shape
 _SOFT_PX = 3.0
 # Over so many px, what is at the frame's edge fades: the chin lies across it.
 _EDGE_PX = 14.0
+# Middle of either eye of the mean face, px, and how far an iris and what is about it reach, across and down.
+_IRISES = ((37.9, 52.0), (74.0, 52.0))
+_IRIS_PX = (6.5, 4.5)
 
 
 @functools.cache
@@ -48,3 +51,14 @@ def face_window(*, grown_px: int, soft_px: float) -> np.ndarray:
     window: np.ndarray = (region + region[:, ::-1]) / 2 * np.outer(ramp, ramp)
     window.setflags(write=False)
     return window
+
+
+@functools.cache
+def irises() -> np.ndarray:
+    """(112, 112) float32 0..1: 1 on the middle of either eye of the mean face, softly 0 beyond. Read-only."""
+    y, x = np.mgrid[:ALIGNED_SIZE, :ALIGNED_SIZE].astype(np.float32)
+    width, height = _IRIS_PX
+    spots = [np.exp(-(((x - across) / width) ** 2) - ((y - down) / height) ** 2) for across, down in _IRISES]
+    where: np.ndarray = np.clip(sum(spots), 0, 1).astype(np.float32)
+    where.setflags(write=False)
+    return where

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from enroll_service.pipeline.ops.face_region import face_window
+from enroll_service.pipeline.ops.face_region import face_window, irises
 from enroll_service.pipeline.ops.ssim import smooth
 from enroll_service.pipeline.ops.variations import Variations
 from enroll_service.pipeline.ops.visibility import CropEyes, built, octave_weights
@@ -19,6 +19,11 @@ from enroll_service.pipeline.perturb.directions import damp_chroma, shrinking
 from enroll_service.pipeline.perturb.task import LearningTask
 from facecloak.cloaking.visibility import VisibilityBudget
 from facecloak.masks.mask import MASK_SIZE
+
+# More rounds would bring the rest of the mask further up where parts of it are cut at the largest level.
+_FILLING_ROUNDS = 2
+# Less than that is no mask: it stays as it is.
+_NOTHING = 1e-6
 
 
 class VisiblePaint:
@@ -37,7 +42,8 @@ class VisiblePaint:
         self._shown, self._eyes = task.shown, CropEyes(task.shown.crops)
         self._budget = VisibilityBudget(task.settings.budget.jod, task.settings.budget.ssimulacra2)
         window = face_window(grown_px=recipe.paint.grown_px, soft_px=recipe.paint.soft_px)
-        self._window = torch.from_numpy(window.copy())[None, None]
+        window = window * (1 - (1 - recipe.paint.iris_share) * irises())
+        self._window = torch.from_numpy((window + window[:, ::-1]) / 2)[None, None]
         self._tolerances = _tolerances(task.variations, self._budget)
         self._levels = torch.zeros(1, 3, MASK_SIZE, MASK_SIZE) if earlier is None else earlier.clone()
         self._velocity = torch.zeros_like(self._levels)
@@ -58,12 +64,17 @@ class VisiblePaint:
         levels = self._levels - move * (shrinking(self._recipe.step, done) / max(self._excess(move), 1e-12))
         if self._earlier is not None:
             levels = levels + self._pull * (self._earlier - levels)
-        self._levels = levels / max(self._excess(levels), 1.0)
+        self._levels = self._clamped(levels / max(self._excess(levels), 1.0))
 
     def finish(self) -> Tensor:
-        """Just at the budget; nothing where nothing was painted."""
-        excess = self._excess(self._levels)
-        return self._levels / excess if excess > 1e-6 else self._levels
+        """Brought to the budget, as far as the largest level lets it."""
+        levels = self._levels
+        for _ in range(_FILLING_ROUNDS):
+            levels = self._clamped(levels / max(self._excess(levels), _NOTHING))
+        return levels
+
+    def _clamped(self, levels: Tensor) -> Tensor:
+        return levels.clamp(-self._recipe.max_level, self._recipe.max_level)
 
     def _steepest(self, gradient: Tensor) -> Tensor:
         """The direction (1, 3, 112, 112) in which most is gained for what is seen."""

@@ -23,7 +23,7 @@ from enroll_service.pipeline.perturb.pgd import _batches, perturb
 from enroll_service.pipeline.perturb.ssim_paint import SsimBudget
 from enroll_service.pipeline.perturb.targets import own_identity
 from enroll_service.pipeline.perturb.task import LearningTask
-from enroll_service.pipeline.recipe import MaskKind, PerturbRecipe
+from enroll_service.pipeline.recipe import MaskKind, PerturbRecipe, Recipe
 from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from facecloak.cloaking.visibility import VisibilityBudget
@@ -124,9 +124,10 @@ def test_both_parts_are_learned_at_once_each_in_its_own_budget(
     budget = PipelineSettings().budget
     both, _ = _learn(runtime, crops, iterations=6, seed=5, kind=MaskKind.FULL)
     assert both.displacement is not None
-    # Just at what may be seen.
+    # At what may be seen, but for places where the largest level stops it.
     limits = VisibilityBudget(budget.jod, budget.ssimulacra2)
-    assert CropEyes(crops).excess(both.paint, limits) == pytest.approx(1, abs=1e-3)
+    assert 0.9 < CropEyes(crops).excess(both.paint, limits) < 1.001
+    assert float(both.paint.abs().max()) <= Recipe().paint.max_level
     lengths = both.displacement.square().sum(1).sqrt()
     assert float(lengths.max()) <= budget.displacement_largest_px + 1e-4
     assert rms_px(both.displacement) == pytest.approx(budget.displacement_rms_px, rel=0.05)
