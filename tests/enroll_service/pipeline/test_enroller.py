@@ -422,8 +422,11 @@ def test_refining_carries_the_earlier_mask_on(
     def alike(one: Mask, other: Mask) -> float:
         return float(np.corrcoef(one.pixels.ravel(), other.pixels.ravel())[0, 1])
 
-    assert alike(refined, first) > alike(fresh, first) + 0.1
-    assert alike(refined, first) < 0.99
+    # Masks of one person are alike anyhow, as both sides of a face are painted alike: count what they differ by.
+    assert 1 - alike(refined, first) < 0.5 * (1 - alike(fresh, first))
+    assert alike(refined, first) < 0.999
+    assert refined.displacement is not None
+    assert not np.array_equal(refined.displacement, first.displacement)
     assert (refined.report["photo_count"], refined.report["photos_before"]) == (2, 1)
     # Nothing of the earlier photo but the mask: as much is kept as of one that was never refined.
     assert set(refined.report) == set(first.report)
