@@ -153,7 +153,7 @@ def test_health_needs_the_recognizers(real_service: Any, monkeypatch: pytest.Mon
         raise RuntimeError("the engine is gone")
 
     assert real_service.server.readiness.check()
-    monkeypatch.setattr(real_service.domain.learner, "_runtime", type("Gone", (), {"probe": fail})())
+    monkeypatch.setattr(real_service.domain.enroller, "_runtime", type("Gone", (), {"probe": fail})())
     assert not real_service.server.readiness.check()
     monkeypatch.undo()
     assert real_service.server.readiness.check()
