@@ -22,6 +22,8 @@ _SWAPPED = [1, 0, 2, 4, 3]
 _ORDERS = ([0, 1, 2, 3, 4], _SWAPPED)
 # Coordinates that differ by less than this are of the same size.
 _SAME_SIZE = 0.03
+# Among many faces, a hint fits one of them in some size by chance.
+_FACES_TO_SCALE_ONTO = 8
 # EXIF orientations that mirror; the first mirrors and does nothing else.
 _MIRRORED = 2
 _MIRRORING = (2, 4, 5, 7)
@@ -70,7 +72,7 @@ def _readings(points: np.ndarray, faces: Sequence[Face], frame: _Frame) -> Itera
     yield from _same_size(points, faces, frame, frame.name)
     yield from _same_size(points * sides, faces, frame, f"{frame.name} as shares of its sides")
     yield from _same_size(points * sides / 100, faces, frame, f"{frame.name} as percent of its sides")
-    for face in faces:
+    for face in faces if len(faces) <= _FACES_TO_SCALE_ONTO else ():
         for scale, apart in _scales_onto(points, face, frame):
             size = f"{round(frame.width / scale)} x {round(frame.height / scale)} pixels"
             yield apart, f"{frame.name} in the size {size}"

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from facecloak.cloaking.cloaker import Cloaker, InvalidFaceHint, Outcome, Subject, SubjectResult
-from facecloak.faces import Box, Face, FaceFinder
+from facecloak.cloaking.hint_advice import advice_on
+from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder
 from facecloak.masks.mask import Mask
 from facecloak.photos.orientation import inverse_of, to_stored, turned_points
 
@@ -186,6 +187,26 @@ def test_a_box_beside_a_face_is_not_led_to_it(
     for x, y in ((0.7, 0), (-0.7, 0), (0, 0.7), (0, -0.7), (1.2, 1.2)):
         beside = Box(box.x + x * box.width, box.y + y * box.height, box.width, box.height)
         refused(cloak, photo_of(upright, 1, "JPEG"), box=beside)
+
+
+def test_advice_is_bounded_and_the_outcome_is_not(finder: FaceFinder, upright: np.ndarray, face: Face) -> None:
+    subjects = [Subject(f"user-{index}", landmarks=face.landmarks / 2) for index in range(6)]
+    results = Cloaker(finder, OneMask()).cloak(photo_of(upright, 1, "JPEG"), subjects).subjects
+    assert {result.outcome for result in results} == {Outcome.NO_FACE}
+    assert ["in the size" in result.advice for result in results] == [True] * 4 + [False] * 2
+    assert all(result.advice for result in results)
+
+
+def test_among_many_faces_a_size_is_not_guessed() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 3000, (64, 2))
+    faces = [Face(Box(x, y, 112, 112), ARCFACE_TEMPLATE + np.array([x, y]), 1.0) for x, y in places]
+    size = {"width": 4000, "height": 3500}
+    wrong = Subject("alice", box=Box(1000, 1000, 80, 90))
+    assert advice_on(wrong, faces, orientation=1, **size) == ""
+    # What needs no size is told even so.
+    relative = around(corners(faces[5].box) / np.array([4000, 3500]))
+    assert "as shares" in advice_on(Subject("alice", box=relative), faces, orientation=1, **size)
 
 
 def test_the_photo_of_the_report(cloak: Callable[..., SubjectResult], shared_dir: Path) -> None:
