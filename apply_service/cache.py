@@ -8,14 +8,17 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, Counter
 
 from facecloak.call_context import cancellation as cancelled_by_caller
-from facecloak.call_context import deadline, never_cancelled, seconds_left
+from facecloak.call_context import deadline, never_cancelled, seconds_left, within
 from facecloak.masks.bank import StoredMask
 from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable, WrongKey
+
+Result = TypeVar("Result")
 
 # The pixels' 37,632 bytes, the report, and what Python adds.
 _MASK_BYTES = 40 * 1024
@@ -24,8 +27,9 @@ _ABSENCE_BYTES = 1024
 # A healthy store confirms a mask within milliseconds: so long it is waited for, to notice at once that a mask was
 # replaced or deleted. While it takes longer than that, nobody waits.
 _PROMPT_SECONDS = 0.1
-# Longer than any store call: each has its own limit, and this one only ends what should have ended before.
-_LONGEST_WAIT_SECONDS = 30.0
+# All calls of the store for one mask together, and what a caller without a deadline waits. A folder's calls, on a
+# network file system that hangs, end when it lives again; whoever waits for them does not.
+_LOAD_SECONDS = 10.0
 # A read that takes this long is not a healthy one.
 _OVERDUE_SECONDS = 0.5
 
@@ -78,6 +82,7 @@ class MaskCache:
         self._loads: dict[str, _Load] = {}
         self._loads_limit = loads_limit
         self._executor = ThreadPoolExecutor(loads_limit, thread_name_prefix="mask-load")
+        self._probing: Future[None] | None = None
         self._is_slow = False
         self._last_confirmed_at = float("-inf")
         self._lookups = self.count_lookups(registry)
@@ -113,7 +118,7 @@ class MaskCache:
         if entry is not None and entry.mask is not None and self._may_stand_in(entry):
             return self._confirmed_or_stale(load, entry.mask)
         try:
-            return _mask_of(load.result.result(timeout=max(0.0, seconds_left(_LONGEST_WAIT_SECONDS))))
+            return _mask_of(load.result.result(timeout=max(0.0, seconds_left(_LOAD_SECONDS))))
         except TimeoutError as error:
             raise StoreUnavailable("The mask store does not answer in time.", fault="Timeout") from error
 
@@ -122,8 +127,13 @@ class MaskCache:
         return bool(self._entries) and self._clock() - self._last_confirmed_at <= self._stale_seconds
 
     def probe(self) -> None:
-        """Raises unless the store answers."""
-        self._store.probe_reading()
+        """Raises unless the store answers in time. Called by one thread at a time."""
+        if self._probing is None or self._probing.done():
+            self._probing = self._executor.submit(self._bounded, self._store.probe_reading)
+        try:
+            self._probing.result(_LOAD_SECONDS)
+        except TimeoutError as error:
+            raise StoreUnavailable("The mask store does not answer in time.", fault="Timeout") from error
 
     def close(self) -> None:
         """Ends the threads; reads that run end by themselves."""
@@ -160,7 +170,7 @@ class MaskCache:
 
     def _load(self, user_id: str, known: _Entry | None, load: _Load) -> None:
         try:
-            entry = self._fetch(user_id, known)
+            entry = self._bounded(lambda: self._fetch(user_id, known))
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must get it
             with self._lock:
                 del self._loads[user_id]
@@ -192,6 +202,11 @@ class MaskCache:
             return _Entry(None, None, now)
         self._lookups.labels("loaded").inc()
         return _Entry(mask, version, now)
+
+    @staticmethod
+    def _bounded(call: Callable[[], Result]) -> Result:
+        with within(_LOAD_SECONDS):
+            return call()
 
     def _is_fresh(self, entry: _Entry) -> bool:
         ttl = self._ttl_seconds if entry.mask is not None else self._negative_ttl_seconds

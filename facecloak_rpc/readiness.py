@@ -19,6 +19,9 @@ UNDEGRADED = "undegraded"
 """The health service's name for the service with all that it depends on: NOT_SERVING while it is degraded, when the
 service itself is SERVING still."""
 
+# A probe runs every recognizer once, beside enrollments that use all cores. What takes longer hangs, and no dependency
+# has a say in it: a folder on a network file system that is away stops whoever asks it.
+_PROBE_SECONDS = 60.0
 # While something is missing, look sooner: it often comes within seconds of us at deployment.
 _SOONER_SECONDS = 2.0
 _log = structlog.get_logger("facecloak.readiness")
@@ -38,6 +41,14 @@ class Degraded(FaceCloakError):
         return made
 
 
+class ProbeHangs(FaceCloakError):
+    """A probe of what the service depends on does not come to an end."""
+
+    code = ErrorCode.UNAVAILABLE
+    reason = "PROBE_HANGS"
+    advice = "look at what the service depends on: a network file system that is away stops whoever asks it"
+
+
 class Readiness:
     """Probes a service's dependencies in a thread and sets the health of the service and of the server ("")."""
 
@@ -49,9 +60,10 @@ class Readiness:
         probe: Callable[[], None],
         every_seconds: float,
         metrics: RpcMetrics,
+        probe_seconds: float = _PROBE_SECONDS,
     ) -> None:
         """``probe`` returns when all is well and raises otherwise: :class:`Degraded`, or anything else, which means not
-        ready."""
+        ready; so does taking longer than ``probe_seconds``."""
         self._servicer = servicer
         self._services = ("", service)
         self._probe = probe
@@ -60,6 +72,9 @@ class Readiness:
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._state: tuple[bool, str] | None = None
+        self._probe_seconds = probe_seconds
+        self._lock = threading.Lock()
+        self._probed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
         for name in (*self._services, UNDEGRADED):
             servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -89,15 +104,26 @@ class Readiness:
             self._set(False, error=error)
         else:
             self._set(True, error=None)
+        finally:
+            self._probed.set()
         return bool(self._state and self._state[0])
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.check()
+            self._probed.clear()
+            prober = threading.Thread(target=self.check, name="readiness-probe", daemon=True)
+            prober.start()
+            if not self._probed.wait(self._probe_seconds):
+                self._set(False, error=ProbeHangs("what the service depends on does not answer"))
+                prober.join()
             well = self._state == (True, "")
             self._stop.wait(self._every_seconds if well else min(self._every_seconds, _SOONER_SECONDS))
 
     def _set(self, ready: bool, *, error: Exception | None) -> None:
+        with self._lock:
+            self._set_locked(ready, error=error)
+
+    def _set_locked(self, ready: bool, *, error: Exception | None) -> None:
         metadata: dict[str, str] = getattr(error, "metadata", {})
         reason = "" if error is None else str(getattr(error, "reason", type(error).__qualname__))
         reason, fault = metadata.get("cause", reason), metadata.get("fault", "")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from apply_service import cache
 from apply_service.cache import MaskCache
 from facecloak.call_context import within
 from facecloak.masks.bank import MaskBank, StoredMask
@@ -56,7 +57,8 @@ class CountingStore:
 
     def probe(self) -> None: ...
 
-    def probe_reading(self) -> None: ...
+    def probe_reading(self) -> None:
+        self.version("anybody")
 
     def prove_writing(self) -> None: ...
 
@@ -234,6 +236,17 @@ def test_a_hung_store_holds_few_callers(setup: Setup) -> None:
         for load in waiting:
             with pytest.raises(MaskNotFound):
                 load.result(5)
+
+
+def test_a_probe_of_a_hung_store_ends(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_LOAD_SECONDS", 0.2)
+    setup.store.version_go_on.clear()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            setup.cache.probe()
+    assert setup.store.versions == 1
+    setup.store.version_go_on.set()
+    wait_for(lambda: setup.cache.probe() is None)
 
 
 def test_it_can_serve_while_some_mask_is_recent_enough(setup: Setup) -> None:

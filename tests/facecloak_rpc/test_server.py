@@ -12,14 +12,17 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
 
 from facecloak.errors import ErrorCode, InvalidInput
 from facecloak.stores import StoreUnavailable, WrongKey
 from facecloak_rpc.client import RemoteError, remote_errors, to_remote_error
 from facecloak_rpc.errors import Overloaded
 from facecloak_rpc.logging import configure_logging
-from facecloak_rpc.readiness import Degraded
+from facecloak_rpc.metrics import RpcMetrics
+from facecloak_rpc.readiness import Degraded, Readiness
 from facecloak_rpc.server import AddressInUse
 from facecloak_rpc.settings import RpcSettings
 
@@ -71,6 +74,32 @@ def test_a_degraded_service_serves_and_tells(echo: Any) -> None:
     echo.failure = None
     wait_for(lambda: health(echo, "undegraded") == SERVING)
     assert health(echo) == SERVING
+
+
+def test_a_probe_that_hangs_is_not_ready() -> None:
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def probe() -> None:
+        if hangs.is_set():
+            go_on.wait(20)
+
+    servicer = HealthServicer()
+    readiness = Readiness(
+        servicer, service=SERVICE, probe=probe, every_seconds=0.02, metrics=RpcMetrics(CollectorRegistry()),
+        probe_seconds=0.2,
+    )  # fmt: skip
+
+    def status() -> int:
+        return servicer.Check(health_pb2.HealthCheckRequest(service=SERVICE), None).status
+
+    readiness.start()
+    wait_for(lambda: status() == SERVING)
+    hangs.set()
+    wait_for(lambda: status() == NOT_SERVING)
+    hangs.clear()
+    go_on.set()
+    wait_for(lambda: status() == SERVING)
+    readiness.stop()
 
 
 def test_a_change_of_health_is_logged_once_with_what_to_do(echo: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,7 +190,7 @@ def slow_store(faulty: FaultyS3, bucket: str, sealer: Sealer, **limits: float) -
 def test_every_call_ends_in_its_time(
     faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask, mode: str, fault: str
 ) -> None:
-    store = slow_store(faulty, s3.bucket, sealer)
+    store = slow_store(faulty, s3.bucket, sealer, read_timeout_s=0.5, call_timeout_s=0.6)
     store.put("alice", make_mask(1))
     faulty.mode = mode
     with pytest.raises(StoreUnavailable) as refusal:
