@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def _calls(folder: Path, repository: Path, *, runs: int) -> list[dict[str, Any]]
 def _full_ways(data: bytes, finder: Any, face: Any) -> dict[str, Callable[[], object]]:
     """Decode, find what the hint leaves to find, lay, encode: by simplejpeg, without gRPC.
 
-    "place known": nothing is left to find; "landmarks": the mesh (a square mask needs none); "box": landmarks and mesh.
+    "place known": nothing is left to find; "landmarks", "box": whether they are a face's, its landmarks and mesh.
     """
     import simplejpeg
 
@@ -106,15 +105,15 @@ def _full_ways(data: bytes, finder: Any, face: Any) -> dict[str, Callable[[], ob
         pixels = simplejpeg.decode_jpeg(data)
         found = face
         if hint == "landmarks":
-            found = replace(face, mesh=finder.mesh_of(pixels, face.landmarks))
+            found = finder.face_at(pixels, face.landmarks)
         elif hint == "box":
             found = finder.landmarks_for(pixels, face.box)
         add_in_place(pixels, place_fitted(pixels, masks[geometry], found))
         return simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="420")
 
-    bent = {name: partial(full, MaskGeometry.FACE, name) for name in ("place known", "landmarks", "box")}
-    square = {f"{name}, square mask": partial(full, MaskGeometry.SQUARE, name) for name in ("place known", "box")}
-    return {**bent, **square, "landmarks, square mask": square["place known, square mask"]}
+    known = ("place known", "landmarks", "box")
+    bent = {name: partial(full, MaskGeometry.FACE, name) for name in known}
+    return bent | {f"{name}, square mask": partial(full, MaskGeometry.SQUARE, name) for name in known}
 
 
 def _request(data: bytes, user_id: str, **hint: Any) -> Any:
