@@ -20,7 +20,7 @@ from facecloak.faces.frame import quick_field
 from facecloak.masks.displacement import displacement_px
 from facecloak.masks.mask import Mask, MaskGeometry
 
-STRENGTHS = (0.5, 1.5)
+STRENGTHS = (0.5, 2.0)
 """Least and largest factor by which a mask's levels follow a photo."""
 
 # Bent by the mesh, a mask's levels are kept at so many places for each px of the crop: in the photo they then part

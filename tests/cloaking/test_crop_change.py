@@ -60,7 +60,7 @@ def test_a_mask_is_as_visible_as_it_is_to_be_on_any_photo(crop: np.ndarray, mesh
 
 
 def test_the_stricter_of_two_targets_counts(crop: np.ndarray, mesh: np.ndarray) -> None:
-    for jod, ssimulacra2 in ((9.4, 60.0), (8.0, 88.0)):
+    for jod, ssimulacra2 in ((9.4, 30.0), (7.5, 75.0)):
         change = crop_change(
             mask_of(8, jod=jod, ssimulacra2=ssimulacra2), mesh_in_crop=mesh, strength=1.0, crop_u8=crop
         )
