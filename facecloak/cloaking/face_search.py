@@ -174,11 +174,13 @@ class FaceSearch:
     def _face_at(self, landmarks: np.ndarray) -> Face | None:
         """The face whose landmarks a hint says these are."""
         look = self._look_around(box_of_landmarks(landmarks))
-        if look is None:
-            return self._finder.face_at(self._photo.srgb_u8, landmarks)
-        offset = np.array([look.left, look.top])
-        face = self._finder.face_at(look.srgb_u8, (landmarks - offset + 0.5) * look.scale - 0.5)
-        return None if face is None else placed(face, look)
+        if look is not None:
+            offset = np.array([look.left, look.top])
+            face = self._finder.face_at(look.srgb_u8, (landmarks - offset + 0.5) * look.scale - 0.5)
+            if face is not None:
+                return placed(face, look)
+        # As with a box: what a part does not show, the whole may.
+        return self._finder.face_at(self._photo.srgb_u8, landmarks)
 
     def _face_in(self, box: Box) -> Face | None:
         # What a part does not show, the whole may: nobody goes uncloaked for having been looked at cheaply.

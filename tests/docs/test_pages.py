@@ -52,6 +52,15 @@ def test_the_client_in_the_guide_runs(tmp_path: Path, model_repository: Path, as
         assert re.search(r"^mask [0-9a-f]{32}, structural similarity 0\.\d\d$", done.stdout, re.M)
         assert "not cloaked" not in done.stdout
         assert out.read_bytes() != astronaut_photo
+        # What is not cloaked is not written.
+        photo, uncloaked = tmp_path / "photo.jpg", tmp_path / "uncloaked.jpg"
+        photo.write_bytes(_gray())
+        command = [sys.executable, str(program), *targets, str(portrait), str(photo), str(uncloaked)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr.startswith("not cloaked: NOT_CLOAKED:")
+        assert "user-4711: CLOAK_OUTCOME_NO_FACE" in done.stdout
+        assert not uncloaked.exists()
         # No face: the reason reaches the person.
         portrait.write_bytes(_gray())
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)

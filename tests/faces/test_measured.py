@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facecloak.faces import Face, FaceFinder, aligned_crop
+from facecloak.faces import Face, FaceFinder, aligned_crop, main_face
 from facecloak.recognizers import OnnxRuntime
 from facecloak_evaluation.independent_finder import AlternateFaceFinder
 
@@ -85,6 +85,55 @@ def test_landmarks_repeat_through_a_platforms_treatment(
         shifts.append(frame_shift_px(one.landmarks, other.landmarks))
     assert np.median(shifts) < 0.15
     assert max(shifts) < 1.0
+
+
+@pytest.mark.slow
+def test_points_of_a_caller_are_taken_only_where_they_are_a_faces_own(
+    service_finder: FaceFinder, people: list[list[Path]], shared_dir: Path, read_srgb_u8: Read, frame_shift_px: Shift
+) -> None:
+    """On tuning people and groups; docs/experiments.md has more photos and kinds."""
+    groups = [shared_dir / "photos" / "groups" / f"{name}.jpg" for name in GROUPS]
+    taken = wrong = asked = 0
+    for path in [*(photo for person in people[:20] for photo in person[1:3]), *groups]:
+        photo = read_srgb_u8(path)
+        height, width = photo.shape[:2]
+        faces = service_finder.find(photo)
+        for face in faces:
+            points, eyes = face.landmarks.astype(np.float64), face.eye_distance_px
+            for x, y in ((0.15, 0), (0, -0.15), (0, 0)):
+                led = service_finder.face_at(photo, points + eyes * np.array([x, y]))
+                asked += 1
+                taken += led is not None and frame_shift_px(points, led.landmarks) < 3
+            for other in (
+                *(points + eyes * np.array(move) for move in ((0.5, 0), (-1, 0), (0, 1), (0, -0.7), (1, 1.2))),
+                points * 0.5, points * 2, points[:, ::-1] * 0.7, np.array([width, height]) - 1 - points,
+                points / [width, height] * 100,
+            ):  # fmt: skip
+                led = service_finder.face_at(photo, other)
+                # By chance it may be another face's own; then it is that face.
+                wrong += led is not None and not any(frame_shift_px(own.landmarks, led.landmarks) < 4 for own in faces)
+    assert asked > 150
+    assert taken >= 0.98 * asked
+    assert wrong == 0
+
+
+@pytest.mark.slow
+def test_nothing_is_guessed_in_news_photos_of_several_people(
+    service_finder: FaceFinder, people: list[list[Path]], shared_dir: Path, read_srgb_u8: Read
+) -> None:
+    """In 58 of 580 more than one face is seen, and none of these is so far behind that nobody need be asked."""
+    paths = [
+        *(photo for person in people[:20] for photo in person),
+        *sorted((shared_dir / "faces" / "others").iterdir()),
+    ]
+    several = asked = 0
+    for path in paths[::4]:
+        photo = read_srgb_u8(path)
+        faces = service_finder.find(photo)
+        several += len(faces) > 1
+        asked += bool(faces) and main_face(faces, width=photo.shape[1], height=photo.shape[0]) is None
+    assert several >= 8
+    assert asked == several
 
 
 @pytest.mark.parametrize(("name", "count"), GROUPS.items())
