@@ -76,7 +76,8 @@ class SubjectResult:
         face: the face that it is about; None where there is none.
         mask_id: of the mask that the photo contains.
         placement_method: how the mask was placed; None where none was added.
-        strength: the factor on the mask's levels; None where none was added.
+        strength: the factor on the mask's levels: the cloaker's, times how the photo was followed; None where none was
+            added.
         advice: a sentence on what to do about the outcome; may be empty.
         faces: those that the photo shows, largest first, where the caller must choose one or mend a hint.
     """
@@ -247,8 +248,10 @@ class Cloaker:
             result, mask = self._resolve(subjects[index], search, tag, recloak=recloak)
             if result.outcome is Outcome.CLOAKED and result.face is not None and mask is not None:
                 mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
-                placements.append(photo.place(mask, result.face, mesh=mesh, strength=self._strength))
-                result = replace(result, placement_method=placement_method(mask, mesh=mesh), strength=self._strength)
+                placement = photo.place(mask, result.face, mesh=mesh, strength=self._strength)
+                placements.append(placement)
+                method = placement_method(mask, mesh=mesh)
+                result = replace(result, placement_method=method, strength=placement.strength)
             if result.outcome.is_cloaked:
                 contained.add(mask, user_key=self._key_of(result.user_id))
             results[index] = result
