@@ -26,7 +26,7 @@ _SUB_DIRECTORIES = (0x014A, 0x8769, 0x8825, 0xA005)
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
 _RGB, _UNCOMPRESSED = 2, 1
-_MAX_DIRECTORIES, _MAX_ENTRIES, _MAX_VALUES = 64, 512, 4096
+_MAX_DIRECTORIES, _MAX_ENTRIES, _MAX_VALUES, _MAX_FOUND = 64, 512, 4096, 64
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class _Block:
     def __init__(self, tiff: bytes, painter: ThumbnailPainter | None, report: Report) -> None:
         self.data = bytearray(tiff)
         self.changed = False
+        # Tags may lead to the same bytes again and again.
+        self._nested_left = 2 * len(tiff)
         self._painter = painter
         self._report = report
         self._order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "")
@@ -77,18 +79,22 @@ class _Block:
 
     def clean(self) -> None:
         main = self.directories[0] if self.directories else None
-        handled: list[tuple[int, int]] = []
+        handled = bytearray(self.data)
         for directory in self.directories:
-            for begin, end in self._nested(directory):
-                handled.append((begin, end))
+            for begin, end in self._nested(directory, handled):
+                handled[begin:end] = bytes(end - begin)
             regions = _regions(self, directory)
             if regions:
                 name = "exif.thumbnail" if directory is not main and not directory.first else "exif.preview"
                 self._replace_picture(directory, regions, name=name)
-                handled += regions
-        for picture in list(pictures_in(bytes(self.data))):
-            if not any(begin < picture.end and picture.begin < end for begin, end in handled):
-                self._replace_found(picture.begin, picture.end, picture.kind)
+                for begin, end in regions:
+                    handled[begin:end] = bytes(end - begin)
+        for index, picture in enumerate(pictures_in(bytes(handled))):
+            if index >= _MAX_FOUND:
+                self._write(picture.begin, len(self.data), b"")
+                self._report.dropped("exif.preview")
+                break
+            self._replace_found(picture.begin, picture.end, picture.kind)
 
     def values(self, directory: _Directory, tag: int) -> list[int]:
         """A tag's whole numbers; none where it is missing or of another type."""
@@ -138,8 +144,9 @@ class _Block:
             return 0
         return int(struct.unpack_from(self._order + "I", self.data, at)[0])
 
-    def _nested(self, directory: _Directory) -> list[tuple[int, int]]:
-        """Cleans the blocks of other kinds that tags hold; returns where they are."""
+    def _nested(self, directory: _Directory, handled: bytearray) -> list[tuple[int, int]]:
+        """Cleans the blocks of other kinds that tags hold, unless they were ``handled`` (zeros); returns where they
+        are."""
         places: list[tuple[int, int]] = []
         cleaners: dict[int, Callable[[bytes], bytes]] = {
             _XMP: lambda block: xmp.cleaned_xmp(block, self._report).packet or b"",
@@ -151,7 +158,10 @@ class _Block:
             if entry is None:
                 continue
             begin, end = entry.at, entry.at + entry.count * _TYPE_BYTES[entry.kind]
-            block = bytes(self.data[begin:end])
+            if self._nested_left < end - begin or not any(handled[begin : min(begin + 16, end)]):
+                continue  # what is not cleaned here is searched for pictures like all the rest
+            self._nested_left -= end - begin
+            block = bytes(handled[begin:end])
             new = cleaner(block)
             if new != block:
                 # As long as before: XMP ends in white space, and the others' readers stop at zeros.

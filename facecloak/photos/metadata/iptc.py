@@ -9,13 +9,16 @@ _TAG = 0x1C
 # 2:200..2:202 are the preview's format, version and data; records 7 to 9 carry an object, such as a picture, itself.
 _PREVIEW = ((2, 200), (2, 201), (2, 202))
 _OBJECT_RECORDS = (7, 8, 9)
+_MAX_DATASETS = 5000
 
 
 def cleaned_iptc(block: bytes, report: Report) -> bytes:
     """The records without pictures; the same object where there were none."""
     kept: list[bytes] = []
     at = 0
-    while at + 5 <= len(block) and block[at] == _TAG:
+    for _ in range(_MAX_DATASETS):
+        if not (at + 5 <= len(block) and block[at] == _TAG):
+            break
         record, dataset = block[at + 1], block[at + 2]
         size, head = int.from_bytes(block[at + 3 : at + 5], "big"), 5
         if size & 0x8000:  # extended: the size's own size, then the size

@@ -278,12 +278,17 @@ def _unknown_with_pictures(segments: Sequence[Segment]) -> set[int]:
             groups.setdefault((segment.marker, match[0] if match else b""), []).append(index)
     found: set[int] = set()
     for (marker, _), members in groups.items():
-        alone = {index for index in members if _holds(segments[index].payload)} if marker == COM else set()
-        rest = [index for index in members if index not in alone]
-        followers = [] if marker == COM else [i for i in groups.get((marker, b""), []) if i not in rest]
-        found |= alone
-        if any(_holds(block) for block in _joined([segments[index].payload for index in [*rest, *followers]])):
-            found.update(rest, followers)
+        payloads = [segments[index].payload for index in members]
+        if marker == COM:
+            # Comments do not go on in each other, but for a text that one did not hold.
+            if holds_picture(b"".join(payloads)):
+                alone = [index for index in members if _holds(segments[index].payload)]
+                found.update(alone or members)
+            continue
+        followers = [index for index in groups.get((marker, b""), []) if index not in members]
+        payloads += [segments[index].payload for index in followers]
+        if any(_holds(block) for block in _joined(payloads)) or any(map(_leads_to_picture, payloads)):
+            found.update(members, followers)
     return found
 
 
@@ -296,6 +301,10 @@ def _joined(payloads: list[bytes]) -> Iterator[bytes]:
 
 
 def _holds(payload: bytes) -> bool:
-    """Whether a segment holds a picture by itself, be it one that a TIFF directory leads to."""
+    return holds_picture(payload) or _leads_to_picture(payload)
+
+
+def _leads_to_picture(payload: bytes) -> bool:
+    """Whether a TIFF directory leads to a picture."""
     head = re.search(rb"II\*\0|MM\0\*", payload[:32])
-    return holds_picture(payload) or (head is not None and holds_pictures(payload[head.start() :]))
+    return head is not None and holds_pictures(payload[head.start() :])

@@ -19,6 +19,7 @@ _SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 _THUMBNAILS = (0x0409, 0x040C)
 _IPTC, _EXIF, _EXIF_3, _XMP, _IPTC_DIGEST = 0x0404, 0x0422, 0x0423, 0x0424, 0x0425
 _PROFILE = 0x040F
+_MAX_RESOURCES = 2000
 
 
 def cleaned_resources(block: bytes, clean_exif: CleanExif, report: Report) -> bytes:
@@ -50,7 +51,7 @@ def _resources(block: bytes) -> tuple[list[tuple[int, bytes, bytes, bytes]], byt
     """(number, what stands before the size, data, the whole) of each resource; and what follows the last one."""
     found: list[tuple[int, bytes, bytes, bytes]] = []
     at = 0
-    while at + 12 <= len(block) and block[at : at + 4] in _SIGNATURES:
+    while len(found) < _MAX_RESOURCES and at + 12 <= len(block) and block[at : at + 4] in _SIGNATURES:
         name_end = at + 6 + (block[at + 6] + 2) // 2 * 2
         begin = name_end + 4
         size = int.from_bytes(block[name_end:begin], "big")

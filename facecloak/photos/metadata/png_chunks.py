@@ -141,9 +141,11 @@ def _parts(chunk: PngChunk, budget: _Budget) -> tuple[bytes, bytes, bool]:
 
 
 def _inflated(data: bytes, budget: _Budget) -> bytes:
-    inflater = zlib.decompressobj()
-    text = inflater.decompress(data, budget.left + 1)
+    if not budget.left:
+        raise _TooMuch
+    text = zlib.decompressobj().decompress(data, budget.left + 1)
     if len(text) > budget.left:
+        budget.left = 0
         raise _TooMuch
     budget.left -= len(text)
     return text

@@ -36,13 +36,19 @@ _PROPERTIES = {
 }
 # A video beside the photo, whichever maker's namespace says so.
 _MOTION = re.compile(r"motion_?photo|micro_?video|live_?photo|video_?length|video_?offset", re.IGNORECASE)
+# The same, for packets that cannot be read.
+_ANNOUNCING = tuple(
+    word.lower().encode()
+    for word in (*_NAMESPACES, "http://purl.org/dc/terms/", ":Thumbnails", "MotionPhoto", "Motion_Photo", "MicroVideo",
+                 "Micro_Video", "LivePhoto", "Live_Photo", "VideoLength", "Video_Length", "VideoOffset", "Video_Offset")
+)  # fmt: skip
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _REFERENCE = re.compile(rb"&#x?[0-9A-Fa-f]+;")
 _PADDING = b"\0 \t\r\n"
 # Shorter values hold no picture of a face.
 _SMALLEST_VALUE = 100
-_MAX_DEPTH, _MAX_ELEMENTS = 200, 50_000
+_MAX_DEPTH = 200
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,13 @@ def cleaned_xmp(packet: bytes, report: Report, *, extension: dict[str, str | Non
     body = packet.rstrip(_PADDING)
     if b"\0" in body[:4]:
         return _unreadable(packet, report)  # UTF-16 or UTF-32, which no file format allows
-    reader = _Reader(body, extension or {})
+    reader = _Reader(body, extension or {}, report.xml_elements_left)
     try:
         reader.read()
     except (expat.ExpatError, _NotXmp):
         return _unreadable(packet, report)
+    finally:
+        report.xml_elements_left = reader.elements_left
     if not reader.cuts:
         return CleanedXmp(packet, reader.properties)
     for name in reader.names:
@@ -88,11 +96,13 @@ def cleaned_xmp(packet: bytes, report: Report, *, extension: dict[str, str | Non
 
 def _unreadable(packet: bytes, report: Report) -> CleanedXmp:
     """A packet that cannot be read stays only where it surely holds and announces nothing."""
+    if holds_picture(packet):
+        report.dropped("xmp")
+        return CleanedXmp(None, -1)
     text = packet.replace(b"\0", b"")
-    announces = any(uri.encode() in text for uri in (*_NAMESPACES, "http://purl.org/dc/terms/")) or _MOTION.search(
-        text.decode("latin-1")
-    )
-    if announces or b":Thumbnails" in text or holds_picture(_REFERENCE.sub(b"", text)) or holds_picture(packet):
+    lower = text.lower()
+    announces = any(word in lower for word in _ANNOUNCING)
+    if announces or (text != packet and holds_picture(text)) or _is_picture(text):
         report.dropped("xmp")
         return CleanedXmp(None, -1)
     return CleanedXmp(packet, -1)
@@ -120,10 +130,10 @@ class _Reader:
 
     body: bytes
     extension: dict[str, str | None]
+    elements_left: int
     cuts: list[tuple[int, int, bytes]] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
     properties: int = 0
-    elements: int = 0
     open: list[_Element] = field(default_factory=list)
     mimes: list[tuple[str, str, int, int]] = field(default_factory=list)
     pictures: set[tuple[str, str]] = field(default_factory=set)
@@ -148,8 +158,8 @@ class _Reader:
                 self.properties -= 1
 
     def _start(self, name: str, attributes: list[str], begin: int) -> None:
-        self.elements += 1
-        if len(self.open) >= _MAX_DEPTH or self.elements > _MAX_ELEMENTS:
+        self.elements_left = max(self.elements_left - 1, 0)
+        if len(self.open) >= _MAX_DEPTH or not self.elements_left:
             raise _NotXmp
         uri, _, local = name.rpartition(" ")
         if self.open:
@@ -239,4 +249,6 @@ def _verdict(uri: str, local: str) -> str | None:
 
 
 def _is_picture(content: bytes) -> bool:
-    return len(content) >= _SMALLEST_VALUE and holds_picture(_REFERENCE.sub(b"", content))
+    if len(content) < _SMALLEST_VALUE:
+        return False
+    return holds_picture(_REFERENCE.sub(b"", content) if b"&#" in content else content)
