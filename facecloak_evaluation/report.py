@@ -70,7 +70,7 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
         "Machine": ", ".join(f"{name} {value}" for name, value in document["machine"].items() if value is not None),
         "People": f"{len(data['people'])} ({data['selection']}), gallery of {data['gallery_photos']} photos",
         "Platforms": "; ".join(f"{name}: {what}" for name, what in protocol["platforms"].items()),
-        "Masks a user": (document["rounds"][0]["service"].get("settings") or {}).get("bank", {}).get("masks", 1),
+        "Masks a user": masks_a_user(document),
         "Faces found by": document["evaluation_finder"]["identity"],
         "Structural similarity": document["ssim"],
         **{f"Visibility, {name}": what for name, what in (document.get("visibility_measures") or {}).items()},
@@ -106,6 +106,12 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>FaceCloak: measured protection</title><style>{_STYLE}</style>{''.join(body)}</html>\n"
     )
+
+
+def masks_a_user(document: Mapping[str, Any]) -> int:
+    """How many masks each person had; results of before November 2026 have the number elsewhere."""
+    settings = document["rounds"][0]["service"].get("settings") or {}
+    return int(settings.get("masks", settings.get("bank", {}).get("masks", 1)))
 
 
 def _rows(document: Mapping[str, Any], rank: int) -> list[list[str]]:

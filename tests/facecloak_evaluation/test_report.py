@@ -20,7 +20,7 @@ from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
 from facecloak_evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
 from facecloak_evaluation.measurement import assemble, describe_data
-from facecloak_evaluation.report import as_html, as_markdown
+from facecloak_evaluation.report import as_html, as_markdown, masks_a_user
 from tests.facecloak_evaluation.small_world import COLORS, PROTOCOL, STRANGERS, Painter, experiment_of
 from tools.docs.results_pages import BEGIN, END, headline_block, results_block, with_results
 
@@ -195,6 +195,14 @@ def test_the_curve_is_over_jod_where_all_have_it(
     assert axis in page.text
     assert page.tags.count("circle") == 2
     assert "at SSIM 0.960 and JOD 9.50 (0.5 x)" in as_markdown(told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "masks"), [(None, 1), ({"masks": 4}, 4), ({"bank": {"masks": 8}}, 8), ({"bank": {"iterations": 3}}, 1)]
+)
+def test_results_of_every_release_say_how_many_masks(settings: dict[str, Any] | None, masks: int) -> None:
+    service = {} if settings is None else {"settings": settings}
+    assert masks_a_user({"rounds": [{"service": service}]}) == masks
 
 
 def test_surrogates_are_marked_as_such(document: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ import click
 from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.ledger import read_ledger
 from facecloak_evaluation.protocol import Pairing
-from facecloak_evaluation.report import people_see_sentences, share_with_range, trial_sentences
+from facecloak_evaluation.report import masks_a_user, people_see_sentences, share_with_range, trial_sentences
 from tools.docs.bench_tables import bench_table
 
 BEGIN = "<!-- results:begin -->"
@@ -127,13 +127,13 @@ def _banks(results: Sequence[tuple[str, dict[str, Any]]], *, folder: str) -> str
     head = ["masks", "judged by", "people", "SSIM", "clean gallery", "both sides cloaked", "left after extraction",
             "learning"]  # fmt: skip
     rows = []
-    alone = {_judges(document): _perturb_seconds(document) for _, document in results if _masks_a_user(document) == 1}
-    for name, document in sorted(results, key=lambda result: (_judges(result[1]), _masks_a_user(result[1]))):
+    alone = {_judges(document): _perturb_seconds(document) for _, document in results if masks_a_user(document) == 1}
+    for name, document in sorted(results, key=lambda result: (_judges(result[1]), masks_a_user(result[1]))):
         headline, attacks = document["headline"], document["trials"].get("extraction", {})
         rank = headline["rank"]
         left = " / ".join(f"{counts[_ATTACKED]['gain_at_' + str(rank)]:.2f}" for counts in attacks.values())
         rows.append([
-            f"[{_masks_a_user(document)}]({folder}/{name})", _judges(document), str(headline["gain"]["people"]),
+            f"[{masks_a_user(document)}]({folder}/{name})", _judges(document), str(headline["gain"]["people"]),
             f"{headline['ssim_face']:.3f}", share_with_range(headline["gain"]),
             share_with_range(headline["both_cloaked_gain"]), left,
             f"{_perturb_seconds(document) / alone[_judges(document)]:.1f} x" if _judges(document) in alone else "",
@@ -161,10 +161,6 @@ def _judges(document: Mapping[str, Any]) -> str:
     return ", ".join(identity["name"] for round_ in document["rounds"] for identity in round_["evaluators"])
 
 
-def _masks_a_user(document: Mapping[str, Any]) -> int:
-    return int(document["rounds"][0]["service"]["settings"]["bank"]["masks"])
-
-
 def _label(who: str, platform: str, *, many: bool) -> str:
     return f"{who}, {platform}" if many else who
 
@@ -185,6 +181,12 @@ def _documents(directory: Path, schema: str) -> list[tuple[str, dict[str, Any]]]
     return [(name, item) for name, item in documents if str(item.get("schema", "")).startswith(schema)]
 
 
+def _iterations(document: Mapping[str, Any]) -> int:
+    """Steps of stage two; results of before November 2026 have no recipe."""
+    settings = document["settings"]
+    return int(settings.get("recipe", settings)["perturb"]["iterations"])
+
+
 def _stage_one(name: str, document: Mapping[str, Any], *, folder: str) -> str:
     conditions = document["conditions"]
     judges = list(conditions["no mask"]["judges"])
@@ -198,7 +200,7 @@ def _stage_one(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         f"[{name}]({folder}/{name}), {document['date'][:10]}: what the way of making variations and the mask's"
         f" frame add, at one SSIM ({document['equal_ssim_crop112']:.2f} of the aligned crop): {len(document['people'])}"
         f" people, {document['probes']} probes, {learned} in"
-        f" {document['settings']['perturb']['iterations']} steps, judged by recognizers never seen."
+        f" {_iterations(document)} steps, judged by recognizers never seen."
     )
     ceilings = list(dict.fromkeys(end for result in conditions.values() for end in _ways(result)))
     heads = ["variations, mask's frame", *(f"PSR@1 {judge}" for judge in judges)]
