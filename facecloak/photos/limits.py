@@ -12,8 +12,7 @@ from facecloak.photos.errors import PhotoTooLarge
 class PhotoLimits:
     """Bounds on one photo.
 
-    Memory follows from ``max_pixels``. Measured peaks of decoding, changing and encoding, bytes a pixel beyond the
-    file: JPEG 11, progressive JPEG 17, PNG 17, WebP 26, lossless WebP 44, 16-bit RGBA PNG 40.
+    Memory follows from ``max_pixels``: :mod:`facecloak.photos.memory` tells how much a photo takes.
     """
 
     max_bytes: int = MAX_PHOTO_BYTES

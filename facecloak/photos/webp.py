@@ -133,6 +133,15 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     )
 
 
+def read_size(data: bytes, limits: PhotoLimits) -> tuple[int, int, bool]:
+    """Width and height of the canvas, px, and whether the picture is lossless; from the headers of the chunks."""
+    chunks = _read_chunks(data, start=HEADER_BYTES, limits=limits)
+    frame = next((payload for kind, payload in chunks if kind == b"ANMF"), None)
+    still = chunks if frame is None else _read_chunks(frame, start=_ANIMATION_FRAME_HEADER_BYTES, limits=limits)
+    width, height = _canvas(chunks) or picture_size(still)
+    return width, height, any(kind == b"VP8L" for kind, _ in still)
+
+
 def _read_chunks(data: bytes, *, start: int, limits: PhotoLimits) -> list[tuple[bytes, bytes]]:
     """(kind, payload) of each RIFF chunk from ``start``; for a file, up to the size that its header states."""
     end = len(data)

@@ -42,8 +42,9 @@ _OTHERS = tuple(
 _EXTENT = {b"\x89PNG": "png", b"RIFF": "riff"}
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Prose is in these alphabets, too: it decodes to what begins like no picture.
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/_\-=\s]{64,}")
-_HEX_RUN = re.compile(rb"[0-9A-Fa-f\s]{128,}")
+# What stands in front is looked at, so that a shorter run is not tried from each of its letters.
+_BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/_\-=\s])[A-Za-z0-9+/_\-=\s]{200,}")
+_HEX_RUN = re.compile(rb"(?<![0-9A-Fa-f\s])[0-9A-Fa-f\s]{300,}")
 _SPACE = b" \t\r\n\f\v="
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DQT, _DHT, _SOS, _EOI = 0xDB, 0xC4, 0xDA, 0xD9

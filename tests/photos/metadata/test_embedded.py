@@ -15,7 +15,7 @@ from PIL import Image
 from facecloak.photos.metadata.embedded import holds_picture, pictures_in
 from tests.photos.metadata.hidden import encoded, picture, small
 
-ISO = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
+ISO = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 300
 FORMATS: dict[str, bytes] = {
     "jpeg": small(),
     "progressive": small(progressive=True),
@@ -29,9 +29,9 @@ FORMATS: dict[str, bytes] = {
     "jpeg 2000 codestream": small(kind="JPEG2000", no_jp2=True),
     "heic": ISO,
     "avif": ISO.replace(b"heic", b"avif"),
-    "mp4": b"\0\0\0\x1cftypmp42\0\0\0\0mp42isom" + b"\0" * 100,
-    "psd": b"8BPS\0\1" + b"\0" * 200,
-    "jpeg xl": b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 100,
+    "mp4": b"\0\0\0\x1cftypmp42\0\0\0\0mp42isom" + b"\0" * 300,
+    "psd": b"8BPS\0\1" + b"\0" * 300,
+    "jpeg xl": b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 300,
 }
 
 

@@ -64,6 +64,7 @@ HOSTILE = {
     "thousands of XMP packets": lambda: blocks.with_segments(
         encoded(picture(), quality=92), *[blocks.segment(0xE1, XMP + b"<a>" + b"<b/>" * 750 + b"</a>")] * 9900
     ),
+    "runs that are nearly long enough": lambda: png(b"eXIf", b"MM\0*\0\0\0\x08" + (b"a" * 199 + b"~") * (SIZE // 200)),
     "Photoshop resources": lambda: jpeg(0xED, b"8BIM\3\xed\0\0\0\0\0\0" * (SIZE // 12), b"Photoshop 3.0\0"),
     "IPTC": lambda: jpeg(
         0xED, blocks.resources(0x0404, b"\x1c\2\x78\0\0" * (SIZE // 5)), b"Photoshop 3.0\0"
