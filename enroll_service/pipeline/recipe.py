@@ -30,6 +30,14 @@ class Strength(StrEnum):
     STRONG = "strong"
 
 
+class SynthesizerName(StrEnum):
+    """Who makes the variations (`enroll_service.pipeline.synthesize.factory` builds them)."""
+
+    ELASTIC = "elastic"
+    MESH = "mesh"
+    ARC2FACE = "arc2face"
+
+
 class MaskKind(StrEnum):
     """What a mask does to a face."""
 
@@ -85,6 +93,30 @@ class SynthesisRecipe(FrozenModel):
     morph: Share = 1.0
     """Largest share of the other face in a morph; shares are uniform from 0 to this. 0 morphs nothing. Of
     0.4, 0.7 and 1, 1 left least of the similarity (measured)."""
+
+
+class Arc2FaceRecipe(FrozenModel):
+    """How the synthesizer `arc2face` draws, where the settings name it (docs/arc2face.md)."""
+
+    steps: int = Field(default=25, ge=1, le=1000)
+    """Steps of the solver a picture (Arc2Face's own default)."""
+
+    guidance: float = Field(default=3.0, ge=1, le=30)
+    """Scale of classifier-free guidance (Arc2Face's own default); 1 is without."""
+
+    repeats: int = Field(default=10, ge=1, le=64)
+    """Variations an enrolled photo or a picture serves for, about: 160 variations take 16 pictures."""
+
+    variety: Literal[SynthesizerName.ELASTIC, SynthesizerName.MESH] = SynthesizerName.ELASTIC
+    """Who varies the photos and the pictures drawn: elastic or mesh, as in `synthesizer`. Where a
+    picture's mesh is not found, it is bent."""
+
+    redraws: int = Field(default=16, ge=0, le=1024)
+    """Pictures drawn again at most, in place of those that do not show the person."""
+
+    similarity_floor: Annotated[float, Field(ge=-10.0, le=10.0)] = 0.4
+    """A picture shows the person when its similarity to the photos reaches this, on a scale from another person (0) to
+    the same (1), by the surrogates: as much as is asked of a second photo (`intake.same_person_score`)."""
 
 
 class PerturbRecipe(FrozenModel):
@@ -266,6 +298,7 @@ class Recipe(FrozenModel):
     0 forgets the old photos as learning goes on, 1 learns nothing new."""
 
     synthesis: SynthesisRecipe = SynthesisRecipe()
+    arc2face: Arc2FaceRecipe = Arc2FaceRecipe()
     perturb: PerturbRecipe = PerturbRecipe()
     paint: PaintRecipe = PaintRecipe()
     displacement: DisplacementRecipe = DisplacementRecipe()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from enroll_service.pipeline.recipe import FrozenModel, MaskKind, Recipe, Share, Strength, StrengthBudget
-
-
-class SynthesizerName(StrEnum):
-    """Who makes the variations (`enroll_service.pipeline.synthesize.factory` builds them)."""
-
-    ELASTIC = "elastic"
-    MESH = "mesh"
-    ARC2FACE = "arc2face"
+from enroll_service.pipeline.recipe import (
+    FrozenModel,
+    MaskKind,
+    Recipe,
+    Share,
+    Strength,
+    StrengthBudget,
+    SynthesizerName,
+)
 
 
 class IntakeSettings(FrozenModel):
@@ -59,28 +58,8 @@ class Arc2FaceSettings(FrozenModel):
     half_precision: bool | None = None
     """Whether in 16 bits; unset: on a GPU yes, on a CPU no."""
 
-    steps: int = Field(default=25, ge=1, le=1000)
-    """Steps of the solver a picture (Arc2Face's own default)."""
-
-    guidance: float = Field(default=3.0, ge=1, le=30)
-    """Scale of classifier-free guidance (Arc2Face's own default); 1 is without."""
-
     batch: int = Field(default=8, ge=1, le=64)
     """Pictures drawn at once."""
-
-    repeats: int = Field(default=10, ge=1, le=64)
-    """Variations an enrolled photo or a picture serves for, about: 160 variations take 16 pictures."""
-
-    variety: Literal[SynthesizerName.ELASTIC, SynthesizerName.MESH] = SynthesizerName.ELASTIC
-    """Who varies the photos and the pictures drawn: elastic or mesh, as in `synthesizer`. Where a
-    picture's mesh is not found, it is bent."""
-
-    redraws: int = Field(default=16, ge=0, le=1024)
-    """Pictures drawn again at most, in place of those that do not show the person."""
-
-    similarity_floor: Annotated[float, Field(ge=-10.0, le=10.0)] = 0.4
-    """A picture shows the person when its similarity to the photos reaches this, on a scale from another person (0) to
-    the same (1), by the surrogates: as much as is asked of a second photo (`intake.same_person_score`)."""
 
     attention_slicing: bool = False
     """Compute attention in slices: less memory, slower."""
@@ -118,8 +97,8 @@ class MaskSettings(FrozenModel):
     synthesizer: SynthesizerName = SynthesizerName.MESH
     """Who makes the variations that a mask is learned on. elastic: the photo bent and relit, on any CPU. mesh: the head
     turned, with other expressions, in other light, on any CPU. arc2face: new pictures of the person, drawn by a
-    diffusion model, and those and the photo bent and relit, or turned too (`arc2face.variety`); for a GPU, with weights
-    that the operator brings."""
+    diffusion model, and those and the photo bent and relit, or turned too (the recipe's `arc2face.variety`); for a GPU,
+    with weights that the operator brings."""
 
     face_pool: str = ""
     """Path of a sheet of faces to morph with, written by `facecloak pool faces`; empty for the one that comes with

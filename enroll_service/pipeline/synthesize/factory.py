@@ -30,7 +30,11 @@ def build_synthesizer(settings: PipelineSettings, *, runtime: RecognizerRuntime,
     from enroll_service.pipeline.synthesize.arc2face.painter import Painter
     from enroll_service.pipeline.synthesize.arc2face.synthesizer import Arc2FaceSynthesizer
 
-    variety = on_cpu[settings.arc2face.variety]
+    variety = on_cpu[settings.recipe.arc2face.variety]
     return Arc2FaceSynthesizer(
-        Painter(settings.arc2face), variety=variety, runtime=runtime, finder=finder, settings=settings
+        Painter(settings.arc2face, recipe=settings.recipe.arc2face),
+        variety=variety,
+        runtime=runtime,
+        finder=finder,
+        settings=settings,
     )

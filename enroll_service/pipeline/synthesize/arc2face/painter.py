@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 import torch
 
+from enroll_service.pipeline.recipe import Arc2FaceRecipe
 from enroll_service.pipeline.settings import Arc2FaceSettings
 from enroll_service.pipeline.synthesize.arc2face.prompt import identity_prompt
 from enroll_service.pipeline.synthesize.arc2face.weights import LICENSE, Weights, load_pipeline
@@ -25,16 +26,17 @@ class Painter:
     """Draws pictures of an identity. Safe to share between threads: one enrollment draws at a time.
 
     Args:
-        settings: which weights, where they run, how many steps.
+        settings: which weights, and where they run.
+        recipe: how many steps.
 
     Raises:
         SynthesizerUnavailable: weights missing or unfit, or no GPU where one is asked for.
         ModuleNotFoundError: the extra `diffusion` is not installed.
     """
 
-    def __init__(self, settings: Arc2FaceSettings) -> None:
+    def __init__(self, settings: Arc2FaceSettings, *, recipe: Arc2FaceRecipe) -> None:
         weights = Weights.of(settings)
-        self._settings = settings
+        self._settings, self._recipe = settings, recipe
         self._pipeline: Any = load_pipeline(weights, settings)
         self._drawing = threading.Lock()
         self.identity = f"arc2face-1:{weights.digest()[:16]}"
@@ -65,7 +67,7 @@ class Painter:
     def _draw(
         self, prompt: torch.Tensor, seeds: Sequence[int], checkpoint: Callable[[float], None]
     ) -> Iterator[np.ndarray | None]:
-        steps = self._settings.steps
+        steps = self._recipe.steps
         checkpoint(0.0)
 
         def step_ended(_pipeline: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +77,7 @@ class Painter:
         drawn = self._pipeline(
             prompt_embeds=prompt.expand(len(seeds), -1, -1),
             num_inference_steps=steps,
-            guidance_scale=self._settings.guidance,
+            guidance_scale=self._recipe.guidance,
             # On the CPU whatever the device: the same seed then starts from the same noise everywhere.
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             callback_on_step_end=step_ended,

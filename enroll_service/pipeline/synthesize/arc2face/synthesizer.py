@@ -82,7 +82,7 @@ class Arc2FaceSynthesizer:
         Raises:
             SynthesisFailed: not one of the pictures drawn shows the person.
         """
-        wanted = -(-count // self._settings.arc2face.repeats)
+        wanted = -(-count // self._settings.recipe.arc2face.repeats)
         drawn, kept, rejected = self._pictures(portraits, wanted=wanted, seed=seed, checkpoint=checkpoint)
         varied = self._variety.synthesize([*portraits, *kept], count=count, seed=seed, checkpoint=lambda _: None)
         record = SynthesisReport(
@@ -104,12 +104,12 @@ class Arc2FaceSynthesizer:
         self, portraits: Sequence[Portrait], *, wanted: int, seed: int, checkpoint: Callable[[float], None]
     ) -> tuple[int, list[Portrait], Counter[str]]:
         """How many were drawn, those kept, and the others by reason."""
-        settings = self._settings.arc2face
+        settings, recipe = self._settings.arc2face, self._settings.recipe.arc2face
         photos = np.concatenate([portrait.crop for portrait in portraits])
         identity = unit(self._runtime.embed(settings.recognizer, photos).mean(axis=0))
         kept: list[Portrait] = []
         rejected: Counter[str] = Counter()
-        drawn, limit = 0, wanted + settings.redraws
+        drawn, limit = 0, wanted + recipe.redraws
         drawing = part_of(checkpoint, 0.0, _DRAWING_SHARE, 1.0)
         while len(kept) < wanted and drawn < limit:
             asked = min(wanted - len(kept), limit - drawn)
@@ -121,7 +121,7 @@ class Arc2FaceSynthesizer:
             drawn += asked
             faces = [face for face in (self._face(picture, rejected) for picture in pictures) if face is not None]
             for face, score in zip(faces, self._scores(faces, photos), strict=True):
-                if score >= settings.similarity_floor:
+                if score >= recipe.similarity_floor:
                     kept.append(face)
                 else:
                     rejected["another_person"] += 1

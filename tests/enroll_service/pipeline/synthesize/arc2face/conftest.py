@@ -81,10 +81,10 @@ def weights(whole_weights: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny(whole_weights: Path) -> Callable[..., Arc2FaceSettings]:
-    """Settings for the folder: on the CPU, with few steps."""
+    """Settings for the folder: on the CPU."""
 
     def make(**fields: Any) -> Arc2FaceSettings:
-        quick = {"weights": str(whole_weights), "recognizer": "fr_feature", "device": "cpu", "steps": 2, "batch": 2}
+        quick = {"weights": str(whole_weights), "recognizer": "fr_feature", "device": "cpu", "batch": 2}
         return Arc2FaceSettings.model_validate(quick | fields)
 
     return make

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from enroll_service.pipeline.ops.similarity_scale import unit
+from enroll_service.pipeline.recipe import Arc2FaceRecipe
 from enroll_service.pipeline.settings import Arc2FaceSettings
 from enroll_service.pipeline.synthesize.arc2face.painter import Painter
 from enroll_service.pipeline.synthesize.arc2face.prompt import SENTENCE, identity_prompt
 
 Settings = Callable[..., Arc2FaceSettings]
+QUICK = Arc2FaceRecipe(steps=2)
 
 
 def _identity(seed: int) -> np.ndarray:
@@ -25,7 +27,7 @@ def _identity(seed: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def painter(whole_weights: object) -> Painter:
     return Painter(
-        Arc2FaceSettings(weights=str(whole_weights), recognizer="fr_feature", device="cpu", steps=2, batch=2)
+        Arc2FaceSettings(weights=str(whole_weights), recognizer="fr_feature", device="cpu", batch=2), recipe=QUICK
     )
 
 
@@ -140,7 +142,7 @@ def test_the_safety_checker_withholds_what_it_flags(weights: Path, tiny: Setting
         for name in ("concept_embeds_weights", "special_care_embeds_weights"):
             getattr(checker, name).data.fill_(threshold)
         checker.save_pretrained(base / "safety_checker")
-        drawn = Painter(tiny(weights=str(weights), safety_checker=True)).draw(
+        drawn = Painter(tiny(weights=str(weights), safety_checker=True), recipe=QUICK).draw(
             _identity(0), seeds=(1, 2), checkpoint=lambda _: None
         )
         assert sum(picture is not None for picture in drawn) == kept
@@ -148,5 +150,5 @@ def test_the_safety_checker_withholds_what_it_flags(weights: Path, tiny: Setting
 
 @pytest.mark.parametrize("option", ["attention_slicing", "vae_slicing"])
 def test_memory_options_change_no_picture(tiny: Settings, painter: Painter, option: str) -> None:
-    (sliced,), (whole,) = _draw(Painter(tiny(**{option: True})), 9), _draw(painter, 9)
+    (sliced,), (whole,) = _draw(Painter(tiny(**{option: True}), recipe=QUICK), 9), _draw(painter, 9)
     assert int(np.abs(sliced.astype(int) - whole).max()) <= 1

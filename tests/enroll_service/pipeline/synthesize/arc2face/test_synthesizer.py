@@ -24,7 +24,7 @@ from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.intake.portrait import Portrait, portrait_of
 from enroll_service.pipeline.ops.similarity_scale import as_crops
 from enroll_service.pipeline.ops.variations import Variations
-from enroll_service.pipeline.recipe import PerturbRecipe, Recipe, SynthesisRecipe
+from enroll_service.pipeline.recipe import Arc2FaceRecipe, PerturbRecipe, Recipe, SynthesisRecipe
 from enroll_service.pipeline.report import SynthesisReport
 from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
@@ -87,9 +87,9 @@ def portrait(astronaut_srgb_u8: np.ndarray, finder: FaceFinder) -> Portrait:
 NOISE = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
 
 
-def _settings(**arc2face: Any) -> PipelineSettings:
-    fields = {"recognizer": "fr_feature", "repeats": 2, "redraws": 3} | arc2face
-    return PipelineSettings(surrogates=SURROGATES, arc2face=Arc2FaceSettings.model_validate(fields))
+def _settings(*, recognizer: str = "fr_feature", **drawing: Any) -> PipelineSettings:
+    recipe = Recipe(arc2face=Arc2FaceRecipe.model_validate({"repeats": 2, "redraws": 3} | drawing))
+    return PipelineSettings(surrogates=SURROGATES, arc2face=Arc2FaceSettings(recognizer=recognizer), recipe=recipe)
 
 
 def _synthesizer(
@@ -204,8 +204,12 @@ def whole_way(whole_weights: Path, tiny: Callable[..., Arc2FaceSettings]) -> Pip
         surrogates=SURROGATES,
         intake=IntakeSettings(min_eye_distance_px=1, min_sharpness=0),
         synthesizer=SynthesizerName.ARC2FACE,
-        arc2face=tiny(similarity_floor=-10, repeats=2),
-        recipe=Recipe(synthesis=SynthesisRecipe(variations=4), perturb=PerturbRecipe(iterations=2, batch=2)),
+        arc2face=tiny(),
+        recipe=Recipe(
+            synthesis=SynthesisRecipe(variations=4),
+            arc2face=Arc2FaceRecipe(steps=2, similarity_floor=-10, repeats=2),
+            perturb=PerturbRecipe(iterations=2, batch=2),
+        ),
     )
 
 
@@ -237,13 +241,13 @@ def test_pictures_are_turned_where_they_have_a_mesh(
     runtime: OnnxRuntime,
     finder: FaceFinder,
     astronaut_photo: bytes,
-    tiny: Callable[..., Arc2FaceSettings],
 ) -> None:
     """The tiny pipeline's pictures have no mesh and are bent; the photo beside them is turned."""
-    arc2face = tiny(similarity_floor=-10, repeats=4, variety="mesh")
-    settings = whole_way.model_copy(update={"arc2face": arc2face})
+    drawing = Arc2FaceRecipe(steps=2, similarity_floor=-10, repeats=4, variety=SynthesizerName.MESH)
+    recipe = whole_way.recipe.model_copy(update={"arc2face": drawing})
+    settings = whole_way.model_copy(update={"recipe": recipe})
     enroller = Enroller(runtime=runtime, finder=FaceEverywhere(finder), settings=settings)  # type: ignore[arg-type]
-    mask = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
+    mask = enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False, seed=4)
     assert mask.versions["synthesizer"].endswith("+fr_feature+mesh-2")
     assert mask.report["synthesis"]["pictures"] == {"mesh-2": 2, "elastic-1": 2}
     assert mask.report["warnings"][0].startswith("The face's shape was not found")
@@ -268,9 +272,9 @@ def test_a_drawn_likeness_is_turned_by_its_own_mesh(
     assert float((runtime.embed("fr_feature", as_crops(made.crops)) @ own).min()) > 0.4
 
 
-def test_nothing_but_a_cpu_synthesizer_varies_pictures(tiny: Callable[..., Arc2FaceSettings]) -> None:
+def test_nothing_but_a_cpu_synthesizer_varies_pictures() -> None:
     with pytest.raises(ValueError, match="variety"):
-        tiny(variety="arc2face")
+        Arc2FaceRecipe.model_validate({"variety": "arc2face"})
 
 
 def test_photos_and_pictures_are_never_on_disk_and_gone_after_the_call(
@@ -303,7 +307,7 @@ def test_photos_and_pictures_are_never_on_disk_and_gone_after_the_call(
     sys.addaudithook(watch)  # it stays: hence the switch
     watching[0] = True
     try:
-        enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
+        enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False, seed=4)
     finally:
         watching[0] = False
     assert written == []
@@ -319,7 +323,7 @@ def test_noise_enrolls_nobody(
     """What the tiny pipeline draws holds no face, and the real finder says so."""
     enroller = Enroller(runtime=runtime, finder=finder, settings=whole_way)
     with pytest.raises(SynthesisFailed) as failed:
-        enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False)
+        enroller.run([EnrollmentPhoto(astronaut_photo)], progress=lambda _: None, cancelled=lambda: False, seed=4)
     assert failed.value.metadata["no_face"] == failed.value.metadata["drawn"] == str(2 + 16)
 
 
