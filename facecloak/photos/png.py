@@ -31,7 +31,10 @@ from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
 MAGIC = b"\x89PNG\r\n\x1a\n"
 SIGNATURE = re.compile(re.escape(MAGIC))
 
-# zlib's level. Measured on a camera photo: 4 makes the same size as Pillow's default 6 in a third of the time.
+# zlib's strategy RLE: on photos as small as Pillow's level 4 (-4 to +3 %) in a third to a half of the time, on pages of
+# text 10 to 20 % larger.
+# The strategy comes last: OpenCV sets it back where the level follows.
+_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _COMPRESSION_LEVEL = 4
 _PALETTE = 3
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -316,17 +319,18 @@ def _strips(samples: np.ndarray) -> Iterator[slice]:
 
 def _encode(samples: np.ndarray) -> bytes:
     """(H, W, 1..4) uint8 or uint16 as a PNG."""
-    if samples.dtype == np.uint16:
-        if samples.shape[2] == 2:
+    if samples.shape[2] == 2:
+        if samples.dtype == np.uint16:
             return _encode_gray_alpha_u16(samples)
-        if samples.shape[2] >= 3:
-            samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-        return cv2.imencode(".png", samples, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION_LEVEL])[1].tobytes()
-    out = io.BytesIO()
-    Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples).save(
-        out, "PNG", compress_level=_COMPRESSION_LEVEL
-    )
-    return out.getvalue()
+        out = io.BytesIO()
+        Image.fromarray(samples).save(out, "PNG", compress_level=_COMPRESSION_LEVEL)
+        return out.getvalue()
+    if samples.shape[2] >= 3:
+        samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    done, encoded = cv2.imencode(".png", samples, _FAST)
+    if not done:
+        raise PhotoDamaged("The PNG cannot be encoded.")
+    return encoded.tobytes()
 
 
 def _encode_gray_alpha_u16(samples: np.ndarray) -> bytes:
