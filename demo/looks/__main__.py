@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from demo.photos import DemoFailed
 from facecloak.errors import FaceCloakError
 
 SHOWN_PEOPLE = 12
@@ -30,15 +31,20 @@ def main(
 ) -> None:  # fmt: skip
     """Cloak people's photos at every strength and write a page to look at.
 
-    The astronaut always, people where a folder is given. Masks are kept, sealed, so a second run is quick.
+    The astronaut and the demo's portraits, and people where a folder is given. Masks are kept, sealed, so that a second
+    run is quick.
     """
     from demo.looks.run import look_at_all
-    from demo.looks.subjects import astronaut, people
+    from demo.looks.subjects import astronaut, people, portraits
     from facecloak_evaluation.dataset import read_people
 
     console = Console(highlight=False)
     try:
         subjects = [astronaut()]
+        try:
+            subjects.append(portraits(out / "photos"))
+        except DemoFailed as error:
+            console.print(f"[yellow]looks:[/yellow] {error}", markup=True)
         if people_folder is not None:
             subjects += people(read_people(people_folder, selection=people_slice), probe=photo)
         path = look_at_all(

@@ -1,4 +1,4 @@
-"""Who is looked at: scikit-image's astronaut, and people of a folder as `facecloak evaluate` reads it."""
+"""Who is looked at: scikit-image's astronaut, the demo's portraits, and people of a folder as `evaluate` reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from demo.photos import NamedPhoto
+from demo.photos import NamedPhoto, default_photos
 from facecloak_evaluation.dataset import Person
 
 ASTRONAUT_SIDES_PX = (512, 1024)
@@ -49,6 +49,16 @@ def astronaut() -> LooksSubject:
         remark="The enrolled photo is also the one that is cloaked, so similarities flatter the mask.",
         may_be_shown=True,
     )
+
+
+def portraits(cache: Path) -> LooksSubject:
+    """The demo's photos of one public figure, faces of 200 px and more; brought once and kept in `cache`.
+
+    Raises:
+        DemoFailed: they are not there and cannot be brought.
+    """
+    chosen = default_photos(cache)
+    return LooksSubject(name="portraits", enrolled=chosen.enrolled, photos=chosen.cloaked, may_be_shown=True)
 
 
 def people(found: Sequence[Person], *, probe: int) -> list[LooksSubject]:
