@@ -35,11 +35,12 @@ def cloaker(model_repository: Path) -> Cloaker:
 def test_the_answer_lists_what_was_dropped(cloaker: Cloaker, astronaut_srgb_u8: np.ndarray, progressive: bool) -> None:
     if not progressive and not is_available():
         pytest.skip("the splice codec was not built: no Rust compiler here")
-    out = io.BytesIO()
+    out, small = io.BytesIO(), io.BytesIO()
     Image.fromarray(astronaut_srgb_u8).save(out, "JPEG", quality=90, progressive=progressive)
+    Image.fromarray(astronaut_srgb_u8).resize((160, 160)).save(small, "JPEG", quality=80)
     photo = blocks.with_segments(
         out.getvalue(),
-        blocks.segment(0xE1, b"Exif\0\0" + blocks.exif_thumbnail()),
+        blocks.segment(0xE1, b"Exif\0\0" + blocks.exif_thumbnail(old=small.getvalue())),
         blocks.segment(0xE2, b"MPF\0MM\0*"),
     )
     result = cloaker.cloak(photo, [Subject("alice")])

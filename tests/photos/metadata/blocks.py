@@ -66,8 +66,10 @@ def _packed(kind: str, values: list[int] | bytes) -> bytes:
 MAKER: Values = {0x010F: ("A", b"Maker of cameras\0"), 0x0112: ("H", [1])}
 
 
-def exif_thumbnail(*, orientation: int = 1, thumbnail_orientation: int | None = None, size: int = 160) -> bytes:
-    old = small(size, size * 7 // 10, quality=90)
+def exif_thumbnail(
+    *, orientation: int = 1, thumbnail_orientation: int | None = None, size: int = 160, old: bytes = b""
+) -> bytes:
+    old = old or small(size, size * 7 // 10, quality=90)
     directory: Values = {0x0103: ("H", [6]), 0x0201: ("I", [0]), 0x0202: ("I", [len(old)])}
     if thumbnail_orientation is not None:
         directory[0x0112] = ("H", [thumbnail_orientation])
