@@ -18,12 +18,14 @@ from facecloak.stores import MaskNotFound
 from tests.photos.metadata import blocks
 from tests.photos.test_splice import soft
 
+MASK = Mask.new(soft(np.random.default_rng(1), 112, 112).round().astype(np.int8), seed=1)
+
 
 class Masks:
     def get(self, user_id: str) -> Mask:
         if user_id != "alice":
             raise MaskNotFound("not enrolled")
-        return Mask.new(soft(np.random.default_rng(1), 112, 112).round().astype(np.int8), seed=1)
+        return MASK
 
 
 @pytest.fixture(scope="module")
