@@ -74,6 +74,8 @@ def jod(original_srgb_u8: np.ndarray, changed_srgb_u8: np.ndarray) -> float:
 def _metric() -> Any:
     import torch
 
+    # torch's benchmark module imports setuptools, which fails where distutils was imported first.
+    os.environ.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
     with _stand_ins():
         pycvvdp = importlib.import_module(_PACKAGE)
     geometry = pycvvdp.vvdp_display_geometry(_DISPLAY_RESOLUTION, ppd=PIXELS_PER_DEGREE)
