@@ -188,10 +188,10 @@ class PaintRecipe(FrozenModel):
     smoothing_px: float = Field(default=1.0, ge=0, le=8)
     """Sigma of the Gaussian that smooths each gradient (TI-FGSM, Dong et al. 2019): finer changes die in JPEG."""
 
-    grown_px: int = Field(default=3, ge=-20, le=20)
+    grown_px: int = Field(default=0, ge=-20, le=20)
     """By how much the mean face's outline is grown; beyond it nothing is painted."""
 
-    soft_px: float = Field(default=2.0, gt=0, le=16)
+    soft_px: float = Field(default=2.5, gt=0, le=16)
     """Sigma of that outline's edge."""
 
     max_level: float = Field(default=16.0, gt=0, le=127)
@@ -241,20 +241,20 @@ class StrengthBudget(FrozenModel):
 
 class StrengthsRecipe(FrozenModel):
     """What the strengths mean. What is asked of the predictions allows for how they part from what was measured on
-    masks that were learned against them: 0.1 of JOD more, 5 of SSIMULACRA2 less than what is meant."""
+    masks that were learned against them: asked for 9.1 and 70, six tuning people's photos kept 9.25 and 78."""
 
     unnoticed: StrengthBudget = StrengthBudget(
-        jod=9.4, ssimulacra2=76, displacement_rms_px=0.42, displacement_largest_px=1.05, ssim=0.90
+        jod=9.2, ssimulacra2=73, displacement_rms_px=0.42, displacement_largest_px=1.05, ssim=0.90
     )
     """Side by side with the original hardly seen: 1.2 and 3 % of the distance between the eyes."""
 
     natural: StrengthBudget = StrengthBudget(
-        jod=9.1, ssimulacra2=70, displacement_rms_px=0.81, displacement_largest_px=2.1, ssim=0.855
+        jod=8.9, ssimulacra2=66, displacement_rms_px=0.81, displacement_largest_px=2.1, ssim=0.855
     )
     """Nobody would notice without the original: 2.3 and 6 %."""
 
     strong: StrengthBudget = StrengthBudget(
-        jod=8.8, ssimulacra2=62, displacement_rms_px=1.4, displacement_largest_px=2.1, ssim=0.80
+        jod=8.6, ssimulacra2=60, displacement_rms_px=1.4, displacement_largest_px=2.1, ssim=0.80
     )
     """Most protection: 4 and 6 %."""
 
