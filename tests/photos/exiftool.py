@@ -74,14 +74,14 @@ def changed_tags(before: Tags, after: Tags) -> set[str]:
 
 
 def _bring(home: Path) -> None:
-    from facecloak.models.errors import ModelError
+    from facecloak.models.errors import PackageUnavailable
     from facecloak.models.fetch.npm import npm_command
 
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent) as folder:
         try:
             command = [*npm_command(), "pack", f"exiftool-vendored.pl@{VERSION}", "--ignore-scripts"]
-        except ModelError as error:
+        except PackageUnavailable as error:
             pytest.skip(f"exiftool cannot be brought: {error.public_message}")
         ended = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=300)
         archives = list(Path(folder).glob("*.tgz"))

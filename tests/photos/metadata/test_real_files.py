@@ -36,9 +36,10 @@ TAGS = {
 }  # fmt: skip
 # Groups that go as a whole.
 GROUPS = {
-    "mpf": ("MPF", "MPImage"), "trailer.pictures": ("Trailer", "MPImage", "File:", "JFIF"),
-    "c2pa": ("JUMBF", "CBOR", "Jpeg2000:C2pa"),
-    "trailer.video": ("Trailer", "Track", "QuickTime", "File:"), "iso21496": ("GainMap", "ISO"),
+    "mpf": ("MPF", "MPImage"), "trailer.pictures": ("Trailer", "Google:GainMap", "MPImage", "File:", "JFIF"),
+    "c2pa": ("JUMBF", "CBOR", "Jpeg2000:C2pa", "Jpeg2000:C2PA"),
+    "trailer.video": ("Trailer", "Google:MotionPhotoVideo", "Track", "QuickTime", "File:"),
+    "iso21496": ("GainMap", "ISO", "APP2:UniformResourceName"),
     "xmp.Container": ("XMP-GContainer", "XMP-Container"),
 }  # fmt: skip
 FAULTS = {
