@@ -9,18 +9,20 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import grpc
 import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from facecloak.call_context import deadline
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.limits import is_request_id
-from facecloak_rpc.errors import to_status
+from facecloak_rpc.admission import Admission, Unlimited
+from facecloak_rpc.errors import CallCancelled, to_status
+from facecloak_rpc.infrastructure import InfrastructureCalls, abort, parsed
+from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.tracing import Metadata, Tracer
 
@@ -31,11 +33,31 @@ _log = structlog.get_logger("facecloak.rpc")
 
 
 class CallInterceptor(grpc.ServerInterceptor):
-    """Wraps the handlers of all services but health and reflection."""
+    """Wraps the handlers of all services.
 
-    def __init__(self, metrics: RpcMetrics, tracer: Tracer) -> None:
+    A handler of one request is run as one of a stream of requests, which is the same on the wire: it begins with the
+    call's headers, so that it can refuse before the message is read, and end a call whose message does not come.
+    """
+
+    def __init__(
+        self,
+        metrics: RpcMetrics,
+        tracer: Tracer,
+        *,
+        calls_limit: int = 128,
+        connection_calls_limit: int = 100,
+        reading_limit: int = 16,
+        message_seconds: float = 10.0,
+        admission: Admission | None = None,
+    ) -> None:
+        """``calls_limit`` calls may be open at once, ``connection_calls_limit`` of them of one connection, and
+        ``reading_limit`` messages come in; each has to be whole after ``message_seconds``."""
         self._metrics = metrics
         self._tracer = tracer
+        self._admission = admission or Unlimited()
+        self._open = OpenCalls(calls_limit, connection_limit=min(connection_calls_limit, calls_limit))
+        self._reader = MessageReader(places=reading_limit, seconds=message_seconds)
+        self._infrastructure = InfrastructureCalls(message_seconds=message_seconds)
         self._changed = threading.Condition()
         self._in_flight = 0
 
@@ -43,6 +65,11 @@ class CallInterceptor(grpc.ServerInterceptor):
         """Waits until no call is being served. Returns False when that took longer than the timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self._in_flight == 0, timeout_seconds)
+
+    def close(self) -> None:
+        """Lets the threads that read end."""
+        self._reader.close()
+        self._infrastructure.close()
 
     def intercept_service(
         self,
@@ -52,57 +79,91 @@ class CallInterceptor(grpc.ServerInterceptor):
         """See grpc.ServerInterceptor."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_INFRASTRUCTURE):
-            return handler
+        if handler is None:
+            return None
+        if method.startswith(_INFRASTRUCTURE):
+            return self._infrastructure.bounded(handler)
         metadata = tuple(handler_call_details.invocation_metadata or ())
         request_id = _request_id(metadata)
+        # Messages are parsed here: one that is malformed is the caller's fault, and gRPC would call it our own.
         if handler.response_streaming:
             inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            wrap = grpc.stream_stream_rpc_method_handler if handler.request_streaming else (
-                grpc.unary_stream_rpc_method_handler
-            )  # fmt: skip
-            behavior: Any = self._streaming(inner, method=method, metadata=metadata, request_id=request_id)
-        else:
-            inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            wrap = grpc.stream_unary_rpc_method_handler if handler.request_streaming else (
-                grpc.unary_unary_rpc_method_handler
-            )  # fmt: skip
-            behavior = self._unary(inner, method=method, metadata=metadata, request_id=request_id)
-        return wrap(behavior, handler.request_deserializer, handler.response_serializer)
+            behavior: Any = self._streaming(inner, handler, method=method, metadata=metadata, request_id=request_id)
+            return grpc.stream_stream_rpc_method_handler(behavior, None, handler.response_serializer)
+        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        behavior = self._unary(inner, handler, method=method, metadata=metadata, request_id=request_id)
+        return grpc.stream_unary_rpc_method_handler(behavior, None, handler.response_serializer)
 
     def _unary(
-        self, inner: Callable[..., Any] | None, *, method: str, metadata: Metadata, request_id: str
+        self,
+        inner: Callable[..., Any] | None,
+        handler: grpc.RpcMethodHandler,
+        *,
+        method: str,
+        metadata: Metadata,
+        request_id: str,
     ) -> Callable[..., Any]:
-        def behavior(request: Any, context: grpc.ServicerContext) -> Any:
+        def behavior(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             assert inner is not None
             with self._call(context, method=method, request_id=request_id) as call:
                 try:
                     with self._tracer.call(call.method, metadata, request_id=request_id):
                         call.bind_trace(self._tracer.trace_id())
-                        return inner(request, context)
+                        with self._request(requests, context, handler, method=call.method) as request:
+                            return inner(request, context)
                 except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
                     call.refuse(error)
             # Outside the try: abort works by raising.
-            _abort(context, call.status)
+            abort(context, call.status)
 
         return behavior
 
     def _streaming(
-        self, inner: Callable[..., Any] | None, *, method: str, metadata: Metadata, request_id: str
+        self,
+        inner: Callable[..., Any] | None,
+        handler: grpc.RpcMethodHandler,
+        *,
+        method: str,
+        metadata: Metadata,
+        request_id: str,
     ) -> Callable[..., Any]:
-        def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        def behavior(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
             assert inner is not None
             with self._call(context, method=method, request_id=request_id) as call:
                 try:
                     with self._tracer.call(call.method, metadata, request_id=request_id):
                         call.bind_trace(self._tracer.trace_id())
-                        yield from inner(request, context)
+                        with self._request(requests, context, handler, method=call.method) as request:
+                            yield from inner(request, context)
                     return
                 except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
                     call.refuse(error)
-            _abort(context, call.status)
+            abort(context, call.status)
 
         return behavior
+
+    @contextmanager
+    def _request(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext, handler: grpc.RpcMethodHandler, *, method: str
+    ) -> Iterator[Any]:
+        """What the handler gets: its one message, as soon as the service has room for it, or all as they come."""
+        with ExitStack() as stack:
+            stack.enter_context(self._open.one(connection=context.peer()))
+            if handler.request_streaming:
+                yield (parsed(message, handler.request_deserializer) for message in requests)
+                return
+            self._admission.arrived(method)
+            waiting = self._metrics.awaiting_message.labels(method)
+            with ExitStack() as reading:
+                with waiting.track_inprogress():
+                    # Held until the message is admitted: what waits for that has been read, and takes memory.
+                    reading.enter_context(self._reader.turn(connection=context.peer()))
+                    message = self._reader.read(requests)
+                size = len(message)
+                request = parsed(message, handler.request_deserializer)
+                del message
+                stack.enter_context(self._admission.admitted(method, request, size))
+            yield request
 
     @contextmanager
     def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:
@@ -152,6 +213,9 @@ class _Call:
             structlog.contextvars.bind_contextvars(trace_id=trace_id)
 
     def refuse(self, error: Exception) -> None:
+        if isinstance(error, grpc.RpcError):
+            # So gRPC tells whoever waits for a message that the client is gone.
+            error = CallCancelled("the call was cancelled")
         self.status = to_status(error, request_id=self.request_id)
         self.code = code_pb2.Code.Name(self.status.code)
         info = error_details_pb2.ErrorInfo()
@@ -175,11 +239,6 @@ def log_defect(error: BaseException) -> None:
 def current_request_id() -> str:
     """Returns the id of the call that runs in this thread, or "" outside a call."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
-
-
-def _abort(context: grpc.ServicerContext, status: status_pb2.Status) -> None:
-    """Ends the call with a google.rpc.Status. Always raises, as grpc's abort does."""
-    context.abort_with_status(rpc_status.to_status(status))
 
 
 def _request_id(metadata: Metadata) -> str:

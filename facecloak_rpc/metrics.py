@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -24,6 +25,10 @@ class RpcMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.in_flight = Gauge("facecloak_rpc_in_flight", "Calls being served.", ["method"], registry=registry)
+        self.awaiting_message = Gauge(
+            "facecloak_rpc_awaiting_message", "Calls whose message has not come in yet, of those being served.",
+            ["method"], registry=registry,
+        )  # fmt: skip
         self.handled = Counter(
             "facecloak_rpc_handled",
             "Calls that ended, by gRPC code and reason.",
@@ -56,19 +61,37 @@ class _MetricsServer(ThreadingWSGIServer):
 
 
 class _QuietHandler(WSGIRequestHandler):
+    # A client that sends no request holds a thread, and no longer than this, seconds.
+    timeout = 5.0
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         """Scrapes are no events."""
 
 
-def serve_metrics(registry: CollectorRegistry, *, host: str, port: int) -> WSGIServer:
-    """Serves ``registry`` over HTTP at /metrics in a thread of its own, on the same addresses as gRPC does: both
-    families where ``host`` stands for all. Raises OSError where it cannot."""
+def serve_metrics(registry: CollectorRegistry, *, host: str, port: int, is_ready: Callable[[], bool]) -> WSGIServer:
+    """Serves over HTTP, in threads of its own: ``registry`` at /metrics, 200 at /livez for as long as the process
+    runs, and at /readyz 200 or 503. On the same addresses as gRPC: both families where ``host`` stands for all. Raises
+    OSError where it cannot."""
     if is_any(host):
         host = "::" if has_ipv6() else "0.0.0.0"
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     server_class = type("_Server", (_MetricsServer,), {"address_family": family})
     server: WSGIServer = make_server(
-        str(address[0]), port, make_wsgi_app(registry), server_class, handler_class=_QuietHandler
+        str(address[0]), port, _application(registry, is_ready), server_class, handler_class=_QuietHandler
     )
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
+
+
+def _application(registry: CollectorRegistry, is_ready: Callable[[], bool]) -> Callable[..., Iterable[bytes]]:
+    metrics = make_wsgi_app(registry)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path not in ("/livez", "/readyz"):
+            return metrics(environ, start_response)
+        well = path == "/livez" or is_ready()
+        start_response("200 OK" if well else "503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"ok\n" if well else b"not ready\n"]
+
+    return application

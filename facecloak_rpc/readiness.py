@@ -88,6 +88,12 @@ class Readiness:
         """Waits for the first probe that succeeds."""
         return self._ready.wait(timeout_seconds)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the last probe found all well or bearable, and no stop has begun."""
+        state = self._state
+        return state is not None and state[0] and not self._stop.is_set()
+
     def stop(self) -> None:
         """Ends probing; what the service says then is NOT_SERVING for good."""
         self._stop.set()

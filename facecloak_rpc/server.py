@@ -17,6 +17,8 @@ from grpc_reflection.v1alpha import reflection
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.addresses import host_and_port
+from facecloak_rpc.admission import Admission
+from facecloak_rpc.infrastructure import CALLS_LIMIT
 from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
 from facecloak_rpc.readiness import Readiness
@@ -25,6 +27,9 @@ from facecloak_rpc.telemetry import Telemetry
 
 # After the last call's handler returned, gRPC still has to put its status on the wire.
 _FLUSH_SECONDS = 1.0
+# Threads that tell callers that there are too many calls: a millisecond each.
+_REFUSERS = 32
+_WAITING_FOR_REFUSAL = 2048
 _log = structlog.get_logger("facecloak.server")
 
 
@@ -67,7 +72,10 @@ class RpcServer:
         if self.settings.metrics_port:
             try:
                 self._metrics_server = serve_metrics(
-                    self.telemetry.registry, host=self.settings.host, port=self.settings.metrics_port
+                    self.telemetry.registry,
+                    host=self.settings.host,
+                    port=self.settings.metrics_port,
+                    is_ready=lambda: self.readiness.is_ready,
                 )
             except OSError as error:
                 address = host_and_port(self.settings.host, self.settings.metrics_port)
@@ -93,6 +101,7 @@ class RpcServer:
         self.grpc_server.stop(None if hurried else min(_FLUSH_SECONDS, grace))
         stopped.wait(_FLUSH_SECONDS + 1.0)
         self.close()
+        self.interceptor.close()
         self.telemetry.tracer.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
@@ -131,6 +140,8 @@ def build_server(
     begin_drain: Callable[[], None] = lambda: None,
     close: Callable[[], None] = lambda: None,
     share_port: bool = False,
+    admission: Admission | None = None,
+    message_bytes_limit: int | None = None,
 ) -> RpcServer:
     """Builds a server of one service, bound to its port but not started.
 
@@ -138,19 +149,34 @@ def build_server(
         service: full name of the service, such as ``facecloak.v1.ApplyService``.
         probe: raises unless everything that the service depends on answers.
         telemetry: whose registry /metrics shows.
+        admission: what the service takes on; by default every call that is let in.
+        message_bytes_limit: largest message that it takes, bytes; by default the settings' own.
         share_port: whether other processes may listen on the same port, and the kernel spreads connections over them.
 
     Raises:
         AddressInUse: the port is taken or the host is not this machine's.
     """
     metrics = RpcMetrics(telemetry.registry)
-    interceptor = CallInterceptor(metrics, telemetry.tracer)
+    interceptor = CallInterceptor(
+        metrics,
+        telemetry.tracer,
+        calls_limit=settings.concurrent_calls_limit,
+        connection_calls_limit=settings.connection_calls_limit,
+        reading_limit=settings.reading_limit,
+        message_seconds=settings.message_seconds,
+        admission=admission,
+    )
     grpc_server = grpc.server(
-        # A thread for every call that is let in: one that waits for another's thread could not even be refused.
-        ThreadPoolExecutor(max_workers=settings.concurrent_calls_limit, thread_name_prefix="rpc"),
+        # A thread for every call that is let in, for every probe, and for those that are about to be refused.
+        ThreadPoolExecutor(
+            max_workers=settings.concurrent_calls_limit + CALLS_LIMIT + _REFUSERS, thread_name_prefix="rpc"
+        ),
         interceptors=[interceptor],
-        maximum_concurrent_rpcs=settings.concurrent_calls_limit,
-        options=_server_options(settings, share_port=share_port),
+        # Far above our own limit: gRPC refuses without a reason, probes too. Those that wait are headers and no more.
+        maximum_concurrent_rpcs=settings.concurrent_calls_limit + CALLS_LIMIT + _WAITING_FOR_REFUSAL,
+        options=_server_options(
+            settings, share_port=share_port, message_bytes_limit=message_bytes_limit or settings.message_bytes_limit
+        ),
     )
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
@@ -170,12 +196,14 @@ def build_server(
     )  # fmt: skip
 
 
-def _server_options(settings: RpcSettings, *, share_port: bool) -> list[tuple[str, int]]:
+def _server_options(settings: RpcSettings, *, share_port: bool, message_bytes_limit: int) -> list[tuple[str, int]]:
     options = [
-        ("grpc.max_receive_message_length", settings.message_bytes_limit),
+        ("grpc.max_receive_message_length", message_bytes_limit),
         ("grpc.max_send_message_length", settings.message_bytes_limit),
         ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
+        # Far above our own limit of a connection's calls: HTTP/2 resets what a client begins beyond, without a reason.
+        ("grpc.max_concurrent_streams", settings.connection_calls_limit + _WAITING_FOR_REFUSAL // 2),
         # Let clients ping as often as we do; the default would close their connections for it.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

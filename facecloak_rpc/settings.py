@@ -36,9 +36,21 @@ class RpcSettings(BaseSettings):
     """Largest message in either direction, MiB. 64 holds a 48-megapixel photo; gRPC's own default of 4 rejects 12."""
 
     concurrent_calls_limit: int = Field(default=128, ge=1)
-    """Most calls open at once, waiting ones and health watchers included, each with a thread; gRPC itself rejects more
-    with RESOURCE_EXHAUSTED. Keep it well above the service's own limits, which answer with a reason; one that
-    waits costs little."""
+    """Most calls open at once, waiting ones included, each with a thread; more are refused with OVERLOADED before
+    their message is read. Probes do not count. Keep it well above the service's own limits; one that waits costs
+    little."""
+
+    connection_calls_limit: int = Field(default=100, ge=1)
+    """Most calls open at once on one connection; more are refused with OVERLOADED. 100 is the least that HTTP/2 asks
+    for (RFC 9113, section 6.5.2), and below concurrent_calls_limit: no client alone takes all."""
+
+    message_seconds: float = Field(default=10.0, gt=0)
+    """Time for a call's message to come in, seconds; then it ends with REQUEST_INCOMPLETE. 32 MiB take 10 s at 27
+    Mbit/s. While others wait for their turn to be read, a message has one second."""
+
+    reading_limit: int = Field(default=16, ge=2, le=1024)
+    """Messages that come in at once, half of them of one connection; more wait for their turn, then are refused with
+    OVERLOADED. Until a message is whole, its size is unknown: memory for reading is this times the largest one."""
 
     keepalive_seconds: float = Field(default=30.0, gt=0)
     """Pings an idle connection this often, seconds, to notice a client that vanished without closing. Cloud load
@@ -60,7 +72,8 @@ class RpcSettings(BaseSettings):
     probe costs a recognizer run each, so it is no more frequent than one that nobody waits for needs to be."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of the Prometheus endpoint /metrics, on the same host; 0 turns it off."""
+    """Port of HTTP on the same host: /metrics for Prometheus; /livez and /readyz for probes, which no load on gRPC
+    holds up. 0 turns it off."""
 
     trace_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+)?$")
     """OpenTelemetry collector that takes OTLP over gRPC, such as http://collector:4317; empty: no traces. Needs the

@@ -14,7 +14,6 @@ from deploy.tools.chart import NEWEST, OLDEST, VALUES_SETS, ChartRefused, Manife
 from enroll_service.servicer import SERVICE_NAME as ENROLL
 from enroll_service.settings import EnrollSettings
 from facecloak_rpc.command import load_settings
-from facecloak_rpc.readiness import LIVE
 
 EACH = pytest.mark.parametrize("values_set", VALUES_SETS)
 CUSTOM = ("ScaledObject", "PodMonitor", "PrometheusRule")
@@ -93,7 +92,7 @@ def test_everything_is_probed(values_set: str) -> None:
         (container,) = component(values_set, part)["spec"]["template"]["spec"]["containers"]
         assert container["readinessProbe"]["grpc"]["service"] == container["startupProbe"]["grpc"]["service"] == service
         # Restarting a process because a store is away would only make it worse.
-        assert container["livenessProbe"]["grpc"]["service"] == LIVE
+        assert container["livenessProbe"]["httpGet"] == {"port": "metrics", "path": "/livez"}
 
 
 @EACH

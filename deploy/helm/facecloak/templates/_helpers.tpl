@@ -92,7 +92,8 @@ readinessProbe:
   timeoutSeconds: 3
   failureThreshold: 2
 livenessProbe:
-  grpc: {port: {{ .port }}, service: live}
+  # Over HTTP, with threads of its own: no load on gRPC lets a pod be restarted.
+  httpGet: {port: metrics, path: /livez}
   periodSeconds: 20
   timeoutSeconds: 5
   failureThreshold: 3
