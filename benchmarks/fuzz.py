@@ -28,6 +28,7 @@ class Wave:
         self._rng = rng
         self._corner = rng.random(4)
         self.reach_px = float(rng.choice([0.0, 2.5, 40.0]))
+        self.overreach_px = self.reach_px or None
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """See facecloak.cloaking.placement.Placement."""
@@ -46,6 +47,10 @@ class Wave:
     ) -> np.ndarray:
         """See facecloak.cloaking.placement.Placement."""
         return self._rng.normal(0, 12, (height, width, 3 if colors is None else len(colors))).astype(np.float32)
+
+    def nodes(self, *, step: tuple[int, int], colors: np.ndarray) -> None:
+        """Told for each sample."""
+        return None
 
     def displacement(
         self, *, left: int, top: int, width: int, height: int, step: tuple[int, int] = (1, 1)

@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 
 # That of native/src/lib.rs.
-_INTERFACE = 2
+_INTERFACE = 3
 
 log = logging.getLogger(__name__)
 

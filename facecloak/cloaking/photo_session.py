@@ -13,10 +13,11 @@ from facecloak.cloaking.placement import FacePlacement, Placement, place_mask, s
 from facecloak.faces import ALIGNED_SIZE, Face, aligned_crop
 from facecloak.masks.mask import Mask
 from facecloak.photos import PhotoLimits, decode_photo, encode_reported
+from facecloak.photos.changed_region import Rectangle
 from facecloak.photos.native_splice import CannotSplice
 from facecloak.photos.photo import Photo
 from facecloak.photos.pieces import Pieces
-from facecloak.photos.splice import JpegSplice, Look, Rectangle
+from facecloak.photos.splice import JpegSplice, Look
 
 
 class EncodingPath(StrEnum):
@@ -65,13 +66,13 @@ class PhotoSession:
         """The whole photo, upright (H, W, 3) uint8 RGB, read-only."""
         return self._photo.srgb_u8
 
-    def look(self, part: Rectangle, *, smallest_scale: float) -> Look | None:
+    def look(self, part: Rectangle, *, smallest_scale: float, keep: bool = False) -> Look | None:
         """A part of the photo without the rest, at least ``smallest_scale`` large; None where only the whole is to be
         had."""
         if self._splice is None:
             return None
         try:
-            return self._splice.look(part, smallest_scale=smallest_scale)
+            return self._splice.look(part, smallest_scale=smallest_scale, keep=keep)
         except CannotSplice as error:
             self._give_up(error)
             return None
@@ -79,16 +80,20 @@ class PhotoSession:
     def place(self, mask: Mask, face: Face, *, mesh: np.ndarray | None = None, strength: float = 1.0) -> FacePlacement:
         """The mask on a face of this photo, fitted to how the photo shows the face; for the arguments see
         :func:`facecloak.cloaking.placement.place_mask`."""
-        crop = self._aligned_crop(face) if mask.paints else None
+        crop = self._aligned_crop(face, keep=mask.moves) if mask.paints else None
         return place_mask(mask, face, mesh=mesh, strength=strength, crop_u8=crop)
 
-    def _aligned_crop(self, face: Face) -> np.ndarray:
-        """(112, 112, 3) uint8 RGB: :func:`facecloak.faces.aligned_crop`, of a JPEG's part alone where that will do."""
+    def _aligned_crop(self, face: Face, *, keep: bool = False) -> np.ndarray:
+        """(112, 112, 3) uint8 RGB: :func:`facecloak.faces.aligned_crop`, of a JPEG's part alone where that will do.
+
+        Args:
+            keep: keep what is decoded of a JPEG for :meth:`added`, which moves it.
+        """
         bounds = square_bounds(face, width=self.width, height=self.height)
         empty = bounds[0] >= bounds[2] or bounds[1] >= bounds[3]
         look = None
         if self._decoded is None and not empty:
-            look = self.look(bounds, smallest_scale=ALIGNED_SIZE / square_side_px(face))
+            look = self.look(bounds, smallest_scale=ALIGNED_SIZE / square_side_px(face), keep=keep)
         if look is None:
             return aligned_crop(self.srgb_u8, face.landmarks)
         # Pixel centers are whole numbers, in both.

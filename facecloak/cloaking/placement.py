@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from math import ceil, floor
+from math import ceil, floor, sqrt
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -17,12 +17,14 @@ from facecloak.cloaking.crop_change import CropChange, crop_change
 from facecloak.faces import Face, aligning_transform
 from facecloak.faces.frame import mesh_in_crop
 from facecloak.masks.mask import MASK_SIZE, Mask, MaskGeometry
+from facecloak.photos.changed_region import Nodes
 
 # Where a px of the crop is many of the photo, placing a mask pixel by pixel costs more than all the rest. Its levels
 # are then looked at this often for each px of the crop, which at 12 megapixels (every other px) parts from each
-# pixel's own look by 1.7 % of their root mean square; a displacement is smooth and is looked at once.
+# pixel's own look by 1.7 % of their root mean square. A displacement is smooth: linear between so many places, it parts
+# from itself by 0.01 px of the crop.
 _LEVELS_LOOKS = 3
-_SHIFT_LOOKS = 1
+_SHIFT_PLACES = 2
 _LARGEST_STEP_PX = 32
 
 
@@ -48,6 +50,11 @@ class Placement(Protocol):
         """How far anything is moved at most, px of the photo, in x or in y; 0 where nothing moves."""
         ...
 
+    @property
+    def overreach_px(self) -> float | None:
+        """How far outside :meth:`bounds` what is moved may come from, px of the photo; None where nothing moves."""
+        ...
+
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) px, right and bottom exclusive, of a photo of ``width`` x ``height`` px outside
         which nothing changes; empty (left == right or top == bottom) where the mask lies off the photo."""
@@ -71,6 +78,10 @@ class Placement(Protocol):
                 count the answer's pixels.
             colors: (channels, 3) float32, what each channel takes of R, G and B; these themselves if not given.
         """
+        ...
+
+    def nodes(self, *, step: tuple[int, int], colors: np.ndarray) -> Nodes | None:
+        """The same on a coarse grid; None where :meth:`change` and :meth:`displacement` alone tell."""
         ...
 
     def displacement(
@@ -136,11 +147,18 @@ class FacePlacement:
         self._whole_square = change.whole_square
         self._shift: np.ndarray | None = None
         self.reach_px = 0.0
+        self.overreach_px: float | None = None
         if change.shift_px is not None:
             to_photo = np.linalg.inv(to_crop[:, :2]).astype(np.float32)
-            self._shift = cv2.transform(change.shift_px, to_photo)
-            self.reach_px = float(np.abs(self._shift).max())
-        self._box = _photo_box(_support(change), to_crop)
+            side = MASK_SIZE * _SHIFT_PLACES
+            shift = cv2.resize(change.shift_px, (side, side), interpolation=cv2.INTER_CUBIC)
+            self._shift = cv2.transform(shift, to_photo)
+            # Linear between its places, it is nowhere larger.
+            self.reach_px = cv2.norm(self._shift, cv2.NORM_INF)
+            # A box of the crop has its corners further out where the head is turned.
+            outside = _overreach(change.shift_px, change.box) if change.box is not None else 0.0
+            self.overreach_px = outside * sqrt(2) / _scale(to_crop)
+        self._box = _photo_box(change.box, to_crop)
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         """See :class:`Placement`."""
@@ -170,7 +188,7 @@ class FacePlacement:
 
         part = _Part(left // step[0], top // step[1], width * samples, height * samples)
         looks = _LEVELS_LOOKS / self._places
-        change = _sparse(look, fine, part, step=int(1 / (looks * _scale(fine))), interpolation=cv2.INTER_LINEAR)
+        change = _sparse(look, fine, part, step=int(1 / (looks * _scale(fine))))
         if samples > 1:
             change = cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)
         if self._whole_square:
@@ -186,17 +204,37 @@ class FacePlacement:
         shift = self._shift
         if step != (1, 1):
             shift = shift / np.array(step, np.float32)
-        to_crop = _part(self._to_crop, left=left, top=top, step=step)
-        looks = int(1 / (_SHIFT_LOOKS * _scale(to_crop)))
+        to_places = _at_places(_part(self._to_crop, left=left, top=top, step=step), _SHIFT_PLACES)
 
         def look(to_shift: np.ndarray, part: _Part) -> np.ndarray:
-            # Cubic where it is looked at now and then, since what lies between is then cubic, too.
-            interpolation = cv2.INTER_CUBIC if looks > 1 else cv2.INTER_LINEAR
-            flags = interpolation | cv2.WARP_INVERSE_MAP
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             return cv2.warpAffine(shift, to_shift, (part.width, part.height), flags=flags)
 
         part = _Part(left // step[0], top // step[1], width, height)
-        return _sparse(look, to_crop, part, step=looks, interpolation=cv2.INTER_CUBIC)
+        return _sparse(look, to_places, part, step=int(1 / _scale(to_places)))
+
+    def nodes(self, *, step: tuple[int, int], colors: np.ndarray) -> Nodes | None:
+        """See :class:`facecloak.photos.changed_region.Addend`."""
+        samples_apart = _SHIFT_PLACES * _scale(self._to_crop) * max(step)
+        # Chroma that is subsampled may lie as far apart: what is finer than its samples is left out before.
+        reduced = samples_apart > 1
+        if self._whole_square or samples_apart > (2 if max(step) > 1 else 1):
+            return None
+        places = 1 if reduced else _SHIFT_PLACES
+        size = (MASK_SIZE * places,) * 2
+
+        def at_places(plane: np.ndarray) -> np.ndarray:
+            if plane.shape == size:
+                return plane
+            return cv2.resize(plane, size, interpolation=cv2.INTER_AREA if reduced else cv2.INTER_LINEAR)
+
+        levels = shift = None
+        if self._levels is not None:
+            levels = [at_places(cv2.transform(self._levels, color[None])) for color in colors]
+        if self._shift is not None:
+            across, down = cv2.split(self._shift)
+            shift = at_places(across), at_places(down)
+        return Nodes(shift, levels, _at_places(self._to_crop, places))
 
 
 def square_side_px(face: Face) -> float:
@@ -211,31 +249,16 @@ def square_bounds(face: Face, *, width: int, height: int) -> tuple[int, int, int
     return _within(square, width=width, height=height)
 
 
-def _support(change: CropChange) -> tuple[float, float, float, float] | None:
-    """(left, top, right, bottom) px of the crop outside which nothing changes; None where nothing does."""
-    if change.whole_square:
-        return -0.5, -0.5, MASK_SIZE - 0.5, MASK_SIZE - 0.5
-    boxes = []
-    for values, places in ((change.levels, change.places), (change.shift_px, 1)):
-        if values is None:
-            continue
-        lines = values.reshape(len(values), -1)
-        rows = np.flatnonzero(lines.any(axis=1))
-        # Along the first axis, the largest is found in a tenth of the time that any takes.
-        columns = np.flatnonzero(np.abs(lines).max(axis=0)) // values.shape[2]
-        if len(rows):
-            # A place is seen as far as the next one.
-            ends = (columns[0] - 1, rows[0] - 1, columns[-1] + 1, rows[-1] + 1)
-            boxes.append([(end - (places - 1) / 2) / places for end in ends])
-    if not boxes:
-        return None
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    return (
-        max(min(lefts), -0.5),
-        max(min(tops), -0.5),
-        min(max(rights), MASK_SIZE - 0.5),
-        min(max(bottoms), MASK_SIZE - 0.5),
-    )
+def _overreach(shift_px: np.ndarray, box: tuple[float, float, float, float]) -> float:
+    """How far outside a box of the crop what is moved comes from, px of the crop; 0 where all comes from within."""
+    place = np.arange(MASK_SIZE, dtype=np.float32)
+    # Those that stay are within the box or do not count.
+    inside = place.clip(box[0], box[2]), place.clip(box[1], box[3])[:, None]
+    beyond = 0.0
+    for axis, (low, high) in enumerate(((box[0], box[2]), (box[1], box[3]))):
+        least, largest, _, _ = cv2.minMaxLoc(shift_px[:, :, axis] + inside[axis])
+        beyond = max(beyond, low - least, largest - high)
+    return beyond
 
 
 def _at_places(to_crop: np.ndarray, places: int) -> np.ndarray:
@@ -285,21 +308,20 @@ def _sparse(
     part: _Part,
     *,
     step: int,
-    interpolation: int,
 ) -> np.ndarray:
-    """What ``look(transform, part)`` sees, looked at every ``step`` px and interpolated between: at the same places
-    however a photo is cut into parts."""
+    """What ``look(transform, part)`` sees, looked at every ``step`` px and linear between: at the same places however a
+    photo is cut into parts."""
     step = min(step, _LARGEST_STEP_PX)
     if step < 2:
         return look(transform, part)
-    # From two looks before the part to two behind it: at its own edge an enlarged picture is not interpolated but flat.
-    before = 2 * step + part.left % step, 2 * step + part.top % step
-    across, down = -(-(part.width + before[0]) // step) + 2, -(-(part.height + before[1]) // step) + 2
+    # From one look before the part to one behind it: at its own edge an enlarged picture is not linear but flat.
+    before = step + part.left % step, step + part.top % step
+    across, down = -(-(part.width + before[0]) // step) + 1, -(-(part.height + before[1]) // step) + 1
     sparse = transform.copy()
     sparse[:, 2] += transform[:, :2] @ [(step - 1) / 2 - px for px in before]
     sparse[:, :2] *= step
-    seen = look(sparse, _Part(part.left // step - 2, part.top // step - 2, across, down))
-    enlarged = cv2.resize(seen, (across * step, down * step), interpolation=interpolation)
+    seen = look(sparse, _Part(part.left // step - 1, part.top // step - 1, across, down))
+    enlarged = cv2.resize(seen, (across * step, down * step))
     return enlarged[before[1] : before[1] + part.height, before[0] : before[0] + part.width]
 
 

@@ -101,6 +101,7 @@ def _library() -> ctypes.CDLL | None:
         "splice_apply": [pointer, pointer, size, ctypes.POINTER(ctypes.POINTER(_Patch))],
         "splice_free": [ctypes.POINTER(_Patch)],
         "splice_deltas": [pointer, pointer, pointer, size],
+        "plane_warp": [pointer, pointer, size, size, size, size, size, pointer],
     }
     for name, arguments in signatures.items():
         getattr(library, name).argtypes = arguments
@@ -112,6 +113,59 @@ def _library() -> ctypes.CDLL | None:
 def is_available() -> bool:
     """Whether the compiled part is there."""
     return _library() is not None
+
+
+class _GridView(ctypes.Structure):
+    _fields_ = [
+        ("nodes", ctypes.c_void_p), ("width", ctypes.c_size_t), ("height", ctypes.c_size_t),
+        ("to_grid", ctypes.c_double * 6),
+    ]  # fmt: skip
+
+
+class _PlanesView(ctypes.Structure):
+    _fields_ = [("samples", ctypes.c_void_p * 2), ("width", ctypes.c_size_t), ("height", ctypes.c_size_t)]
+
+
+def warped(
+    planes: Sequence[np.ndarray],
+    grid: np.ndarray,
+    to_grid: np.ndarray,
+    *,
+    left: int,
+    top: int,
+    across: int,
+    down: int,
+    count: int,
+) -> list[np.ndarray]:
+    """By how much the samples of a part of one plane or two change, ``count`` times (down, across) float32.
+
+    Each shows what the displacement points at, bicubic between samples, beyond the edge the outermost ones; and levels
+    are added. Where the displacement is zero, it changes nothing.
+
+    Args:
+        planes: (H, W) float32 each; none where nothing is displaced.
+        grid: (h, w, 4) float32 nodes: displacement in samples, x then y, and the levels of the planes; linear between
+            nodes, zero beyond the outermost ones.
+        to_grid: (2, 3) from samples, counted from the part's corner, to nodes.
+        left, top: the part's corner in ``planes``.
+    """
+    library = _library()
+    if library is None:
+        raise CannotSplice(Fault.NO_LIBRARY)
+    nodes = np.ascontiguousarray(grid, np.float32)
+    sources = [np.ascontiguousarray(plane, np.float32) for plane in planes]
+    fits = nodes.ndim == 3 and nodes.shape[2] == 4 and min(left, top, across, down) >= 0 and 1 <= count <= 2
+    if not fits or (sources and (len(sources) != count or len({source.shape for source in sources}) != 1)):
+        raise CannotSplice(Fault.BAD_REGION)
+    outs = [np.empty((down, across), np.float32) for _ in range(count)]
+    view = _GridView(nodes.ctypes.data, nodes.shape[1], nodes.shape[0], (ctypes.c_double * 6)(*to_grid.ravel()))
+    seen = None
+    if sources:
+        samples = (ctypes.c_void_p * 2)(*(source.ctypes.data for source in sources))
+        seen = ctypes.byref(_PlanesView(samples, sources[0].shape[1], sources[0].shape[0]))
+    written = (ctypes.c_void_p * count)(*(out.ctypes.data for out in outs))
+    _check(library.plane_warp(seen, ctypes.byref(view), left, top, across, down, count, written))
+    return outs
 
 
 class NativeScan:

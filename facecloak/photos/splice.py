@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 
+from facecloak.photos.changed_region import Addend, ChangedRegion, Rectangle
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
 from facecloak.photos.jpeg_structure import JpegStructure, mended, metadata_end, read_structure
@@ -26,9 +26,6 @@ from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeSc
 from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turned_rectangle
 from facecloak.photos.pieces import Pieces
 
-Rectangle = tuple[int, int, int, int]
-"""(left, top, right, bottom) px, right and bottom exclusive."""
-
 _EOI_BYTES = 2
 # Of a photo that was taken already.
 _UNLIMITED = PhotoLimits(max_bytes=2**31, max_pixels=2**31, max_side=65_535)
@@ -37,33 +34,10 @@ _RGB_TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
 )
 _BLOCK = 8
-# Bicubic interpolation looks so far; and OpenCV remaps no larger picture.
+# Bicubic interpolation looks so far.
 _FILTER_SAMPLES = 2
-_LARGEST_REMAP = 32766
-
-
-class Addend(Protocol):
-    """What is changed in a photo: :class:`facecloak.cloaking.placement.Placement`."""
-
-    @property
-    def reach_px(self) -> float: ...
-
-    def bounds(self, *, width: int, height: int) -> Rectangle: ...
-
-    def change(
-        self,
-        *,
-        left: int,
-        top: int,
-        width: int,
-        height: int,
-        step: tuple[int, int] = (1, 1),
-        colors: np.ndarray | None = None,
-    ) -> np.ndarray | None: ...
-
-    def displacement(
-        self, *, left: int, top: int, width: int, height: int, step: tuple[int, int] = (1, 1)
-    ) -> np.ndarray | None: ...
+# Around a look that is kept: what is moved at its edge comes from no further off, as a rule.
+_KEPT_MARGIN_PX = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +79,7 @@ class JpegSplice:
             structure = _header_of(data, limits)
         self._data, self._scan = _scan_of(data, limits)
         self._structure = structure
+        self._kept: list[tuple[Rectangle, list[np.ndarray]]] = []
         if (self._scan.width, self._scan.height) != (structure.width, structure.height):
             raise CannotSplice(Fault.DAMAGED)
         self.orientation = jpeg_orientation(structure)
@@ -112,12 +87,23 @@ class JpegSplice:
         self.width = structure.height if turned else structure.width
         self.height = structure.width if turned else structure.height
 
-    def look(self, part: Rectangle, *, smallest_scale: float = 1.0) -> Look:
+    def look(self, part: Rectangle, *, smallest_scale: float = 1.0, keep: bool = False) -> Look:
         """A part of the photo with what lies around it in the same MCUs, at the smallest of the scales 1/8 .. 8/8 that
-        is no smaller than ``smallest_scale``. Raises CannotSplice where the part is off the photo."""
+        is no smaller than ``smallest_scale``. Raises CannotSplice where the part is off the photo.
+
+        Args:
+            keep: decode the part at full size and keep that, for what :meth:`added` moves there.
+        """
         points = max(1, math.ceil(min(smallest_scale, 1.0) * _BLOCK))
-        left, top, right, bottom = self._mcus(self._stored(part))
-        planes = self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=points)
+        if keep:
+            part = self._grown(part, _KEPT_MARGIN_PX)
+        left, top, right, bottom = mcus = self._mcus(self._stored(part))
+        if keep:
+            kept = self._decoded(mcus)
+            self._kept.append((mcus, kept))
+            planes = [_reduced(plane, points) for plane in kept]
+        else:
+            planes = self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=points)
         scan = self._scan
         stored = self._pixels_of(left, top, right, bottom)
         size = tuple(-(-length * points // _BLOCK) for length in (stored[2] - stored[0], stored[3] - stored[1]))
@@ -169,29 +155,47 @@ class JpegSplice:
                 if not others:
                     break
                 joined = [other for other in joined if other not in others]
-                lefts, tops, rights, bottoms = zip(new, *others, strict=True)
-                new = min(lefts), min(tops), max(rights), max(bottoms)
+                new = _around([new, *others])
             joined.append(new)
         return joined
 
     def _change(self, mcus: Rectangle, addends: Sequence[Addend]) -> Change:
         bounds = self._upright(self._pixels_of(*mcus))
         here = [a for a in addends if _overlap(a.bounds(width=self.width, height=self.height), bounds)]
-        filtered = _FILTER_SAMPLES * max(self._scan.mcu_width, self._scan.mcu_height) // _BLOCK
-        reach = max((math.ceil(addend.reach_px) + filtered for addend in here if addend.reach_px), default=0)
         # What is moved into the MCUs may come from those beside.
-        wide = self._mcus(self._stored(_grown(bounds, reach, width=self.width, height=self.height)))
-        shown = self._decoded(wide) if reach else [None] * len(self._scan.factors)
-        planes: list[tuple[np.ndarray, int]] = []
+        wide = _around([mcus, *(seen for addend in here if (seen := self._seen_by(addend)) is not None)])
+        shown = self._decoded(wide) if any(addend.overreach_px is not None for addend in here) else []
+        planes: list[np.ndarray] = []
         for colors, step in self._channels():
             samples = shown[len(planes) : len(planes) + len(colors)]
-            levels = self._levels(wide, mcus, here, colors=colors, step=step, samples=samples)
-            planes += [(levels, channel) for channel in range(len(colors))]
-        return Change(left=mcus[0], top=mcus[1], across=mcus[2] - mcus[0], down=mcus[3] - mcus[1], planes=planes)
-
-    def _decoded(self, mcus: Rectangle) -> list[np.ndarray | None]:
+            planes += self._levels(wide, mcus, here, colors=colors, step=step, samples=samples)
         left, top, right, bottom = mcus
-        return [*self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=_BLOCK)]
+        return Change(left, top, right - left, bottom - top, [(plane[:, :, None], 0) for plane in planes])
+
+    def _seen_by(self, addend: Addend) -> Rectangle | None:
+        """The MCUs that an addend moves something from; None where it moves nothing."""
+        if addend.overreach_px is None:
+            return None
+        filtered = _FILTER_SAMPLES * max(self._scan.mcu_width, self._scan.mcu_height) // _BLOCK
+        bounds = addend.bounds(width=self.width, height=self.height)
+        return self._mcus(self._stored(self._grown(bounds, math.ceil(addend.overreach_px) + filtered)))
+
+    def _grown(self, part: Rectangle, px: int) -> Rectangle:
+        left, top, right, bottom = part
+        return max(left - px, 0), max(top - px, 0), min(right + px, self.width), min(bottom + px, self.height)
+
+    def _decoded(self, mcus: Rectangle) -> list[np.ndarray]:
+        """The components' samples in some MCUs; where a look at them was kept, it is not decoded again."""
+        left, top, right, bottom = mcus
+        for kept, planes in self._kept:
+            if kept[0] <= left and kept[1] <= top and right <= kept[2] and bottom <= kept[3]:
+                parts = []
+                for plane, (across, down) in zip(planes, self._scan.factors, strict=True):
+                    rows = slice((top - kept[1]) * down * _BLOCK, (bottom - kept[1]) * down * _BLOCK)
+                    columns = slice((left - kept[0]) * across * _BLOCK, (right - kept[0]) * across * _BLOCK)
+                    parts.append(plane[rows, columns])
+                return parts
+        return self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=_BLOCK)
 
     def _channels(self) -> list[tuple[np.ndarray, tuple[int, int]]]:
         """What the components take of R, G and B, and how many px each sample stands for; alike ones together."""
@@ -215,35 +219,35 @@ class JpegSplice:
         *,
         colors: np.ndarray,
         step: tuple[int, int],
-        samples: Sequence[np.ndarray | None],
-    ) -> np.ndarray:
-        """By how much all of them change samples of ``step`` px in some MCUs, (rows, columns, channels) float32, as
-        stored.
+        samples: Sequence[np.ndarray],
+    ) -> list[np.ndarray]:
+        """By how much all of them change samples of ``step`` px in some MCUs: (rows, columns) float32 for each of the
+        components, as stored.
 
         Args:
             wide: the MCUs that are looked at, no fewer.
-            samples: of these, the components as they are; None where nothing moves.
+            samples: of these, the components as they are; none where nothing moves.
         """
-        left, top, right, bottom = self._pixels_of(*wide)
-        across, down = -(-(right - left) // step[0]), -(-(bottom - top) // step[1])
-        # Whole samples, so that their grid is the same from whichever edge an orientation counts.
-        whole = self._upright((left, top, left + across * step[0], top + down * step[1]))
-        turned = self.orientation >= 5
-        before: np.ndarray | None = None
-        size = (across, down) if turned else (down, across)
-        after = np.zeros((*size, len(colors)), np.float32)
-        if samples[0] is not None:
-            merged = cv2.merge([plane[:down, :across] for plane in samples if plane is not None])
-            before = np.ascontiguousarray(to_upright(merged, self.orientation), np.float32).reshape(after.shape)
-            after = before.copy()
+        seen, inner = self._whole_samples(wide, step), self._whole_samples(mcus, step)
+        across, down = (seen[2] - seen[0]) // step[0], (seen[3] - seen[1]) // step[1]
+        upright = [to_upright(plane[:down, :across], self.orientation).astype(np.float32) for plane in samples]
+        region = ChangedRegion(
+            seen=self._upright(seen),
+            inner=self._upright(inner),
+            step=step if self.orientation < 5 else (step[1], step[0]),
+            components=len(colors),
+            samples=upright,
+        )
         for addend in addends:
-            _add(addend, after, whole, step=(step[1], step[0]) if turned else step, colors=colors)
-        levels = after if before is None else after - before
-        stored = to_stored(levels, self.orientation).reshape(down, across, len(colors))
-        inner = self._pixels_of(*mcus)
-        rows = slice((inner[1] - top) // step[1], -(-(inner[3] - top) // step[1]))
-        columns = slice((inner[0] - left) // step[0], -(-(inner[2] - left) // step[0]))
-        return np.ascontiguousarray(stored[rows, columns])
+            region.change(addend, colors)
+        return [to_stored(plane, self.orientation) for plane in region.changes]
+
+    def _whole_samples(self, mcus: Rectangle, step: tuple[int, int]) -> Rectangle:
+        """The stored px of some MCUs, up to whole samples of ``step`` px, so that their grid is the same from whichever
+        edge an orientation counts."""
+        left, top, right, bottom = self._pixels_of(*mcus)
+        across, down = -(-(right - left) // step[0]), -(-(bottom - top) // step[1])
+        return left, top, left + across * step[0], top + down * step[1]
 
     def _pieces(self, replacements: list[Replacement]) -> Pieces:
         """The file with parts replaced, metadata as :mod:`facecloak.photos.metadata` says, without what follows the
@@ -333,34 +337,15 @@ def _header_of(data: bytes, limits: PhotoLimits) -> JpegStructure:
         raise CannotSplice(Fault.UNSUPPORTED) from error
 
 
-def _add(addend: Addend, samples: np.ndarray, whole: Rectangle, *, step: tuple[int, int], colors: np.ndarray) -> None:
-    """Change upright ``samples`` (h, w, C) float32, each of ``step`` px, of the part ``whole`` of a photo."""
-    left, top, right, bottom = addend.bounds(width=whole[2], height=whole[3])
-    first = max((left - whole[0]) // step[0], 0), max((top - whole[1]) // step[1], 0)
-    behind = -(-(right - whole[0]) // step[0]), -(-(bottom - whole[1]) // step[1])
-    if first[0] >= behind[0] or first[1] >= behind[1]:
-        return
-    corner = {"left": whole[0] + first[0] * step[0], "top": whole[1] + first[1] * step[1]}
-    size = {"width": behind[0] - first[0], "height": behind[1] - first[1]}
-    part = samples[first[1] : behind[1], first[0] : behind[0]]
-    shift = addend.displacement(**corner, **size, step=step)
-    if shift is not None:
-        if max(samples.shape[:2]) > _LARGEST_REMAP:
-            raise CannotSplice(Fault.BAD_REGION)
-        shift[:, :, 0] += np.arange(first[0], behind[0], dtype=np.float32)
-        shift[:, :, 1] += np.arange(first[1], behind[1], dtype=np.float32)[:, None]
-        moved = cv2.remap(  # type: ignore[call-overload]
-            samples, shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
-        part[:] = moved.reshape(part.shape)
-    levels = addend.change(**corner, **size, step=step, colors=colors)
-    if levels is not None:
-        part += levels
+def _reduced(plane: np.ndarray, points: int) -> np.ndarray:
+    """Samples of blocks at ``points`` instead of 8 a side."""
+    size = plane.shape[1] * points // _BLOCK, plane.shape[0] * points // _BLOCK
+    return plane if points == _BLOCK else cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
 
 
-def _grown(part: Rectangle, px: int, *, width: int, height: int) -> Rectangle:
-    left, top, right, bottom = part
-    return max(left - px, 0), max(top - px, 0), min(right + px, width), min(bottom + px, height)
+def _around(parts: Sequence[Rectangle]) -> Rectangle:
+    lefts, tops, rights, bottoms = zip(*parts, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _scan_of(data: bytes, limits: PhotoLimits) -> tuple[bytes, NativeScan]:

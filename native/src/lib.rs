@@ -15,6 +15,7 @@ mod recode;
 mod region;
 mod scan;
 mod splice;
+mod warp;
 
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
 use std::slice::{from_raw_parts, from_raw_parts_mut};
@@ -23,6 +24,7 @@ use std::sync::Once;
 use fault::Fault;
 use region::{Bounds, Change, Levels};
 use scan::Scan;
+use warp::{Grid, Part, Plane};
 
 /// One channel of interleaved float32 levels.
 #[repr(C)]
@@ -74,7 +76,7 @@ pub struct Patch {
 }
 
 /// Goes up whenever a function or structure here changes; facecloak/native_library.py asks for the one it was written for.
-const INTERFACE: u32 = 2;
+const INTERFACE: u32 = 3;
 
 /// The number of this interface.
 #[no_mangle]
@@ -284,6 +286,78 @@ pub unsafe extern "C" fn mesh_paint(
         let triangles = unsafe { from_raw_parts(triangles, triangle_count) };
         mesh::paint(vertices, values, triangles, side, unsafe { from_raw_parts_mut(out, side * side) })
     })
+}
+
+/// A grid of nodes; see `warp::Grid`.
+#[repr(C)]
+pub struct GridView {
+    nodes: *const [f32; 4],
+    width: usize,
+    height: usize,
+    to_grid: [f64; 6],
+}
+
+/// Planes of one size; see `warp::Plane`.
+#[repr(C)]
+pub struct PlanesView {
+    samples: [*const f32; 2],
+    width: usize,
+    height: usize,
+}
+
+/// What a grid changes in a part, `across` times `down` samples, of one plane or two; see `warp::warp`.
+/// # Safety
+/// `grid` points to a view with `width * height` readable nodes; `planes` is null or points to a view whose first `count`
+/// planes have `width * height` readable floats each; `outs` points to `count` pointers to `across * down` writable floats
+/// each, none of which are among the others.
+#[no_mangle]
+pub unsafe extern "C" fn plane_warp(
+    planes: *const PlanesView,
+    grid: *const GridView,
+    left: usize,
+    top: usize,
+    across: usize,
+    down: usize,
+    count: usize,
+    outs: *const *mut f32,
+) -> i32 {
+    guarded(|| {
+        let size = |width: usize, height: usize| width.checked_mul(height).ok_or(Fault::BadRegion);
+        let view = unsafe { &*grid };
+        let nodes = unsafe { from_raw_parts(view.nodes, size(view.width, view.height)?) };
+        let grid = Grid::new(nodes, view.width, view.height, view.to_grid)?;
+        if !(1..=2).contains(&count) {
+            return Err(Fault::BadRegion);
+        }
+        let mut seen = Vec::with_capacity(2);
+        if let Some(view) = unsafe { planes.as_ref() } {
+            for &samples in view.samples.iter().take(count) {
+                let samples = unsafe { from_raw_parts(samples, size(view.width, view.height)?) };
+                seen.push(Plane::new(samples, view.width, view.height)?);
+            }
+        }
+        let mut written = Vec::with_capacity(2);
+        for &out in unsafe { from_raw_parts(outs, count) } {
+            written.push(unsafe { from_raw_parts_mut(out, size(across, down)?) });
+        }
+        warped(&seen, Part { left, top, across }, &grid, &mut written)
+    })
+}
+
+/// With the processor's wide vectors where it has them, as `added`.
+fn warped(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) -> Result<(), Fault> {
+    #[cfg(target_arch = "x86_64")]
+    if has_vectors() {
+        // Safe: the processor has what the function was compiled for.
+        return unsafe { warped_by_vectors(planes, part, grid, outs) };
+    }
+    warp::warp(planes, part, grid, outs)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn warped_by_vectors(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) -> Result<(), Fault> {
+    warp::warp(planes, part, grid, outs)
 }
 
 fn bounds(left: u32, top: u32, across: u32, down: u32) -> Bounds {

@@ -21,9 +21,10 @@ from facecloak.cloaking.placement import place_mask
 from facecloak.faces import Box, Face, FaceFinder, WorkingCopy
 from facecloak.masks.mask import Mask
 from facecloak.photos import DEFAULT_LIMITS, decode_photo, encode_photo
+from facecloak.photos.changed_region import Rectangle
 from facecloak.photos.file_tag import payload_of, without_tag
 from facecloak.photos.native_splice import is_available
-from facecloak.photos.splice import Look, Rectangle
+from facecloak.photos.splice import Look
 from facecloak.stores import MaskNotFound
 from tests.photos.test_splice import soft
 

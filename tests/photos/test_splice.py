@@ -34,6 +34,7 @@ class Spot:
         self.left, self.top, self.levels = left, top, levels.astype(np.float32)
         self.shift = np.array(shift, np.float32)
         self.reach_px = float(np.abs(self.shift).max())
+        self.overreach_px = self.reach_px or None
 
     def bounds(self, *, width: int, height: int) -> tuple[int, int, int, int]:
         rows, columns = self.levels.shape[:2]
@@ -58,6 +59,10 @@ class Spot:
         means = part.reshape(height, step[1], width, step[0], 3).mean(axis=(1, 3))
         mixed = means if colors is None else means @ colors.T
         return np.ascontiguousarray(mixed, np.float32)
+
+    def nodes(self, *, step: tuple[int, int], colors: np.ndarray) -> None:
+        """Told for each sample."""
+        return None
 
     def displacement(
         self, *, left: int, top: int, width: int, height: int, step: tuple[int, int] = (1, 1)
