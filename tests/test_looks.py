@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.looks.looking import Look
+from demo.looks.looking import MeasuredLook
 from demo.looks.page import LookedAt, write_page
 from demo.looks.subjects import astronaut, people
 from facecloak.masks.displacement import DisplacementSize
@@ -50,11 +50,11 @@ class Page(HTMLParser):
 
 def looked_at(remark: str = "") -> LookedAt:
     size = DisplacementSize(rms_percent=2.31, largest_percent=5.7, asymmetry_percent=0.0)
-    natural = Look(jpeg(110), "CLOAKED", SEEN, SEEN, size, {"sface": (0.71, 0.12), "facenet": (0.8, None)})
+    natural = MeasuredLook(jpeg(110), "CLOAKED", SEEN, SEEN, size, {"sface": (0.71, 0.12), "facenet": (0.8, None)})
     looks = {
         "natural": natural,
         "strong": f"not enrolled: {HOSTILE}",
-        "weak": Look(jpeg(100), "NO_FACE", None, None, None, {}),
+        "weak": MeasuredLook(jpeg(100), "NO_FACE", None, None, None, {}),
     }
     return LookedAt(title="ann", remark=remark, name="ann.jpg", original=jpeg(100), looks=looks)
 
