@@ -40,13 +40,13 @@ def main(
 
     console = Console(highlight=False)
     try:
+        found = read_people(people_folder, selection=people_slice) if people_folder is not None else ()
         subjects = [astronaut()]
         try:
             subjects.append(portraits(out / "photos"))
         except DemoFailed as error:
             console.print(f"[yellow]looks:[/yellow] {error}", markup=True)
-        if people_folder is not None:
-            subjects += people(read_people(people_folder, selection=people_slice), probe=photo)
+        subjects += people(found, probe=photo)
         path = look_at_all(
             subjects, strengths=strengths, overrides=overrides, repository=repository, jobs=jobs, out=out
         )
