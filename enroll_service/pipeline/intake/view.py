@@ -19,8 +19,8 @@ from facecloak.masks.mask import MASK_SIZE, Mask
 # Nobody sees more pixels of a face at once on a screen; and a face of 48 megapixels would take seconds to compare.
 _LARGEST_PX = 768
 
-# Where a mask lies depends on the face alone.
-_ANY_MASK = Mask.new(np.zeros((MASK_SIZE, MASK_SIZE, 3), np.int8), seed=0)
+# Where a mask that changes the whole crop lies depends on the face alone; one that changes nothing lies nowhere.
+_ANY_MASK = Mask.new(np.ones((MASK_SIZE, MASK_SIZE, 3), np.int8), seed=0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
