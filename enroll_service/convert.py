@@ -9,7 +9,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.progress import Progress, Stage
-from enroll_service.pipeline.recipe import MaskKind, Strength
 from enroll_service.pipeline.report import (
     DisplacementReport,
     EnrollmentReport,
@@ -17,6 +16,7 @@ from enroll_service.pipeline.report import (
     Similarity,
     SynthesisReport,
 )
+from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_request_id
 from facecloak.v1 import enroll_pb2

@@ -64,7 +64,7 @@ def enroll(
         raise click.UsageError("--face is for one photo")
     from enroll_service.jobs.request import EnrollmentRequest
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-    from enroll_service.pipeline.recipe import MaskKind, Strength
+    from enroll_service.pipeline.strengths import MaskKind, Strength
     from facecloak.faces import Box
 
     box = Box(*face) if face else None

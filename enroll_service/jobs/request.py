@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.recipe import MaskKind, Strength
 from enroll_service.pipeline.report import EnrollmentReport
+from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.masks.bank import StoredMask
 
 

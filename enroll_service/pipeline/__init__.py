@@ -16,15 +16,7 @@ from enroll_service.pipeline.errors import (
     SynthesizerUnavailable,
 )
 from enroll_service.pipeline.progress import Progress, Stage
-from enroll_service.pipeline.recipe import (
-    BankRecipe,
-    MaskKind,
-    PerturbRecipe,
-    Recipe,
-    SsimPaintRecipe,
-    Strength,
-    SynthesisRecipe,
-)
+from enroll_service.pipeline.recipe import BankRecipe, PerturbRecipe, Recipe, SsimPaintRecipe, SynthesisRecipe
 from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.settings import (
     Arc2FaceSettings,
@@ -33,6 +25,7 @@ from enroll_service.pipeline.settings import (
     PipelineSettings,
     SynthesizerName,
 )
+from enroll_service.pipeline.strengths import MaskKind, Strength
 
 # The stages themselves are not imported here: settings, reports and errors must be had without torch.
 __all__ = [

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import TracebackType
 
 import facecloak
+from enroll_service.pipeline.context import RunContext
 from enroll_service.pipeline.errors import EnrollmentCancelled
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.perturb.anchors import AnchorPool
 from enroll_service.pipeline.progress import Progress, Stage
-from enroll_service.pipeline.recipe import MaskKind, Strength
-from enroll_service.pipeline.run import RunContext, run
+from enroll_service.pipeline.run import run
 from enroll_service.pipeline.settings import PipelineSettings
+from enroll_service.pipeline.strengths import MaskKind, Strength
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from enroll_service.pipeline.synthesize.factory import build_synthesizer

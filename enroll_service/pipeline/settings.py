@@ -6,15 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from enroll_service.pipeline.recipe import (
-    FrozenModel,
-    MaskKind,
-    Recipe,
-    Share,
-    Strength,
-    StrengthBudget,
-    SynthesizerName,
-)
+from enroll_service.pipeline.frozen_model import FrozenModel, Share
+from enroll_service.pipeline.recipe import Recipe, SynthesizerName
+from enroll_service.pipeline.strengths import MaskKind, Strength, StrengthBudget
 
 
 class IntakeSettings(FrozenModel):

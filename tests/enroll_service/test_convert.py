@@ -11,8 +11,8 @@ import pytest
 from enroll_service.convert import enrollment_from, enrollment_to, request_from, request_to
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.recipe import MaskKind, Strength
 from enroll_service.pipeline.report import EnrollmentReport, Similarity
+from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
 from facecloak.masks.bank import MaskBank

@@ -1,4 +1,4 @@
-"""The mask as people will see it: on the enrolled photo at the photo's own size, laid by what ApplyCloak lays it with.
+"""The mask as people will see it: on the enrolled photo at the photo's own size, put on as ApplyCloak does it.
 
 Stage two measures visibility on the aligned crop, 112 px a side. On a large portrait the same mask is stretched over
 skin that is smooth from pixel to pixel, and shows more than the crop says.

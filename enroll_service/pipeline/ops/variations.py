@@ -80,10 +80,10 @@ class Variations:
             return maps.mean(dim=0, keepdim=True)
         place = torch.zeros(1, *maps.shape[1:], requires_grad=True)
         with torch.enable_grad():
-            laid = self.warped(place)
+            on_crops = self.warped(place)
         # Sampling is linear, so its gradient spreads each crop's pixels over the mask with the weights they came by.
-        (total,) = torch.autograd.grad(laid, place, grad_outputs=maps, retain_graph=True)
-        (weight,) = torch.autograd.grad(laid, place, grad_outputs=torch.ones_like(maps))
+        (total,) = torch.autograd.grad(on_crops, place, grad_outputs=maps, retain_graph=True)
+        (weight,) = torch.autograd.grad(on_crops, place, grad_outputs=torch.ones_like(maps))
         seen = weight > 1e-3
         return torch.where(seen, total / weight.clamp_min(1e-3), (total[seen].sum() / weight[seen].sum()))
 

@@ -22,7 +22,8 @@ from enroll_service.pipeline.perturb.parts import PartLearner
 from enroll_service.pipeline.perturb.ssim_paint import SsimPaint
 from enroll_service.pipeline.perturb.task import LearningTask
 from enroll_service.pipeline.perturb.visible_paint import VisiblePaint
-from enroll_service.pipeline.recipe import MaskKind, PerturbRecipe
+from enroll_service.pipeline.recipe import PerturbRecipe
+from enroll_service.pipeline.strengths import MaskKind
 
 
 def perturb(

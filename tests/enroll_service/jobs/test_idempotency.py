@@ -13,7 +13,7 @@ from enroll_service.errors import RequestIdReused
 from enroll_service.jobs.idempotency import is_of, with_receipt
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
-from enroll_service.pipeline.recipe import MaskKind, Strength
+from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.faces import Box
 from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
 from facecloak.masks.mask import Mask

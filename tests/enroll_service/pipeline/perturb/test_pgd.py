@@ -23,8 +23,9 @@ from enroll_service.pipeline.perturb.pgd import _batches, perturb
 from enroll_service.pipeline.perturb.ssim_paint import SsimBudget
 from enroll_service.pipeline.perturb.targets import own_identity
 from enroll_service.pipeline.perturb.task import LearningTask
-from enroll_service.pipeline.recipe import MaskKind, PerturbRecipe, Recipe
+from enroll_service.pipeline.recipe import PerturbRecipe, Recipe
 from enroll_service.pipeline.settings import PipelineSettings
+from enroll_service.pipeline.strengths import MaskKind
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from facecloak.cloaking.visibility import VisibilityBudget
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
