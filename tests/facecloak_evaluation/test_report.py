@@ -280,16 +280,30 @@ def test_the_readme_block_is_replaced_and_nothing_else(document: dict[str, Any],
     assert with_results(once, block) == once
 
 
-def test_the_readme_shows_what_leaves_each_recognizer_out(document: dict[str, Any], tmp_path: Path) -> None:
-    alone, in_turn = copy.deepcopy(document), copy.deepcopy(document)
-    del alone["rounds"][1:]
-    in_turn["rounds"] = alone["rounds"] * 2
-    write_json(tmp_path / "alone.json", alone)
-    write_json(tmp_path / "in-turn.json", in_turn)
+def test_the_readme_shows_masks_that_displace_in_a_row_each(document: dict[str, Any], tmp_path: Path) -> None:
+    painted_only, moved = copy.deepcopy(document), copy.deepcopy(document)
+    for told in (painted_only, moved):
+        del told["rounds"][1:]
+        told["rounds"][0]["service"]["settings"] = {"strength": "natural"}
+        told["headline"].pop("painted", None)
+    moved["headline"] |= {
+        "painted": {
+            "jod_mean": 9.04,
+            "jod_of_95_percent": 8.7,
+            "ssimulacra2_mean": 75.2,
+            "ssimulacra2_of_95_percent": 70.0,
+        },
+        "displacement": {"rms_percent": 2.3, "largest_percent": 5.9, "asymmetry_percent": 0.0},
+    }
+    write_json(tmp_path / "painted-only.json", painted_only)
+    write_json(tmp_path / "moved.json", moved)
     block = headline_block(tmp_path, folder="there")
-    assert "[in-turn.json](there/in-turn.json)" in block
-    assert "alone.json" not in block
-    assert "[alone.json](there/alone.json)" in results_block(tmp_path, folder="there")
+    assert "painted-only.json" not in block
+    rows = [line for line in block.splitlines() if line.startswith("| [natural](there/moved.json)")]
+    assert len(rows) == len(moved["rounds"][0]["evaluators"])
+    assert "| 9.0 / 75 | 2.3, at most 5.9 |" in rows[0]
+    assert "never seen" in rows[0]
+    assert "[painted-only.json](there/painted-only.json)" in results_block(tmp_path, folder="there")
 
 
 def test_banks_share_a_table(document: dict[str, Any], tmp_path: Path) -> None:

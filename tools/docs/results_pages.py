@@ -1,7 +1,7 @@
 """The measured figures of README and docs/measurements.md, written from the committed results:
 `python -m tools.docs.results_pages`.
 
-The README shows what leaves each recognizer out in turn; the page shows everything. The figures lie between two HTML
+The README shows masks that displace, in a few rows; the page shows everything. The figures lie between two HTML
 comments; what is between them is replaced. Nothing in it is typed by hand, so a figure always has a result file with
 its conditions beside it.
 """
@@ -9,7 +9,7 @@ its conditions beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,43 @@ STAGE_ONE_SCHEMA = "facecloak-stage-one/"
 
 
 def headline_block(directory: Path, *, folder: str) -> str:
-    """The README's figures: the measurements of a folder that leave each recognizer out in turn.
+    """The README's figures: one row for each measurement of masks that displace, and no more.
 
     Args:
         folder: the directory as links name it.
     """
-    rounds = [(name, document) for name, document in read_ledger(directory) if len(document["rounds"]) > 1]
-    return _block([_evaluation(name, document, folder=folder) for name, document in rounds])
+    told = [(name, document) for name, document in read_ledger(directory) if document["headline"].get("painted")]
+    if not told:
+        return _block([])
+    head = [
+        "masks",
+        "evaluator",
+        "what was painted: JOD / SSIMULACRA2",
+        "displacement, % of the eyes' distance",
+        "PSR@1",
+    ]
+    rows = [row for name, document in told for row in _looks_rows(name, document, folder=folder)]
+    table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    return _block(["\n".join(f"| {line} |" for line in table)])
+
+
+def _looks_rows(name: str, document: Mapping[str, Any], *, folder: str) -> Iterator[list[str]]:
+    """How it looks and how well it protects: by who never saw the masks, and by the surrogate that resists most."""
+    headline = document["headline"]
+    settings = document["rounds"][0]["service"]["settings"]
+    people = len(document["data"]["people"]) - len(headline["people_refused"])
+    painted, moved, rank = headline["painted"], headline["displacement"], headline["rank"]
+    seen = f"{painted['jod_mean']:.1f} / {painted['ssimulacra2_mean']:.0f}"
+    displaced = f"{moved['rms_percent']:.1f}, at most {moved['largest_percent']:.1f}"
+    masks = f"[{settings['strength']}]({folder}/{name}), {people} people"
+    for round_ in document["rounds"]:
+        results = round_["results"][: len(round_["evaluators"])]
+        for result in results:
+            share = result["pairings"][str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]
+            yield [masks, f"{result['evaluator']}, never seen", seen, displaced, share_with_range(share)]
+    if lowest := headline.get("by_surrogates"):
+        yield [masks, f"{lowest['lowest']}, the surrogate that resists most", seen, displaced,
+               share_with_range(lowest["psr_at_1"])]  # fmt: skip
 
 
 def results_block(directory: Path, *, folder: str) -> str:
