@@ -19,7 +19,7 @@ import numpy as np
 from facecloak.call_context import StepObserver, unobserved
 from facecloak.cloaking.blend import add_mask
 from facecloak.cloaking.face_search import FaceLocator, FaceSearch, FoundFaces, faces_of
-from facecloak.cloaking.photo_session import EncodingPath, PhotoSession
+from facecloak.cloaking.photo_session import FAINTEST_KEPT, EncodingPath, PhotoSession
 from facecloak.cloaking.placement import (
     Placement,
     PlacementMethod,
@@ -60,6 +60,10 @@ __all__ = [
 SMALLEST_FACE_PX = 24.0
 """Smallest side of the aligned square in photo px that is cloaked: the smallest face that the finder finds."""
 _OLDER = "The photo contains a mask from before the user's last enrollment: cloak the original, or ask to recloak it."
+_LOST = (
+    "Hardly anything of the mask would be left in the photo, which is compressed too strongly, or the mask does too "
+    "little: send the photo in a better quality."
+)
 
 
 class TooManySubjects(InvalidInput):
@@ -241,27 +245,29 @@ class Cloaker:
         search = FaceSearch(self._finder, photo)
         for index, subject in enumerate(subjects):
             search.check_hint(subject, index=index)
-        placements: list[Placement] = []
-        contained = _Contained()
+        placements: dict[int, Placement] = {}
+        masks: dict[int, Mask | None] = {}
         results: dict[int, SubjectResult] = {}
         for index in sorted(range(len(subjects)), key=lambda index: not subjects[index].has_hint):
             result, mask = self._resolve(subjects[index], search, tag, recloak=recloak)
             if result.outcome is Outcome.CLOAKED and result.face is not None and mask is not None:
                 mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
                 placement = photo.place(mask, result.face, mesh=mesh, strength=self._strength)
-                placements.append(placement)
+                placements[index] = placement
                 method = placement_method(mask, mesh=mesh)
                 result = replace(result, placement_method=method, strength=placement.strength)
-            if result.outcome.is_cloaked:
-                contained.add(mask, user_key=self._key_of(result.user_id))
-            results[index] = result
+            results[index], masks[index] = result, mask
             check()
+        changed, path = self._added(photo, placements, results)
         answers = tuple(results[index] for index in range(len(subjects)))
-        if not placements:
-            return CloakResult(photo=data, subjects=answers)
-        changed, path = photo.added(placements)
         if path is EncodingPath.UNCHANGED:
-            return CloakResult(photo=data, subjects=answers, encoding_path=path, fallback_reason=photo.fallback_reason)
+            return CloakResult(
+                photo=data, subjects=answers, fallback_reason=photo.fallback_reason if placements else ""
+            )
+        contained = _Contained()
+        for index, result in results.items():
+            if result.outcome.is_cloaked:
+                contained.add(masks[index], user_key=self._key_of(result.user_id))
         return CloakResult(
             photo=self._tagged(changed, contained),
             subjects=answers,
@@ -269,6 +275,25 @@ class Cloaker:
             fallback_reason=photo.fallback_reason,
             dropped=photo.dropped,
         )
+
+    @staticmethod
+    def _added(
+        photo: PhotoSession, placements: dict[int, Placement], results: dict[int, SubjectResult]
+    ) -> tuple[bytes | Pieces, EncodingPath]:
+        """The photo with the masks added, by subject; those that its coding would lose are not, and their results say
+        so."""
+        left = dict(placements)
+        while left:
+            changed, path = photo.added(tuple(left.values()))
+            if path is not EncodingPath.UNCHANGED:
+                return changed, path
+            lost = [index for index, kept in zip(left, photo.kept, strict=True) if kept < FAINTEST_KEPT]
+            # Nothing was changed, whatever the reason: then nobody is cloaked.
+            for index in lost or list(left):
+                was = results[index]
+                results[index] = SubjectResult(was.user_id, Outcome.MASK_LOST, was.face, advice=_LOST)
+                del left[index]
+        return b"", EncodingPath.UNCHANGED
 
     def faces(self, data: bytes, *, check: Callable[[], None] | None = None) -> FoundFaces:
         """The faces of a photo, as :meth:`cloak` finds them; raises :class:`PhotoRefused`."""

@@ -14,10 +14,17 @@ from facecloak.faces import ALIGNED_SIZE, Face, aligned_crop
 from facecloak.masks.mask import Mask
 from facecloak.photos import PhotoLimits, decode_photo, encode_reported
 from facecloak.photos.changed_region import Rectangle
+from facecloak.photos.kept_change import kept_along, part_of
 from facecloak.photos.native_splice import CannotSplice
-from facecloak.photos.photo import Photo
+from facecloak.photos.photo import Photo, PhotoFormat
 from facecloak.photos.pieces import Pieces
 from facecloak.photos.splice import JpegSplice, Look
+
+FAINTEST_KEPT = 0.5
+"""Root mean square, in levels of 0..255 over the mask's part of the photo, below which a mask is as good as lost."""
+
+# A file just written may be larger than what is taken.
+_OF_OWN_FILES = PhotoLimits(max_bytes=2**31, max_pixels=2**31, max_side=65_535)
 
 
 class EncodingPath(StrEnum):
@@ -38,6 +45,7 @@ class PhotoSession:
         width, height: upright px.
         orientation: the EXIF orientation 1..8.
         fallback_reason: why the photo is decoded and encoded again; empty while it need not be.
+        kept: of each mask that was last added, the root mean square of what the photo's coding keeps of it, in levels.
         dropped: once masks were added, what of the metadata is not there as it was
             (:class:`facecloak.photos.metadata.Report`).
     """
@@ -52,6 +60,7 @@ class PhotoSession:
         self._splice: JpegSplice | None = None
         self.fallback_reason = ""
         self.dropped: tuple[str, ...] = ()
+        self.kept: tuple[float, ...] = ()
         try:
             self._splice = JpegSplice(data, limits=limits)
             self.width, self.height = self._splice.width, self._splice.height
@@ -100,26 +109,54 @@ class PhotoSession:
         return aligned_crop(look.srgb_u8, (face.landmarks + 0.5 - (look.left, look.top)) * look.scale - 0.5)
 
     def added(self, placements: Sequence[Placement]) -> tuple[bytes | Pieces, EncodingPath]:
-        """The photo with the placed masks added."""
+        """The photo with the placed masks added; the photo as it came where a mask would be lost in it, which
+        :attr:`kept` then tells."""
         if self._splice is not None:
             try:
                 with self._observer("add"):
-                    pieces = self._splice.added(placements)
+                    changes = self._splice.changes(placements)
+                    self.kept = tuple(self._splice.kept(placement, changes) for placement in placements)
+                    pieces = None if self.is_any_lost else self._splice.added(placements, changes=changes)
                 if pieces is None:
                     return self._data, EncodingPath.UNCHANGED
                 self.dropped = pieces.dropped
                 return pieces, EncodingPath.SPLICED
             except CannotSplice as error:
                 self._give_up(error)
+        return self._added_to_pixels(placements)
+
+    @property
+    def is_any_lost(self) -> bool:
+        """Whether of a mask that was last added less than FAINTEST_KEPT is kept."""
+        return any(kept < FAINTEST_KEPT for kept in self.kept)
+
+    def _added_to_pixels(self, placements: Sequence[Placement]) -> tuple[bytes, EncodingPath]:
         photo = self._photo
-        cloaked = (photo.srgb_u8 if photo.samples_u16 is None else photo.samples_u16).copy()
+        samples = photo.srgb_u8 if photo.samples_u16 is None else photo.samples_u16
+        parts = [placement.bounds(width=self.width, height=self.height) for placement in placements]
+        before = [part_of(samples, part) for part in parts]
+        cloaked = samples.copy()
         with self._observer("add"):
             for placement in placements:
                 add_in_place(cloaked, placement)
+        wanted = [part_of(cloaked, part) - old for part, old in zip(parts, before, strict=True)]
+        self.kept = tuple(kept_along(change, change) for change in wanted)
+        if self.is_any_lost:
+            return self._data, EncodingPath.UNCHANGED
         with self._observer("encode"):
             encoded = encode_reported(photo, cloaked)
+        if encoded.data is photo.data:
+            self.kept = (0.0,) * len(placements)
+            return self._data, EncodingPath.UNCHANGED
+        if photo.format is not PhotoFormat.PNG:
+            del cloaked
+            shown = decode_photo(encoded.data, limits=_OF_OWN_FILES).srgb_u8
+            got = [part_of(shown, part) - old for part, old in zip(parts, before, strict=True)]
+            self.kept = tuple(kept_along(*pair) for pair in zip(wanted, got, strict=True))
+            if self.is_any_lost:
+                return self._data, EncodingPath.UNCHANGED
         self.dropped = encoded.dropped
-        return encoded.data, EncodingPath.UNCHANGED if encoded.data is photo.data else EncodingPath.REENCODED
+        return encoded.data, EncodingPath.REENCODED
 
     @property
     def _photo(self) -> Photo:

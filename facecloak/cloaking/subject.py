@@ -40,6 +40,8 @@ class Outcome(StrEnum):
     """Another subject of the same call has this face."""
     OLDER_CLOAK = "OLDER_CLOAK"
     """The photo's tag says that it contains a mask of this user from before the last enrollment: nothing was added."""
+    MASK_LOST = "MASK_LOST"
+    """Hardly anything of the mask would be left in the photo, as in one compressed too strongly: nothing was added."""
 
     @property
     def is_cloaked(self) -> bool:

@@ -18,6 +18,7 @@ from facecloak.photos.changed_region import Addend, ChangedRegion, Rectangle
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
 from facecloak.photos.jpeg_structure import JpegStructure, mended, metadata_end, read_structure
+from facecloak.photos.kept_change import kept_in_blocks
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
 from facecloak.photos.metadata.painter import ThumbnailPainter
@@ -128,19 +129,42 @@ class JpegSplice:
         luma = luma[: -(-self._scan.height // _BLOCK), : -(-self._scan.width // _BLOCK)]
         return Look(to_upright(np.repeat(luma[:, :, None], 3, axis=2), self.orientation), 0, 0, 1 / _BLOCK)
 
-    def added(self, addends: Sequence[Addend]) -> Pieces | None:
-        """The photo with all of them made, one after the other; None where that changes nothing.
+    def added(self, addends: Sequence[Addend], *, changes: Sequence[Change] | None = None) -> Pieces | None:
+        """The photo with all of them made, one after the other; None where that changes nothing. ``changes``: theirs,
+        by :meth:`changes`, where they are at hand.
 
         Each displaces the components' samples, at their own sampling, by bicubic interpolation, and adds its levels.
         The quantized coefficients of the difference to what was there are added to the photo's: a block that does not
         change keeps its own, and nothing is clipped to 0..255 before it is coded. A decoder clips, and a change near
         black or white is kept where blending on pixels would lose it.
         """
-        changes = [self._change(rectangle, addends) for rectangle in self._rectangles(addends)]
+        changes = self.changes(addends) if changes is None else changes
         replacements = self._scan.apply(changes) if changes else []
         if not replacements:
             return None
         return self._pieces(replacements)
+
+    def changes(self, addends: Sequence[Addend]) -> list[Change]:
+        """What all of them change, for :meth:`added` and :meth:`kept`."""
+        return [self._change(rectangle, addends) for rectangle in self._rectangles(addends)]
+
+    def kept(self, addend: Addend, changes: Sequence[Change]) -> float:
+        """Root mean square, in levels, of what is left of ``changes`` once they are quantized, where one of the addends
+        is; all components together, each over its own samples."""
+        bounds = addend.bounds(width=self.width, height=self.height)
+        if bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
+            return 0.0
+        left, top, right, bottom = self._mcus(self._stored(bounds))
+        # Rectangles that overlap were joined, so one holds all of it.
+        change = next(c for c in changes if _overlap((left, top, right, bottom), _rectangle_of(c)))
+        squares = 0.0
+        parts = zip(change.planes, self._structure.components, self._scan.factors, strict=True)
+        for (levels, channel), component, (across, down) in parts:
+            rows = slice((top - change.top) * down * _BLOCK, (bottom - change.top) * down * _BLOCK)
+            columns = slice((left - change.left) * across * _BLOCK, (right - change.left) * across * _BLOCK)
+            table = np.array(self._structure.tables[component.table], np.float32).reshape(_BLOCK, _BLOCK)
+            squares += kept_in_blocks(levels[rows, columns, channel], table) ** 2
+        return math.sqrt(squares)
 
     def _rectangles(self, addends: Sequence[Addend]) -> list[Rectangle]:
         """The MCUs that the addends touch; those that overlap are joined."""
@@ -363,6 +387,10 @@ def _scan_of(data: bytes, limits: PhotoLimits) -> tuple[bytes, NativeScan]:
     scan = NativeScan(whole)
     scan.dc_luma()  # reads all codes, so it finds out whether some are missing
     return whole, scan
+
+
+def _rectangle_of(change: Change) -> Rectangle:
+    return change.left, change.top, change.left + change.across, change.top + change.down
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> bool:

@@ -1,5 +1,8 @@
 """Pictures and videos hidden in a block of bytes, found by how their formats begin; also in base64 and in hex.
 
+Base64 is found in what programs wrap it into, too: JSON's and URLs' escapes, XML's references, quoted or listed lines,
+UTF-16, and base64 again.
+
 Work is linear in the block's length.
 """
 
@@ -45,6 +48,19 @@ _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # What stands in front is looked at, so that a shorter run is not tried from each of its letters.
 _BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/_\-=\s])[A-Za-z0-9+/_\-=\s]{200,}")
 _HEX_RUN = re.compile(rb"(?<![0-9A-Fa-f\s])[0-9A-Fa-f\s]{300,}")
+_TEXT_RUN = re.compile(rb"(?<![\t-\r -~])[\t-\r -~]{200,}")
+_WIDE_TEXT_RUN = re.compile(rb"(?:[\t-\r -~]\0){200,}|(?:\0[\t-\r -~]){200,}")
+# What stands between letters and is none: references, tags and escapes. URLs' and JSON's escapes of letters are these.
+_BETWEEN_LETTERS = re.compile(rb"&#?[0-9A-Za-z]{1,8};|<[^<>]{0,500}>|\\[bfnrtv]")
+_ESCAPED_LETTER = re.compile(rb"(?:%|\\u00|\\x)(2[BbFfDd]|3[Dd]|5[Ff])")
+_NO_LETTERS = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
+_MOST_WRAPPED = 2
+_SHORTEST_TEXT = 200
+# What is left of the signs below where escapes stand before slashes: without it, no text is looked into again.
+_BROKEN_SIGNS = (
+    b"9j", b"iVBORw0KGgo", b"UklGR", b"R0lGOD", b"OEJQUwA", b"AAAADGpQ", b"AAAADEp", b"/U", b"FU", b"fU", b"SUm8A",
+    b"KAAAA", b"Z0eXB", b"AAAoAAAA",
+)  # fmt: skip
 _SPACE = b" \t\r\n\f\v="
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DQT, _DHT, _SOS, _EOI = 0xDB, 0xC4, 0xDA, 0xD9
@@ -76,12 +92,46 @@ def holds_picture(block: bytes) -> bool:
 
 
 def pictures_in(block: bytes) -> Iterator[Embedded]:
-    """Each picture in a block, none of which overlap; those written as text last."""
+    """Each picture in a block; those written as text last, of which the text around another one may be one."""
     yield from raw_pictures_in(block)
-    for runs, decoded in ((_BASE64_RUN, _from_base64), (_HEX_RUN, _from_hex)):
-        for run in runs.finditer(block):
-            if any(next(raw_pictures_in(part), None) for part in decoded(run[0])):
-                yield Embedded(run.start(), run.end(), TEXT)
+    for begin, end in _written_pictures_in(block):
+        yield Embedded(begin, end, TEXT)
+
+
+def _written_pictures_in(block: bytes, *, wrapped: int = 0) -> Iterator[tuple[int, int]]:
+    """(begin, end) of each picture written as text in a block that is itself ``wrapped`` so often."""
+    found = list(_runs_with_pictures(block, wrapped))
+    yield from found
+    if block.count(b"\0") >= _SHORTEST_TEXT:
+        for wide in _WIDE_TEXT_RUN.finditer(block):
+            if next(_written_pictures_in(wide[0].replace(b"\0", b""), wrapped=wrapped), None) is not None:
+                yield wide.span()
+    if any(sign in block for sign in _BROKEN_SIGNS):
+        rest = bytearray(block)
+        for begin, end in found:
+            rest[begin:end] = b" " * (end - begin)
+        for text in _TEXT_RUN.finditer(rest):
+            if _any_picture(_from_broken_base64(bytes(text[0]))):
+                yield text.span()
+
+
+def _runs_with_pictures(text: bytes, wrapped: int) -> Iterator[tuple[int, int]]:
+    for run in _BASE64_RUN.finditer(text):
+        if _any_picture(_from_base64(run[0])) or (wrapped < _MOST_WRAPPED and _is_wrapped(run[0], wrapped)):
+            yield run.span()
+    for run in _HEX_RUN.finditer(text):
+        if _any_picture(_from_hex(run[0])):
+            yield run.span()
+
+
+def _is_wrapped(run: bytes, wrapped: int) -> bool:
+    """Whether base64 says a text that holds a picture."""
+    text = _base64(run.translate(_URL_SAFE, _SPACE))
+    return next(_written_pictures_in(text, wrapped=wrapped + 1), None) is not None
+
+
+def _any_picture(blocks: Iterator[bytes]) -> bool:
+    return any(next(raw_pictures_in(block), None) for block in blocks)
 
 
 def raw_pictures_in(block: bytes) -> Iterator[Embedded]:
@@ -191,13 +241,22 @@ def _from_base64(run: bytes) -> Iterator[bytes]:
     """What a run of letters says, from its beginning, and from wherever a picture may begin behind other text."""
     letters = run.translate(_URL_SAFE, _SPACE)
     yield _base64(letters)
+    yield from _from_signs(letters)
+
+
+def _from_broken_base64(text: bytes) -> Iterator[bytes]:
+    """What the letters of a text say where a picture may begin, when all that is between them is left out."""
+    text = _ESCAPED_LETTER.sub(lambda escaped: bytes.fromhex(escaped[1].decode()), text)
+    yield from _from_signs(_BETWEEN_LETTERS.sub(b"", text).translate(_URL_SAFE, _NO_LETTERS.translate(None, b"-_")))
+
+
+def _from_signs(letters: bytes) -> Iterator[bytes]:
     places = 0
     for sign, before in _BASE64_SIGNS:
         at = letters.find(sign)
         while at >= 0:
             begin = max(at - before, 0)
-            if begin % 4:
-                yield _base64(letters[begin : begin + _LETTERS_TO_TELL])
+            yield _base64(letters[begin : begin + _LETTERS_TO_TELL])
             places += 1
             if places > _MOST_PLACES:
                 yield b"GIF89a"  # made to be looked at for long: as good as a picture

@@ -41,6 +41,7 @@ _DROPPED = (
     (APP11, b"HDR_RI", "jpeg_hdr"),  # another exposure of the same picture
 )
 _MAX_PAYLOAD = 65_533
+_ADOBE_BYTES = 12
 _EXTENSION_HEAD = 32 + 4 + 4
 _JUMBF_HEAD = 8
 _C2PA = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
@@ -56,6 +57,7 @@ _TRAILERS = (
 def cleaned_segments(segments: Sequence[Segment], painter: ThumbnailPainter, report: Report) -> list[bytes]:
     """The segments to write instead, in their order; see :mod:`facecloak.photos.metadata`."""
     gone = _extended_xmp(segments, report)
+    boxes = _jumbf_names(segments)
     kept: list[bytes] = []
     unknown = {id(segments[index]) for index in _unknown_with_pictures(segments)}
     for kind, run in groupby(segments, key=_kind):
@@ -73,9 +75,9 @@ def cleaned_segments(segments: Sequence[Segment], painter: ThumbnailPainter, rep
         elif kind == "jfif":
             kept += [_jfif(segment, report) for segment in group]
         elif kind == "jumbf":
-            kept += _jumbf(group, report)
+            kept += _jumbf(group, boxes, report)
         elif kind == "kept":
-            kept += [segment.data for segment in group]
+            kept += [_kept(segment, report) for segment in group]
         elif kind:
             report.dropped(kind)
         else:
@@ -115,6 +117,14 @@ def _kind(segment: Segment) -> str:
     if marker == APP13 and payload.startswith(_PHOTOSHOP):
         return "photoshop"
     return ""
+
+
+def _kept(segment: Segment, report: Report) -> bytes:
+    """Decoders read 12 bytes of Adobe's marker; a picture may stand behind them."""
+    if segment.marker != APP14 or not holds_picture(segment.payload):
+        return segment.data
+    report.dropped(_name(APP14))
+    return _segment(APP14, segment.payload[:_ADOBE_BYTES])
 
 
 def _name(marker: int) -> str:
@@ -239,12 +249,18 @@ def _extension_digest(segment: Segment) -> str:
     return segment.payload[len(_EXTENSION) :][:32].decode("latin-1")
 
 
-def _jumbf(group: list[Segment], report: Report) -> list[bytes]:
-    """Boxes, each in one or more segments (ISO 19566-5, D.2): C2PA's go, and JPEG XT's, which refine the old one."""
+def _jumbf_names(segments: Sequence[Segment]) -> dict[bytes, str | None]:
+    """Box instance -> the name under which it goes, None where it stays. A box is in one or more segments, between
+    which others may stand (ISO 19566-5, D.2)."""
     boxes: dict[bytes, list[bytes]] = {}
-    for segment in group:
-        boxes.setdefault(segment.payload[2:4], []).append(segment.payload)
-    names = {instance: _jumbf_name(parts) for instance, parts in boxes.items()}
+    for segment in segments:
+        if _kind(segment) == "jumbf":
+            boxes.setdefault(segment.payload[2:4], []).append(segment.payload)
+    return {instance: _jumbf_name(parts) for instance, parts in boxes.items()}
+
+
+def _jumbf(group: list[Segment], names: dict[bytes, str | None], report: Report) -> list[bytes]:
+    """C2PA's boxes go, and JPEG XT's, which refine the old picture."""
     kept: list[bytes] = []
     for segment in group:
         name = names[segment.payload[2:4]]

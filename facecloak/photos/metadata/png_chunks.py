@@ -105,6 +105,9 @@ def _name(kind: bytes) -> str:
 def _text(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget: _Budget) -> bytes:
     head, text, compressed = _parts(chunk, budget)
     keyword = head.split(b"\0", 1)[0]
+    if holds_picture(head):  # in the keyword, or in what it is translated to
+        report.dropped(_name(chunk.kind))
+        return b""
     if keyword == _XMP_KEYWORD:
         new = cleaned_xmp(text, report).packet
     elif keyword.startswith(_RAW_PROFILE):
@@ -162,7 +165,7 @@ def _raw_profile(text: bytes, painter: ThumbnailPainter, report: Report) -> byte
     name = match[1]
     digits = re.sub(rb"\s+", b"", match[3])
     profile = bytes.fromhex(digits[: len(digits) // 2 * 2].decode())
-    if name in (b"icc", b"icm"):
+    if name in (b"icc", b"icm") and profile[36:40] == b"acsp":
         return text
     new: bytes | None
     if profile.startswith(_EXIF_PREFIX):

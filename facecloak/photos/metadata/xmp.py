@@ -45,6 +45,7 @@ _ANNOUNCING = tuple(
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _REFERENCE = re.compile(rb"&#x?[0-9A-Fa-f]+;")
+_MARKUP = re.compile(rb"<[^<>]*>")
 _PADDING = b"\0 \t\r\n"
 # Shorter values hold no picture of a face.
 _SMALLEST_VALUE = 100
@@ -80,7 +81,7 @@ def cleaned_xmp(packet: bytes, report: Report, *, extension: dict[str, str | Non
     finally:
         report.xml_elements_left = reader.elements_left
     if not reader.cuts:
-        return CleanedXmp(packet, reader.properties)
+        return _unless_picture(packet, reader.properties, report)
     for name in reader.names:
         report.dropped(f"xmp.{name}")
     out: list[bytes] = []
@@ -91,7 +92,15 @@ def cleaned_xmp(packet: bytes, report: Report, *, extension: dict[str, str | Non
             at = end
         elif end > at:
             at = end
-    return CleanedXmp(b"".join([*out, body[at:], packet[len(body) :]]), reader.properties)
+    return _unless_picture(b"".join([*out, body[at:], packet[len(body) :]]), reader.properties, report)
+
+
+def _unless_picture(packet: bytes, properties: int, report: Report) -> CleanedXmp:
+    """A packet, unless it holds a picture where no property is: in comments, in names, in a text cut up by elements."""
+    if _is_picture(packet) or _is_picture(_MARKUP.sub(b"", packet)):
+        report.dropped("xmp")
+        return CleanedXmp(None, -1)
+    return CleanedXmp(packet, properties)
 
 
 def _unreadable(packet: bytes, report: Report) -> CleanedXmp:

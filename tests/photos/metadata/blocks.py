@@ -175,3 +175,25 @@ def jumbf(box_type: bytes, content: bytes, *, instance: int = 1, room: int = 30_
 def c2pa_content() -> bytes:
     description = bytes.fromhex("63327061001100108000 00AA00389B71".replace(" ", "")) + b"\3c2pa\0"
     return struct.pack(">I4s", 8 + len(description), b"jumd") + description + small(300, 210, quality=95)
+
+
+def xmp_with_pictures_outside_properties() -> dict[str, bytes]:
+    """Where XMP may hold base64, but no property has it as its value."""
+    text = base64.b64encode(small(quality=95)).decode()
+    pieces = "".join(f"<rdf:li>{text[at : at + 76]}</rdf:li>" for at in range(0, len(text), 76))
+    fields = f"<foo:p>{text[:90]}</foo:p><foo:q>{text[90:]}</foo:q>"
+    plain = "<foo:a>1</foo:a>"
+    foo = 'xmlns:foo="http://example.org/foo/"'
+    packets = {
+        "in a comment": xmp(f"{plain}<!-- {text} -->", foo),
+        "behind the packet's end": xmp(plain, foo) + f"<!--{text}-->".encode(),
+        "in an instruction": xmp(plain, foo) + f"<?foo {text}?>".encode(),
+        "in a reference": xmp(f'<foo:a rdf:resource="data:image/jpeg;base64,{text}"/>', foo),
+        "in a language": xmp(f'<foo:a xml:lang="{text}">1</foo:a>', foo),
+        "in a namespace": xmp(plain, f'{foo} xmlns:q="{text}"'),
+        "between properties": xmp(plain + text, foo),
+        "before an element": xmp(f"<foo:a>{text}<foo:b>1</foo:b></foo:a>", foo),
+        "in the items of a list": xmp(f"<foo:a><rdf:Seq>{pieces}</rdf:Seq></foo:a>", foo),
+        "in two fields": xmp(f'<foo:a rdf:parseType="Resource">{fields}</foo:a>', foo),
+    }  # fmt: skip
+    return packets

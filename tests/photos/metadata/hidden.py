@@ -94,7 +94,7 @@ def _unpacked(block: bytes) -> Iterator[bytes]:
             yield zlib.decompressobj().decompress(block[match.start() :], 10_000_000)
         except zlib.error:
             continue
-    for run in re.findall(rb"(?:[A-Za-z0-9+/=\s]|&#xA;){400,}", block):
+    for run in re.findall(rb"(?:[A-Za-z0-9+/=\s]|&#xA;){400,}", block + b"\0" + re.sub(rb"<[^<>]{0,80}>", b"", block)):
         bare = re.sub(rb"&#xA;|[\s=]", b"", run) + b"AAA"
         for shift in range(4):
             yield binascii.a2b_base64(bare[shift : shift + (len(bare) - shift) // 4 * 4])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import time
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -48,6 +50,37 @@ def test_a_picture_is_found_at_any_place_and_in_any_writing(kind: str, before: b
     for written in (text, lines, base64.urlsafe_b64encode(data), b"prose in front of it: " * 300 + text,
                     b"words " * 999 + b"and one " + text, digits.encode(), b"1" + digits.upper().encode()):  # fmt: skip
         assert holds_picture(before + written + b"."), written[:30]
+
+
+def _wrapped(text: bytes) -> dict[str, bytes]:
+    plain = text.decode()
+    lines = [plain[at : at + 76] for at in range(0, len(plain), 76)]
+    quoted = urllib.parse.quote(plain, safe="").encode()
+    return {
+        "JSON of a program that escapes slashes": json.dumps({"image": plain}).replace("/", "\\/").encode(),
+        "JSON of lines": json.dumps({"image": "\n".join(lines)}).encode(),
+        "a list of lines": json.dumps(lines).encode(),
+        "quoted lines": "\n> ".join(lines).encode(),
+        "continued lines": "\\\n".join(lines).encode(),
+        "a URL": b"data:image/jpeg;base64," + quoted,
+        "XML's references": "&#xA;".join(lines).encode(),
+        "UTF-16": plain.encode("utf-16-le"),
+        "UTF-16, big-endian": plain.encode("utf-16-be"),
+        "base64 again": base64.b64encode(json.dumps({"image": plain}).encode()),
+    }
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "progressive", "png", "webp", "gif", "bmp"])
+def test_base64_is_found_in_whatever_programs_wrap_it(kind: str) -> None:
+    for name, written in _wrapped(base64.b64encode(FORMATS[kind])).items():
+        assert holds_picture(written), name
+        assert holds_picture(b"\0\1\2 text before it: " + written + b"\0\3\4"), name
+
+
+def test_wrapped_texts_that_hold_none() -> None:
+    noise = base64.b64encode(np.random.default_rng(3).bytes(20_000))
+    for name, written in _wrapped(noise).items():
+        assert not holds_picture(written), name
 
 
 def test_the_end_of_a_jpeg_is_behind_its_last_scan() -> None:

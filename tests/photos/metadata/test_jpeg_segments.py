@@ -57,6 +57,11 @@ HIDING: dict[str, tuple[list[bytes], tuple[str, ...]]] = {
         [segment(0xE1, EXIF + blocks.tiff({0x8649: ("U", blocks.photoshop_thumbnail())}))],
         ("photoshop.thumbnail",),
     ),
+    **{
+        f"XMP with a picture {name}": ([segment(0xE1, XMP + packet)], ("xmp",))
+        for name, packet in blocks.xmp_with_pictures_outside_properties().items()
+    },
+    "behind Adobe's marker": ([segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + small())], ("app14",)),
     "no EXIF under its name": ([segment(0xE1, EXIF + b"??" + small())], ("exif.preview:redrawn",)),
     "JFIF thumbnail": (
         [segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1" + bytes((40, 28)) + b"\xdc\x28\x1e" * 1120)],
