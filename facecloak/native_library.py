@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 
 # That of native/src/lib.rs.
-_INTERFACE = 3
+_INTERFACE = 4
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from facecloak.photos.native_splice import warped
+from facecloak.photos.native_splice import warp
 
 Rectangle = tuple[int, int, int, int]
 """(left, top, right, bottom) px, right and bottom exclusive."""
@@ -100,37 +100,32 @@ class ChangedRegion:
         if left >= right or top >= bottom:
             return
         part = left, top, right, bottom
+        changed = [plane[top:bottom, left:right] for plane in self.changes]
         nodes = addend.nodes(step=self._step, colors=colors)
         if nodes is None and addend.overreach_px is None:
-            changes = self._levels(addend, colors, part)
+            for plane, levels in zip(changed, self._levels(addend, colors, part), strict=False):
+                plane += levels
         else:
-            changes = self._warped(nodes or self._own_nodes(addend, colors, part), part)
-        for plane, change in zip(self.changes, changes, strict=False):
-            changed = plane[top:bottom, left:right]
-            changed[:] = changed + change if self._is_changed else change
-        self._is_changed = self._is_changed or bool(changes)
+            self._warp(nodes or self._own_nodes(addend, colors, part), part, changed)
+        self._is_changed = True
 
-    def _warped(self, nodes: Nodes, part: Rectangle) -> list[np.ndarray]:
-        left, top, right, bottom = part
+    def _warp(self, nodes: Nodes, part: Rectangle, changed: Sequence[np.ndarray]) -> None:
         if nodes.shift is None and nodes.levels is None:
-            return []
+            return
+        left, top = part[:2]
         shown = self._shown() if nodes.shift is not None else ()
         to_nodes = self._from_samples(nodes.to_nodes, left, top)
-        changes = []
+        # To what former ones changed, it is added; where there were none, it is written.
+        outs = [np.empty_like(plane) for plane in changed] if self._is_changed else changed
         # Two components at a time, the displacement of both being one.
-        for first in range(0, len(self.changes), 2):
-            count = min(2, len(self.changes) - first)
-            changes += warped(
-                shown[first : first + count],
-                self._grid(nodes, first, count),
-                to_nodes,
-                left=left + self._aside[0],
-                top=top + self._aside[1],
-                across=right - left,
-                down=bottom - top,
-                count=count,
-            )
-        return changes
+        for first in range(0, len(outs), 2):
+            two = outs[first : first + 2]
+            grid = self._grid(nodes, first, len(two))
+            place = {"left": left + self._aside[0], "top": top + self._aside[1]}
+            warp(shown[first : first + 2], grid, to_nodes, two, **place)
+        if outs is not changed:
+            for plane, change in zip(changed, outs, strict=True):
+                plane += change
 
     def _levels(self, addend: Addend, colors: np.ndarray, part: Rectangle) -> list[np.ndarray]:
         levels = addend.change(**self._place(part), step=self._step, colors=colors)

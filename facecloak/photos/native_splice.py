@@ -101,7 +101,7 @@ def _library() -> ctypes.CDLL | None:
         "splice_apply": [pointer, pointer, size, ctypes.POINTER(ctypes.POINTER(_Patch))],
         "splice_free": [ctypes.POINTER(_Patch)],
         "splice_deltas": [pointer, pointer, pointer, size],
-        "plane_warp": [pointer, pointer, size, size, size, size, size, pointer],
+        "plane_warp": [pointer, pointer, size, size, size, pointer],
     }
     for name, arguments in signatures.items():
         getattr(library, name).argtypes = arguments
@@ -126,18 +126,23 @@ class _PlanesView(ctypes.Structure):
     _fields_ = [("samples", ctypes.c_void_p * 2), ("width", ctypes.c_size_t), ("height", ctypes.c_size_t)]
 
 
-def warped(
+class _OutsView(ctypes.Structure):
+    _fields_ = [
+        ("values", ctypes.c_void_p * 2), ("across", ctypes.c_size_t), ("down", ctypes.c_size_t),
+        ("stride", ctypes.c_size_t),
+    ]  # fmt: skip
+
+
+def warp(
     planes: Sequence[np.ndarray],
     grid: np.ndarray,
     to_grid: np.ndarray,
+    outs: Sequence[np.ndarray],
     *,
     left: int,
     top: int,
-    across: int,
-    down: int,
-    count: int,
-) -> list[np.ndarray]:
-    """By how much the samples of a part of one plane or two change, ``count`` times (down, across) float32.
+) -> None:
+    """Writes to ``outs`` by how much the samples of a part of one plane or two change.
 
     Each shows what the displacement points at, bicubic between samples, beyond the edge the outermost ones; and levels
     are added. Where the displacement is zero, it changes nothing.
@@ -147,6 +152,7 @@ def warped(
         grid: (h, w, 4) float32 nodes: displacement in samples, x then y, and the levels of the planes; linear between
             nodes, zero beyond the outermost ones.
         to_grid: (2, 3) from samples, counted from the part's corner, to nodes.
+        outs: (down, across) float32 for each plane, of the part's size; rows may lie apart, alike in both.
         left, top: the part's corner in ``planes``.
     """
     library = _library()
@@ -154,18 +160,20 @@ def warped(
         raise CannotSplice(Fault.NO_LIBRARY)
     nodes = np.ascontiguousarray(grid, np.float32)
     sources = [np.ascontiguousarray(plane, np.float32) for plane in planes]
-    fits = nodes.ndim == 3 and nodes.shape[2] == 4 and min(left, top, across, down) >= 0 and 1 <= count <= 2
-    if not fits or (sources and (len(sources) != count or len({source.shape for source in sources}) != 1)):
+    alike = {(out.shape, out.strides, out.dtype.str) for out in outs}
+    fits = nodes.ndim == 3 and nodes.shape[2] == 4 and min(left, top) >= 0 and len(alike) == 1 and len(outs) <= 2
+    if not fits or outs[0].dtype != np.float32 or outs[0].ndim != 2 or outs[0].strides[1] != 4:
         raise CannotSplice(Fault.BAD_REGION)
-    outs = [np.empty((down, across), np.float32) for _ in range(count)]
+    if sources and (len(sources) != len(outs) or len({source.shape for source in sources}) != 1):
+        raise CannotSplice(Fault.BAD_REGION)
     view = _GridView(nodes.ctypes.data, nodes.shape[1], nodes.shape[0], (ctypes.c_double * 6)(*to_grid.ravel()))
     seen = None
     if sources:
         samples = (ctypes.c_void_p * 2)(*(source.ctypes.data for source in sources))
         seen = ctypes.byref(_PlanesView(samples, sources[0].shape[1], sources[0].shape[0]))
-    written = (ctypes.c_void_p * count)(*(out.ctypes.data for out in outs))
-    _check(library.plane_warp(seen, ctypes.byref(view), left, top, across, down, count, written))
-    return outs
+    (down, across), values = outs[0].shape, (ctypes.c_void_p * 2)(*(out.ctypes.data for out in outs))
+    written = _OutsView(values, across, down, outs[0].strides[0] // 4)
+    _check(library.plane_warp(seen, ctypes.byref(view), left, top, len(outs), ctypes.byref(written)))
 
 
 class NativeScan:

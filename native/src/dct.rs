@@ -85,7 +85,18 @@ impl Decoder {
     /// `coefficients` are dequantized, in natural order. Writes N rows of N samples 0..=255 to `out`, `stride` apart.
     #[inline(always)]
     pub fn decode(&self, coefficients: &[[f32; 8]; 8], out: &mut [u8], stride: usize) {
-        let n = self.points;
+        // At full size, which takes most of the time, the compiler knows all lengths.
+        if self.points == 8 {
+            self.decode_points::<8>(8, coefficients, out, stride);
+        } else {
+            self.decode_points::<0>(self.points, coefficients, out, stride);
+        }
+    }
+
+    /// `KNOWN` is `points` or 0.
+    #[inline(always)]
+    fn decode_points<const KNOWN: usize>(&self, points: usize, coefficients: &[[f32; 8]; 8], out: &mut [u8], stride: usize) {
+        let n = if KNOWN == 0 { points } else { KNOWN };
         let mut half = [[0.0f32; 8]; 8];
         for (v, row) in half.iter_mut().enumerate().take(n) {
             for u in 0..n {
@@ -102,9 +113,10 @@ impl Decoder {
                     row[x] += self.cosine[v][y] * half[v][x];
                 }
             }
+            let samples = row.map(|value| (value * scale + 128.5).clamp(0.0, 255.0) as u8);
             if let Some(out) = out.get_mut(y * stride..y * stride + n) {
-                for (sample, value) in out.iter_mut().zip(row) {
-                    *sample = (value * scale + 128.5).clamp(0.0, 255.0) as u8;
+                for (out, sample) in out.iter_mut().zip(samples) {
+                    *out = sample;
                 }
             }
         }

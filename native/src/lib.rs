@@ -76,7 +76,7 @@ pub struct Patch {
 }
 
 /// Goes up whenever a function or structure here changes; facecloak/native_library.py asks for the one it was written for.
-const INTERFACE: u32 = 3;
+const INTERFACE: u32 = 4;
 
 /// The number of this interface.
 #[no_mangle]
@@ -305,28 +305,35 @@ pub struct PlanesView {
     height: usize,
 }
 
-/// What a grid changes in a part, `across` times `down` samples, of one plane or two; see `warp::warp`.
+/// Where changes are written: rows of `across` floats, `down` of them, that begin `stride` floats apart.
+#[repr(C)]
+pub struct OutsView {
+    values: [*mut f32; 2],
+    across: usize,
+    down: usize,
+    stride: usize,
+}
+
+/// What a grid changes in a part of one plane or two; see `warp::warp`.
 /// # Safety
 /// `grid` points to a view with `width * height` readable nodes; `planes` is null or points to a view whose first `count`
-/// planes have `width * height` readable floats each; `outs` points to `count` pointers to `across * down` writable floats
-/// each, none of which are among the others.
+/// planes have `width * height` readable floats each; `outs` points to a view whose first `count` pointers are to writable
+/// rows as it states, none of which are among the others.
 #[no_mangle]
 pub unsafe extern "C" fn plane_warp(
     planes: *const PlanesView,
     grid: *const GridView,
     left: usize,
     top: usize,
-    across: usize,
-    down: usize,
     count: usize,
-    outs: *const *mut f32,
+    outs: *const OutsView,
 ) -> i32 {
     guarded(|| {
         let size = |width: usize, height: usize| width.checked_mul(height).ok_or(Fault::BadRegion);
-        let view = unsafe { &*grid };
+        let (view, outs) = unsafe { (&*grid, &*outs) };
         let nodes = unsafe { from_raw_parts(view.nodes, size(view.width, view.height)?) };
         let grid = Grid::new(nodes, view.width, view.height, view.to_grid)?;
-        if !(1..=2).contains(&count) {
+        if !(1..=2).contains(&count) || outs.down == 0 || outs.across > outs.stride {
             return Err(Fault::BadRegion);
         }
         let mut seen = Vec::with_capacity(2);
@@ -336,28 +343,35 @@ pub unsafe extern "C" fn plane_warp(
                 seen.push(Plane::new(samples, view.width, view.height)?);
             }
         }
+        let length = size(outs.down - 1, outs.stride)?.checked_add(outs.across).ok_or(Fault::BadRegion)?;
         let mut written = Vec::with_capacity(2);
-        for &out in unsafe { from_raw_parts(outs, count) } {
-            written.push(unsafe { from_raw_parts_mut(out, size(across, down)?) });
+        for &out in outs.values.iter().take(count) {
+            written.push(unsafe { from_raw_parts_mut(out, length) });
         }
-        warped(&seen, Part { left, top, across }, &grid, &mut written)
+        warped(&seen, Part { left, top, across: outs.across, down: outs.down }, &grid, &mut written, outs.stride)
     })
 }
 
 /// With the processor's wide vectors where it has them, as `added`.
-fn warped(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) -> Result<(), Fault> {
+fn warped(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]], stride: usize) -> Result<(), Fault> {
     #[cfg(target_arch = "x86_64")]
     if has_vectors() {
         // Safe: the processor has what the function was compiled for.
-        return unsafe { warped_by_vectors(planes, part, grid, outs) };
+        return unsafe { warped_by_vectors(planes, part, grid, outs, stride) };
     }
-    warp::warp(planes, part, grid, outs)
+    warp::warp(planes, part, grid, outs, stride)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn warped_by_vectors(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) -> Result<(), Fault> {
-    warp::warp(planes, part, grid, outs)
+fn warped_by_vectors(
+    planes: &[Plane],
+    part: Part,
+    grid: &Grid,
+    outs: &mut [&mut [f32]],
+    stride: usize,
+) -> Result<(), Fault> {
+    warp::warp(planes, part, grid, outs, stride)
 }
 
 fn bounds(left: u32, top: u32, across: u32, down: u32) -> Bounds {

@@ -1,5 +1,7 @@
 //! A rectangle of whole MCUs: what is to be added there, and what it looks like.
 
+use std::borrow::Cow;
+
 use crate::dct::{quantized, Decoder};
 use crate::fault::Fault;
 use crate::header::{Block, Header, NATURAL, ZIGZAG};
@@ -43,15 +45,15 @@ pub struct Levels<'a> {
 }
 
 /// What one component's samples change by, over a region's blocks.
-struct Plane {
-    samples: Vec<f32>,
+struct Plane<'a> {
+    samples: Cow<'a, [f32]>,
     stride: usize,
     inverse_steps: [[f32; 8]; 8],
 }
 
-pub struct Change {
+pub struct Change<'a> {
     pub bounds: Bounds,
-    planes: Vec<Plane>,
+    planes: Vec<Plane<'a>>,
 }
 
 /// Quantized coefficients to add to one block.
@@ -63,11 +65,11 @@ pub struct Delta {
     pub stated: u64,
 }
 
-impl Change {
+impl<'a> Change<'a> {
     /// `planes`: what each component's samples change by in the part of the picture that the MCUs hold. Beyond the
     /// picture's edge the last samples repeat, as encoders have it.
     #[inline(always)]
-    pub fn new(header: &Header, bounds: Bounds, planes: &[Levels]) -> Result<Self, Fault> {
+    pub fn new(header: &Header, bounds: Bounds, planes: &[Levels<'a>]) -> Result<Self, Fault> {
         bounds.check(header)?;
         if planes.len() != header.components.len() {
             return Err(Fault::BadRegion);
@@ -82,6 +84,11 @@ impl Change {
             }
             let stride = bounds.across * 8 * component.across;
             let rows = bounds.down * 8 * component.down;
+            if (levels.channels, width, height) == (1, stride, rows) {
+                // Whole blocks, as they are wanted.
+                made.push(Plane { samples: Cow::Borrowed(levels.values), stride, inverse_steps: inverse(&component.steps) });
+                continue;
+            }
             let mut samples = Vec::with_capacity(stride * rows);
             for row in levels.values.chunks_exact(width * levels.channels) {
                 match levels.channels {
@@ -95,11 +102,7 @@ impl Change {
             for _ in height..rows {
                 samples.extend_from_within(samples.len() - stride..);
             }
-            let mut inverse_steps = [[0.0; 8]; 8];
-            for (place, &step) in component.steps.iter().enumerate() {
-                inverse_steps[place / 8][place % 8] = 1.0 / f32::from(step);
-            }
-            made.push(Plane { samples, stride, inverse_steps });
+            made.push(Plane { samples: Cow::Owned(samples), stride, inverse_steps: inverse(&component.steps) });
         }
         Ok(Change { bounds, planes: made })
     }
@@ -138,6 +141,10 @@ impl Change {
         let natural = quantized(&block, &plane.inverse_steps);
         natural.iter().flatten().fold(0, |any, &value| any | value).ne(&0).then_some(natural)
     }
+}
+
+fn inverse(steps: &[u16; 64]) -> [[f32; 8]; 8] {
+    std::array::from_fn(|v| std::array::from_fn(|u| 1.0 / f32::from(steps[8 * v + u])))
 }
 
 /// Which numbers of a block are not zero, one bit a natural place.

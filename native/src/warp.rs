@@ -265,25 +265,28 @@ fn in_parts(place: f32, length: f32) -> i32 {
     whole(kept * PARTS as f32)
 }
 
-/// A part of planes: where its corner is, and how many samples it is wide.
+/// A part of planes: where its corner is, and how many samples it is wide and high.
 #[derive(Clone, Copy)]
 pub struct Part {
     pub left: usize,
     pub top: usize,
     pub across: usize,
+    pub down: usize,
 }
 
-/// Writes by how much the samples of a part change, row by row, one plane to each of `outs`, one or two of them. The grid is
-/// counted from the part's corner. Without planes, nothing moves and only levels are added. Refused where the part is not
-/// within the planes.
+/// Writes by how much the samples of a part change, one plane to each of `outs`, one or two of them, in rows that begin
+/// `stride` apart. The grid is counted from the part's corner. Without planes, nothing moves and only levels are added. Refused
+/// where the part is not within the planes, or not all of it in `outs`.
 #[inline(always)]
-pub fn warp(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) -> Result<(), Fault> {
-    let Part { left, top, across } = part;
-    let count = outs.first().map_or(0, |out| out.len());
-    if across == 0 || count % across != 0 || !(1..=2).contains(&outs.len()) || outs.iter().any(|out| out.len() != count) {
+pub fn warp(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]], stride: usize) -> Result<(), Fault> {
+    let Part { left, top, across, down } = part;
+    if !is_length(across) || !is_length(down) || across > stride || !(1..=2).contains(&outs.len()) {
         return Err(Fault::BadRegion);
     }
-    let down = count / across;
+    let written = (down - 1).checked_mul(stride).and_then(|before| before.checked_add(across)).ok_or(Fault::BadRegion)?;
+    if outs.iter().any(|out| out.len() < written) {
+        return Err(Fault::BadRegion);
+    }
     let holds = |plane: &Plane| {
         left <= plane.width && across <= plane.width - left && top <= plane.height && down <= plane.height - top
     };
@@ -294,7 +297,7 @@ pub fn warp(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) 
     if planes.iter().any(|plane| (plane.width, plane.height) != (width, height)) {
         return Err(Fault::BadRegion);
     }
-    let (stride, last_left, last_top) = (width as i32, width as i32 - 4, height as i32 - 4);
+    let (row_of_plane, last_left, last_top) = (width as i32, width as i32 - 4, height as i32 - 4);
     let weights = weights();
     let mut rows = Rows::new(grid, across);
     for row in 0..down {
@@ -306,7 +309,7 @@ pub fn warp(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) 
             rows.fill(begin, row, &mut nodes);
             let [dx, dy, ..] = &nodes;
             for (index, out) in outs.iter_mut().enumerate() {
-                let at = row * across + begin;
+                let at = row * stride + begin;
                 out[at..at + length].copy_from_slice(&nodes[2 + index][..length]);
             }
             if planes.is_empty() {
@@ -320,14 +323,14 @@ pub fn warp(planes: &[Plane], part: Part, grid: &Grid, outs: &mut [&mut [f32]]) 
                 let (x, y) = (in_parts(column + dx[index], width as f32), in_parts(line + dy[index], height as f32));
                 let (left, top) = ((x >> PARTS_LOG2) - 1, (y >> PARTS_LOG2) - 1);
                 let inside = (left >= 0) & (left <= last_left) & (top >= 0) & (top <= last_top);
-                firsts[index] = if inside { top.wrapping_mul(stride).wrapping_add(left) } else { -1 };
+                firsts[index] = if inside { top.wrapping_mul(row_of_plane).wrapping_add(left) } else { -1 };
                 still[index] = (x == in_parts(column, width as f32)) & (y == in_parts(line, height as f32));
                 (xs[index], ys[index]) = (x, y);
             }
             for (plane, out) in planes.iter().zip(outs.iter_mut()) {
                 let at = (top + row) * width + left + begin;
                 let samples = plane.samples.get(at..at + length).ok_or(Fault::Defect)?;
-                let at = row * across + begin;
+                let at = row * stride + begin;
                 for (index, (out, sample)) in out[at..at + length].iter_mut().zip(samples).enumerate() {
                     let index = index & (AT_ONCE - 1);
                     if !still[index] {
@@ -355,15 +358,15 @@ mod tests {
         let samples = ramp();
         let plane = Plane::new(&samples, 10, 8)?;
         let mut out = vec![9.0; nodes.len()];
-        let grid = Grid::new(nodes, part.across, nodes.len() / part.across.max(1), SAME)?;
-        warp(&[plane], part, &grid, &mut [&mut out])?;
+        let grid = Grid::new(nodes, part.across, part.down, SAME)?;
+        warp(&[plane], part, &grid, &mut [&mut out], part.across)?;
         Ok(out)
     }
 
     #[test]
     fn whole_steps_are_the_samples_and_parts_lie_between() {
         let nodes = [[0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0], [0.5, 0.5, 0.25, 0.0], [-2.0, 0.0, 0.0, 0.0]];
-        let out = changed(Part { left: 4, top: 3, across: 2 }, &nodes).unwrap();
+        let out = changed(Part { left: 4, top: 3, across: 2, down: 2 }, &nodes).unwrap();
         assert_eq!(out[..2], [0.0, 3.0 - 5.0]);
         assert!((out[2] - (1.5 + 2.5 + 0.25)).abs() < 1e-4);
         assert_eq!(out[3], -6.0);
@@ -373,10 +376,11 @@ mod tests {
     fn between_nodes_the_grid_is_linear_and_beyond_them_zero() {
         let nodes = [[0.0, 0.0, 8.0, 1.0], [0.0, 0.0, 16.0, 2.0], [0.0, 0.0, 24.0, 3.0], [0.0, 0.0, 32.0, 4.0]];
         let grid = Grid::new(&nodes, 2, 2, [0.75, 0.0, -0.75, 0.0, 0.5, 0.0]).unwrap();
-        let (mut one, mut two) = ([9.0; 12], [9.0; 12]);
-        warp(&[], Part { left: 0, top: 0, across: 4 }, &grid, &mut [&mut one, &mut two]).unwrap();
-        assert_eq!(one, [0.0, 8.0, 14.0, 0.0, 0.0, 16.0, 22.0, 0.0, 0.0, 24.0, 30.0, 0.0]);
-        assert_eq!(two[8..], [0.0, 3.0, 3.75, 0.0]);
+        let (mut one, mut two) = ([9.0; 14], [9.0; 15]);
+        warp(&[], Part { left: 0, top: 0, across: 4, down: 3 }, &grid, &mut [&mut one, &mut two], 5).unwrap();
+        // What lies between the rows is left as it was.
+        assert_eq!(one, [0.0, 8.0, 14.0, 0.0, 9.0, 0.0, 16.0, 22.0, 0.0, 9.0, 0.0, 24.0, 30.0, 0.0]);
+        assert_eq!(two[10..], [0.0, 3.0, 3.75, 0.0, 9.0]);
     }
 
     #[test]
@@ -386,7 +390,7 @@ mod tests {
             let to_grid = [nodes_a_sample, 0.01, 0.5, -0.01, nodes_a_sample, 1.0];
             let grid = Grid::new(&nodes, 20, 20, to_grid).unwrap();
             let mut out = [9.0; 25 * 30];
-            warp(&[], Part { left: 0, top: 0, across: 25 }, &grid, &mut [&mut out]).unwrap();
+            warp(&[], Part { left: 0, top: 0, across: 25, down: 30 }, &grid, &mut [&mut out], 25).unwrap();
             for (at, found) in out.into_iter().enumerate() {
                 let (x, y) = ((at % 25) as f64, (at / 25) as f64);
                 let (x, y) = (to_grid[0] * x + to_grid[1] * y + to_grid[2], to_grid[3] * x + to_grid[4] * y + to_grid[5]);
@@ -407,7 +411,7 @@ mod tests {
     #[test]
     fn beyond_the_edge_the_outermost_samples_go_on() {
         for (dx, dy, expected) in [(-3.0, 0.0, 0.0), (-1000.0, -2.0, 0.0), (2000.0, 0.0, 27.0), (0.0, 500.0, 35.0)] {
-            assert_eq!(changed(Part { left: 0, top: 0, across: 1 }, &[[dx, dy, 0.0, 0.0]]).unwrap(), [expected]);
+            assert_eq!(changed(Part { left: 0, top: 0, across: 1, down: 1 }, &[[dx, dy, 0.0, 0.0]]).unwrap(), [expected]);
         }
     }
 
@@ -415,18 +419,18 @@ mod tests {
     fn absurd_shifts_and_grids_do_no_harm() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 1e9, -7.0, 40.0] {
             let nodes = [[bad, 0.0, 0.0, 0.0], [0.0, bad, 0.0, 0.0], [bad, bad, 0.0, 0.0]];
-            changed(Part { left: 0, top: 0, across: 3 }, &nodes).unwrap();
+            changed(Part { left: 0, top: 0, across: 3, down: 1 }, &nodes).unwrap();
             let grid = Grid::new(&nodes, 3, 1, [f64::from(bad), 1.0, 0.0, 0.0, 1.0, 0.0]);
             if let Ok(grid) = grid {
-                warp(&[], Part { left: 0, top: 0, across: 9 }, &grid, &mut [&mut [0.0; 18]]).unwrap();
+                warp(&[], Part { left: 0, top: 0, across: 9, down: 2 }, &grid, &mut [&mut [0.0; 18]], 9).unwrap();
             }
         }
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        for (left, top, across, count) in [(9, 0, 2, 2), (0, 7, 1, 2), (usize::MAX, 0, 1, 1), (0, 0, 0, 0), (0, 0, 2, 3)] {
-            assert!(changed(Part { left, top, across }, &vec![[0.0; 4]; count]).is_err());
+        for (left, top, across, down) in [(9, 0, 2, 1), (0, 7, 1, 2), (usize::MAX, 0, 1, 1), (0, 0, 0, 0)] {
+            assert!(changed(Part { left, top, across, down }, &vec![[0.0; 4]; across * down]).is_err());
         }
         let samples = ramp();
         for (width, height) in [(9, 8), (usize::MAX, 2), (0, 0), (80, 0), (1 << 15, 1)] {
@@ -436,9 +440,12 @@ mod tests {
         let (plane, other) = (Plane::new(&samples, 10, 8).unwrap(), Plane::new(&samples, 8, 10).unwrap());
         let nodes = [[0.0; 4]; 4];
         let grid = Grid::new(&nodes, 2, 2, SAME).unwrap();
-        let part = Part { left: 0, top: 0, across: 2 };
-        assert!(warp(&[plane, other], part, &grid, &mut [&mut [0.0; 4], &mut [0.0; 4]]).is_err());
-        assert!(warp(&[plane], part, &grid, &mut [&mut [0.0; 4], &mut [0.0; 4]]).is_err());
-        assert!(warp(&[], part, &grid, &mut []).is_err());
+        let part = Part { left: 0, top: 0, across: 2, down: 2 };
+        assert!(warp(&[plane, other], part, &grid, &mut [&mut [0.0; 4], &mut [0.0; 4]], 2).is_err());
+        assert!(warp(&[plane], part, &grid, &mut [&mut [0.0; 4], &mut [0.0; 4]], 2).is_err());
+        assert!(warp(&[], part, &grid, &mut [], 2).is_err());
+        for (count, stride) in [(3, 2), (4, 1), (4, 3), (4, usize::MAX)] {
+            assert!(warp(&[], part, &grid, &mut [&mut vec![0.0; count]], stride).is_err());
+        }
     }
 }
