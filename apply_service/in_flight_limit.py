@@ -1,4 +1,4 @@
-"""How many photos are worked on at once, over all calls."""
+"""How many of something there may be at once, over all calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from facecloak_rpc.errors import Overloaded
 
-# A photo takes 10 to 100 ms: by then a place is free.
+# Time that others may take to end.
 _RETRY_AFTER_SECONDS = "0.5"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from apply_service.cache import MaskCache
 from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
+from apply_service.photo_admission import PhotoAdmission
 from apply_service.servicer import SERVICE_NAME, ApplyServicer
 from apply_service.settings import ApplySettings
 from facecloak.cloaking.cloaker import Cloaker
@@ -78,11 +79,17 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
     """Builds the server, bound to its port; ``share_port`` lets other processes listen there too."""
     domain = build_domain(settings)
     executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
+    photos = PhotoAdmission(
+        places=settings.in_flight_limit,
+        memory_bytes=settings.memory_mebibytes * 2**20,
+        wait_seconds=settings.admission_seconds,
+        limits=settings.photo_limits,
+    )
     servicer = ApplyServicer(
         domain.cloaker,
-        photos=InFlightLimit(settings.in_flight_limit, what="photos"),
+        photos=photos,
         streams=InFlightLimit(settings.streams_limit, what="streams"),
-        wait_seconds=settings.admission_seconds,
+        stream_seconds=(settings.message_seconds, settings.stream_idle_seconds),
         stream_depth=settings.stream_depth,
         executor=executor,
         metrics=ApplyMetrics(domain.telemetry.registry),
@@ -100,5 +107,6 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         telemetry=domain.telemetry,
         begin_drain=servicer.begin_drain,
         close=close,
+        admission=photos,
         share_port=share_port,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import grpc
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from apply_service import convert
 from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
+from apply_service.photo_admission import PhotoAdmission
 from apply_service.stream import answer_each
 from facecloak.cloaking.cloaker import Cloaker
 from facecloak.limits import check_request_id
@@ -31,17 +33,18 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         self,
         cloaker: Cloaker,
         *,
-        photos: InFlightLimit,
+        photos: PhotoAdmission,
         streams: InFlightLimit,
-        wait_seconds: float,
         stream_depth: int,
+        stream_seconds: tuple[float, float],
         executor: ThreadPoolExecutor,
         metrics: ApplyMetrics,
     ) -> None:
+        """``stream_seconds``: how long a stream's first message may take to come, and each later one."""
         self._cloaker = cloaker
         self._photos = photos
         self._streams = streams
-        self._wait_seconds = wait_seconds
+        self._first_seconds, self._idle_seconds = stream_seconds
         self._stream_depth = stream_depth
         self._executor = executor
         self._metrics = metrics
@@ -54,21 +57,19 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
     def ApplyCloak(  # noqa: N802 - the proto's name
         self, request: apply_pb2.ApplyCloakRequest, context: grpc.ServicerContext
     ) -> apply_pb2.ApplyCloakResponse:
-        """Cloaks one photo."""
+        """Cloaks one photo, which the server has admitted."""
         check = call_checker(context)
-        with self._photos.place(wait_seconds=self._wait_seconds):
-            check()
-            return self._cloak(request, check=check)
+        check()
+        return self._cloak(request, check=check)
 
     def FindFaces(  # noqa: N802
         self, request: apply_pb2.FindFacesRequest, context: grpc.ServicerContext
     ) -> apply_pb2.FindFacesResponse:
-        """The faces of one photo."""
+        """The faces of one photo, which the server has admitted."""
         check = call_checker(context)
         check_request_id(request.request_id)
-        with self._photos.place(wait_seconds=self._wait_seconds):
-            check()
-            found = self._cloaker.faces(request.photo, check=check)
+        check()
+        found = self._cloaker.faces(request.photo, check=check)
         return convert.faces_to(found, request_id=request.request_id)
 
     def ApplyCloakStream(  # noqa: N802
@@ -77,10 +78,16 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         """Cloaks many photos; one that is refused does not end the stream."""
         check = call_checker(context)
 
-        def answer(message: apply_pb2.ApplyCloakStreamRequest) -> apply_pb2.ApplyCloakStreamResponse:
+        def admit(message: apply_pb2.ApplyCloakStreamRequest) -> AbstractContextManager[None]:
+            return self._photos.place(message.request.photo, wait_seconds=_STREAM_WAIT_SECONDS)
+
+        def answer(
+            message: apply_pb2.ApplyCloakStreamRequest, failure: Exception | None
+        ) -> apply_pb2.ApplyCloakStreamResponse:
             try:
-                with self._photos.place(wait_seconds=_STREAM_WAIT_SECONDS):
-                    response = self._cloak(message.request, check=check)
+                if failure is not None:
+                    raise failure
+                response = self._cloak(message.request, check=check)
             except Exception as error:  # noqa: BLE001 - one photo's error is that photo's answer
                 log_defect(error)
                 status = to_status(error, request_id=current_request_id())
@@ -92,6 +99,9 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
                 request_iterator,
                 answer,
                 depth=self._stream_depth,
+                admit=admit,
+                first_seconds=self._first_seconds,
+                idle_seconds=self._idle_seconds,
                 executor=self._executor,
                 check=check,
                 draining=self._draining,

@@ -45,12 +45,19 @@ class ApplySettings(RpcSettings):
 
     in_flight_limit: int = Field(default_factory=lambda given: _photos_at_once(given), ge=1, le=1024)
     """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy, at most 64 a
-    process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory: each
-    takes about 12 bytes a pixel, 0.8 GB at 67 megapixels."""
+    process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory is
+    bounded by memory_mebibytes, whatever their number."""
+
+    memory_mebibytes: int = Field(default=2048, ge=64)
+    """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes a
+    pixel: 11 for JPEG, 17 for progressive JPEG and PNG, 26 for WebP, 44 for lossless WebP, 46 for PNG of 16 bits; and
+    three times the file. Photos that do not fit beside each other wait, then are OVERLOADED; one that alone takes more
+    is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but lossless WebP and PNG of 16 bits: those may have 45."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
     """How long a call waits for its place before it is refused, seconds: evens out bursts, far below the time that
-    an uploading user waits."""
+    an uploading user waits. One whose turn would come later, by the time that the last photos took, is refused at
+    once."""
 
     streams_limit: int = Field(default=16, ge=1, le=1024)
     """ApplyCloakStream calls open at once; each holds a thread. Photos are bounded by in_flight_limit whatever their
@@ -59,6 +66,10 @@ class ApplySettings(RpcSettings):
     stream_depth: int = Field(default=4, ge=1, le=64)
     """Photos of one stream that are worked on at once; the service reads no further until one is answered. Two a core
     on two cores."""
+
+    stream_idle_seconds: float = Field(default=300.0, gt=0)
+    """How long a stream may be open without a photo, seconds, before it ends with REQUEST_INCOMPLETE; its first one has
+    to come within message_seconds."""
 
     photo_mebibytes_limit: int = Field(default=MAX_PHOTO_BYTES // 2**20, ge=1, le=1023)
     """Largest photo, MiB. A 48-megapixel camera's JPEG has 10 to 25. Keep it below message_mebibytes_limit."""

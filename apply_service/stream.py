@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import copy_context
 from typing import Generic, TypeVar
+
+from facecloak_rpc.messages import RequestIncomplete
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -15,25 +19,31 @@ Response = TypeVar("Response")
 
 def answer_each(
     requests: Iterable[Request],
-    answer: Callable[[Request], Response],
+    answer: Callable[[Request, Exception | None], Response],
     *,
     depth: int,
+    admit: Callable[[Request], AbstractContextManager[None]],
+    first_seconds: float,
+    idle_seconds: float,
     executor: ThreadPoolExecutor,
     check: Callable[[], None],
     draining: threading.Event,
     poll_seconds: float = 0.2,
 ) -> Iterator[Response]:
-    """Yields ``answer(request)`` of every request as it gets ready, in any order.
+    """Yields the answer to every request as it gets ready, in any order.
 
-    No further request is read while ``depth`` of them have no answer that was yielded: that is the back pressure, and
-    what bounds the memory.
+    No further request is read while ``depth`` of them have no answer that was yielded, nor while one waits to be
+    admitted: that is the back pressure, and what bounds the memory.
 
     Args:
-        answer: must not raise; a failure is an answer too.
+        answer: gets a request, and why it was not admitted, or None; must not raise, a failure is an answer too.
+        admit: entered, in the order of the requests, before the next one is read; left when there is an answer.
+        first_seconds: how long the first request may take to come.
+        idle_seconds: how long each later one may, when all before are answered.
         check: called at least every ``poll_seconds``; raises to end the stream at once.
         draining: once set, no more requests are taken, and the iteration ends after the answers to those that were.
     """
-    pump = _Pump(answer, depth=depth, executor=executor)
+    pump = _Pump(answer, depth=depth, admit=admit, executor=executor)
     reader = threading.Thread(target=copy_context().run, args=(pump.read, requests), name="stream-reader", daemon=True)
     reader.start()
     try:
@@ -43,6 +53,8 @@ def answer_each(
                 pump.close()
             if pump.finished():
                 break
+            if pump.idle_seconds() > (idle_seconds if pump.any_came else first_seconds):
+                raise RequestIncomplete("no photo came on the stream for too long", field="request")
             try:
                 response = pump.ready.get(timeout=poll_seconds)
             except queue.Empty:
@@ -59,8 +71,18 @@ def answer_each(
 class _Pump(Generic[Request, Response]):
     """Reads requests in a thread of its own and has them answered by an executor."""
 
-    def __init__(self, answer: Callable[[Request], Response], *, depth: int, executor: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Request, Exception | None], Response],
+        *,
+        depth: int,
+        admit: Callable[[Request], AbstractContextManager[None]],
+        executor: ThreadPoolExecutor,
+    ) -> None:
         self._answer = answer
+        self._admit = admit
+        self._idle_since = time.monotonic()
+        self.any_came = False
         self._executor = executor
         self._places = threading.Semaphore(depth)
         self._lock = threading.Lock()
@@ -74,9 +96,17 @@ class _Pump(Generic[Request, Response]):
         """Takes requests until they end or the pump is closed."""
         try:
             for request in requests:
+                self.any_came = True
                 self._places.acquire()
-                if not self._take(request):
+                held, failure = ExitStack(), None
+                try:
+                    held.enter_context(self._admit(request))
+                except Exception as error:  # noqa: BLE001 - one request's error is that request's answer
+                    failure = error
+                if not self._take(request, failure, held):
+                    held.close()
                     return
+                del request  # read no further with this one at hand
         except Exception as error:  # noqa: BLE001 - it is raised again in the stream's own thread
             self.error = error
         finally:
@@ -86,7 +116,13 @@ class _Pump(Generic[Request, Response]):
         """One answer has gone out: there is room for one more request."""
         with self._lock:
             self._unanswered -= 1
+            self._idle_since = time.monotonic()
         self._places.release()
+
+    def idle_seconds(self) -> float:
+        """For how long nothing has been there to do."""
+        with self._lock:
+            return 0.0 if self._unanswered else time.monotonic() - self._idle_since
 
     def finished(self) -> bool:
         """Whether no answer is to come any more."""
@@ -103,11 +139,17 @@ class _Pump(Generic[Request, Response]):
         self._places.release()
         self.ready.put(None)
 
-    def _take(self, request: Request) -> bool:
+    def _take(self, request: Request, failure: Exception | None, held: ExitStack) -> bool:
         with self._lock:
             if self._closed:
                 return False
             self._unanswered += 1
         context = copy_context()
-        self._executor.submit(lambda: self.ready.put(context.run(self._answer, request)))
+
+        def work() -> None:
+            with held:
+                response = context.run(self._answer, request, failure)
+            self.ready.put(response)
+
+        self._executor.submit(work)
         return True

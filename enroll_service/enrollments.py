@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from enroll_service.jobs.job import Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
 from enroll_service.pipeline.intake.photo import check_photo_count
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_user_id
+from facecloak.photos import PhotoTooLarge
+from facecloak.photos.memory import pixels_of
 from facecloak.stores import MaskStore
 
 SEED_LIMIT = 2**32
@@ -16,11 +20,14 @@ SEED_LIMIT = 2**32
 class Enrollments:
     """Enrolls users and keeps their masks in a store."""
 
-    def __init__(self, *, jobs: EnrollmentJobs, store: MaskStore, photo_bytes_limit: int) -> None:
-        """``photo_bytes_limit`` bounds the sum of one request's photos, bytes."""
+    def __init__(
+        self, *, jobs: EnrollmentJobs, store: MaskStore, photo_bytes_limit: int, photo_pixels_limit: int
+    ) -> None:
+        """``photo_bytes_limit`` and ``photo_pixels_limit`` bound the sums of one request's photos."""
         self._jobs = jobs
         self._store = store
         self._photo_bytes_limit = photo_bytes_limit
+        self._photo_pixels_limit = photo_pixels_limit
 
     def enroll(self, request: EnrollmentRequest) -> Subscriber:
         """Queues the request or joins the one of the same request id; iterate what it returns.
@@ -35,9 +42,22 @@ class Enrollments:
         if size > self._photo_bytes_limit:
             limit = self._photo_bytes_limit
             raise InvalidInput("the photos are too large together", field="photos", max_bytes=limit, bytes=size)
+        self._check_pixels(request)
         if request.seed is not None and not 0 <= request.seed < SEED_LIMIT:
             raise InvalidInput("the seed must be 0 to 2^32 - 1", field="seed", limit=SEED_LIMIT - 1)
         return self._jobs.submit(request)
+
+    def _check_pixels(self, request: EnrollmentRequest) -> None:
+        """A file of a few bytes may become as many pixels as a photo may have: told before any is decoded."""
+        pixels = 0
+        for photo in request.photos:
+            with suppress(PhotoTooLarge):  # the pipeline's to refuse, or to leave out
+                pixels += pixels_of(photo.data)
+        if pixels > self._photo_pixels_limit:
+            limit = self._photo_pixels_limit
+            raise InvalidInput(
+                "the photos have too many pixels together", field="photos", max_pixels=limit, pixels=pixels
+            )
 
     def get(self, user_id: str) -> Enrollment:
         """Describes the user's stored mask. Raises MaskNotFound."""

@@ -118,7 +118,12 @@ def build_jobs(
 
 def build_enrollments(settings: EnrollSettings, *, jobs: EnrollmentJobs, store: MaskStore) -> Enrollments:
     """The facade as the settings want it."""
-    return Enrollments(jobs=jobs, store=store, photo_bytes_limit=settings.photos_mebibytes_limit * 2**20)
+    return Enrollments(
+        jobs=jobs,
+        store=store,
+        photo_bytes_limit=settings.photos_mebibytes_limit * 2**20,
+        photo_pixels_limit=round(settings.photos_megapixels_limit * 10**6),
+    )
 
 
 def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = None) -> RpcServer:

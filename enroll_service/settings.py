@@ -93,6 +93,10 @@ class EnrollSettings(MaskSettings, RpcSettings):
     photos_mebibytes_limit: int = Field(default=60, ge=1, le=1024)
     """Largest sum of the photos of one call, MiB. Memory for queued photos: (queue_limit + workers) times this."""
 
+    photos_megapixels_limit: float = Field(default=400.0, ge=1, le=4096)
+    """Largest sum of the pixels of one call's photos, millions, told from their headers: 16 photos of 24 megapixels
+    pass. Decoding takes up to 0.04 s a megapixel."""
+
     results_limit: int = Field(default=1024, ge=1)
     """Finished enrollments whose request id is remembered in memory, so that a repeated call gets the first one's
     result. Each user's last one is kept with the mask besides, and outlives a restart."""

@@ -10,20 +10,22 @@ from typing import Any, Protocol
 class Admission(Protocol):
     """What a service may refuse before it works, by raising."""
 
-    def arrived(self, method: str) -> None:
-        """A call has begun, and nothing of its message is read yet."""
+    def arriving(self, method: str) -> AbstractContextManager[None]:
+        """Entered when a call has begun and nothing of its message is read yet, left when it is admitted or not."""
 
-    def admitted(self, method: str, request: Any, message_bytes: int) -> AbstractContextManager[None]:
+    def admitted(self, method: str, request: Any) -> AbstractContextManager[None]:
         """Entered with the whole message, and left when the call has ended; may wait."""
 
 
 class Unlimited:
     """Takes everything on."""
 
-    def arrived(self, method: str) -> None:
+    @contextmanager
+    def arriving(self, method: str) -> Iterator[None]:
         """See Admission."""
+        yield
 
     @contextmanager
-    def admitted(self, method: str, request: Any, message_bytes: int) -> Iterator[None]:
+    def admitted(self, method: str, request: Any) -> Iterator[None]:
         """See Admission."""
         yield

@@ -152,17 +152,16 @@ class CallInterceptor(grpc.ServerInterceptor):
             if handler.request_streaming:
                 yield (parsed(message, handler.request_deserializer) for message in requests)
                 return
-            self._admission.arrived(method)
             waiting = self._metrics.awaiting_message.labels(method)
             with ExitStack() as reading:
+                reading.enter_context(self._admission.arriving(method))
                 with waiting.track_inprogress():
                     # Held until the message is admitted: what waits for that has been read, and takes memory.
                     reading.enter_context(self._reader.turn(connection=context.peer()))
                     message = self._reader.read(requests)
-                size = len(message)
                 request = parsed(message, handler.request_deserializer)
                 del message
-                stack.enter_context(self._admission.admitted(method, request, size))
+                stack.enter_context(self._admission.admitted(method, request))
             yield request
 
     @contextmanager

@@ -35,6 +35,17 @@ def estimated_peak_bytes(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -
     return pixels * each + _BASE if pixels else 0
 
 
+def pixels_of(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> int:
+    """Width times height by the photo's header alone; 0 for what will be refused. Raises PhotoTooLarge."""
+    limits.check_bytes(len(data))
+    try:
+        return _pixels_and_bytes(data, limits)[0]
+    except PhotoTooLarge:
+        raise
+    except PhotoRefused:
+        return 0
+
+
 def _pixels_and_bytes(data: bytes, limits: PhotoLimits) -> tuple[int, int]:
     if jpeg.SIGNATURE.match(data):
         structure = read_structure(data, limits, header_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
 from enroll_service.convert import enrollment_from
 from facecloak.errors import ErrorCode
@@ -89,6 +91,19 @@ def test_a_wrong_request_names_the_field(make_service: Callable[..., Any], chang
     reason = "INVALID_USER_ID" if field == "user_id" else "INVALID_INPUT"
     assert (error.code, error.reason, error.metadata["field"]) == (ErrorCode.INVALID_ARGUMENT, reason, field)
     assert service.gate.started == []
+
+
+def test_small_files_of_many_pixels_are_refused_before_they_are_decoded(make_service: Callable[..., Any]) -> None:
+    service = make_service(photos_megapixels_limit=100)
+    out = io.BytesIO()
+    Image.new("RGB", (6000, 5000)).save(out, "WEBP", lossless=True)
+    assert len(out.getvalue()) < 5000
+    service.gate.open()
+    error = refused(lambda: list(service.enroll(photos=[out.getvalue()] * 4)))
+    assert (error.code, error.reason) == (ErrorCode.INVALID_ARGUMENT, "INVALID_INPUT")
+    assert (error.metadata["max_pixels"], error.metadata["pixels"]) == ("100000000", "120000000")
+    assert service.gate.started == []
+    assert list(service.enroll(photos=[out.getvalue()] * 3))[-1].WhichOneof("event") == "result"
 
 
 def test_a_user_without_a_mask_is_not_found(service: Any) -> None:

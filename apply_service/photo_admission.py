@@ -1,0 +1,102 @@
+"""Which photos are worked on: so many at once, and no more than fit into a fixed memory once they are decoded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from facecloak.photos import PhotoTooLarge
+from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.memory import estimated_peak_bytes
+from facecloak_rpc.budget import Budget
+from facecloak_rpc.errors import Overloaded
+
+# A photo takes 10 to 100 ms: by then a place is free.
+_RETRY_AFTER_SECONDS = 0.5
+# The message, the photo in it, and the photo in the answer.
+_COPIES = 3
+# How much the last photo's time counts in the mean.
+_MEAN_WEIGHT = 0.1
+
+
+class PhotoAdmission:
+    """Places for photos, and a memory that they share. See facecloak_rpc.admission."""
+
+    def __init__(self, *, places: int, memory_bytes: int, wait_seconds: float, limits: PhotoLimits) -> None:
+        """A photo waits for place and memory for up to ``wait_seconds``."""
+        self._places = Budget(places)
+        self._memory = Budget(memory_bytes)
+        self._wait_seconds = wait_seconds
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._line = 0
+        self._mean_seconds = 0.0
+
+    @property
+    def memory_out(self) -> int:
+        """Bytes that the photos in work may take."""
+        return self._memory.out
+
+    @contextmanager
+    def arriving(self, method: str) -> Iterator[None]:
+        """A call stands in line. Raises Overloaded, at once, where its turn would come too late."""
+        with self._lock:
+            expected = self._line * self._mean_seconds / self._places.total
+            if expected > self._wait_seconds:
+                raise self._overloaded(max(expected, _RETRY_AFTER_SECONDS))
+            self._line += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._line -= 1
+
+    @contextmanager
+    def admitted(self, method: str, request: Any) -> Iterator[None]:
+        """A call's photo has its place for the block. Raises as :meth:`place` does."""
+        with self.place(request.photo, wait_seconds=self._wait_seconds):
+            yield
+
+    @contextmanager
+    def place(self, photo: bytes, *, wait_seconds: float) -> Iterator[None]:
+        """The photo has a place, and the memory that it may take, for the block.
+
+        Raises:
+            Overloaded: not within the time.
+            PhotoTooLarge: the photo alone takes more than there is, or is beyond the limits.
+        """
+        cost = _COPIES * len(photo) + estimated_peak_bytes(photo, limits=self._limits)
+        del photo
+        if cost > self._memory.total:
+            raise PhotoTooLarge(
+                "The photo takes more memory than the service has for photos.",
+                limit="memory_mebibytes", memory_mebibytes=self._memory.total // 2**20, needed=-(-cost // 2**20),
+            )  # fmt: skip
+        ends = time.monotonic() + wait_seconds
+        with self._taken(self._places, 1, ends=ends), self._taken(self._memory, cost, ends=ends):
+            started = time.monotonic()
+            try:
+                yield
+            finally:
+                self._took(time.monotonic() - started)
+
+    @contextmanager
+    def _taken(self, budget: Budget, amount: int, *, ends: float) -> Iterator[None]:
+        if not budget.take(amount, wait_seconds=ends - time.monotonic()):
+            raise self._overloaded(_RETRY_AFTER_SECONDS)
+        try:
+            yield
+        finally:
+            budget.give_back(amount)
+
+    def _took(self, seconds: float) -> None:
+        with self._lock:
+            self._mean_seconds += _MEAN_WEIGHT * (seconds - self._mean_seconds)
+
+    def _overloaded(self, retry_after_seconds: float) -> Overloaded:
+        return Overloaded(
+            "too many photos at once", limit=self._places.total, retry_after_seconds=f"{retry_after_seconds:.3g}"
+        )
