@@ -1,7 +1,7 @@
 """The picture of docs/how-it-works.md: `python -m demo.stages docs/stages.png`.
 
 scikit-image's astronaut (NASA, public domain): the aligned crop and some of the variations that a mask is learned on;
-what the mask paints, eight times as large, where it moves things to, five times as far, and the crop with the mask.
+what the mask paints, eight times as large, how it bends a grid, twice as far, and the crop with the mask.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from facecloak.recognizers import OnnxRuntime
 
 _VARIATIONS = 7
 _SIDE_PX = 224
-_PAINT_GAIN, _DISPLACEMENT_GAIN = 8, 5
+_PAINT_GAIN, _DISPLACEMENT_GAIN = 8, 2
 _GRID_PX = 8
 # The picture can be made again.
 _SEED = 0

@@ -37,6 +37,7 @@ def headline_block(directory: Path, *, folder: str) -> str:
         folder: the directory as links name it.
     """
     told = [(name, document) for name, document in read_ledger(directory) if document["headline"].get("painted")]
+    told.sort(key=lambda result: result[1]["headline"]["displacement"]["rms_percent"])
     if not told:
         return _block([])
     head = [
