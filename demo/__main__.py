@@ -107,7 +107,7 @@ def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
             comparisons.append(compare(observer, enrolled.embeddings, photo, original, data))
-            console.print(f"cloaked {photo.name}: face SSIMULACRA2 {comparisons[-1].visible.ssimulacra2:.0f}")
+            console.print(f"cloaked {photo.name}")
     if not comparisons:
         raise DemoFailed("no photo was cloaked: " + " ".join(skipped))
     strangers = [
