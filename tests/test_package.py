@@ -199,6 +199,7 @@ def test_documented_reasons_are_those_of_the_code() -> None:
         "enroll_service.pipeline.errors",
         "facecloak.cloaking.cloaker",
         "facecloak_rpc.errors",
+        "facecloak_rpc.messages",
     ):
         importlib.import_module(name)
     defined = {error.reason: error.code.value for error in _errors()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from enroll_service.pipeline import BankRecipe, MaskKind, PerturbRecipe, PipelineSettings, Recipe, SynthesisRecipe
 from enroll_service.pipeline.enroller import Enroller
@@ -28,6 +30,16 @@ SETTINGS = PipelineSettings(
 )
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch splits its sums by threads, and so rounds them otherwise on other numbers of these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(
     "avx512f" not in Path("/proc/cpuinfo").read_text(), reason="sums are rounded otherwise without AVX-512"
 )
