@@ -78,6 +78,8 @@ class FaultyS3:
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         self.requests.append(f"{handler.command} {handler.path}")
         mode = self.mode if not self.only or handler.command in self.only else "pass"
+        if self._ended.is_set():
+            mode = "close"  # connections that were kept alive die with the server
         if mode == "hang":
             self._ended.wait(60)
             handler.close_connection = True
