@@ -8,6 +8,7 @@ from functools import partial
 from apply_service.settings import ApplySettings
 from facecloak_rpc.checks import look_at_finder, look_at_settings, look_at_storage, settings_of
 from facecloak_rpc.findings import Check
+from facecloak_rpc.wire_checks import look_at_wire
 
 
 def checks() -> Iterator[Check]:
@@ -16,6 +17,7 @@ def checks() -> Iterator[Check]:
     settings = settings_of(ApplySettings)
     if settings is None:
         return
+    yield from look_at_wire("apply", settings)
     yield from look_at_storage("apply", settings.store, writing=False)
     look = partial(look_at_finder, settings.model_repository, threads=settings.threads)
     yield Check("apply face finder", look, "facecloak models pull, or FACECLOAK_MODEL_REPOSITORY")

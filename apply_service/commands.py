@@ -13,10 +13,12 @@ from apply_service.output import STANDARD_OUTPUT, check_output, write_photo
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.box_option import BoxType
 from facecloak_rpc.command import serve_command
+from facecloak_rpc.connection_options import connection_options
 
 if TYPE_CHECKING:
     from facecloak.cloaking.face_search import FoundFaces
     from facecloak.v1 import apply_pb2
+    from facecloak_rpc.connection import Connection
     from facecloak_rpc.settings import RpcSettings
 
 
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 @click.option("--recloak", is_flag=True, help="Cloak a photo again that contains an older mask of the user.")
 @click.option("--allow-uncloaked", is_flag=True, help="Write the photo unchanged, and succeed, if not cloaked.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@connection_options
 def apply(
     *, user_id: str, photo: Path, output: Path, face: tuple[float, ...] | None, target: str | None, data: Path | None,
     timeout_seconds: float, recloak: bool, allow_uncloaked: bool, as_json: bool,
+    connection: Connection,
 ) -> None:  # fmt: skip
     """Add the mask of USER to the photo IN, and print what was done. A photo that contains a mask of USER already is
     written as it is.
@@ -57,7 +61,7 @@ def apply(
     request = convert.request_to(content, (subject,), require_cloaked=not allow_uncloaked, recloak=recloak)
     try:
         response = (
-            _ask(target, lambda stub: stub.ApplyCloak(request, timeout=timeout_seconds))
+            _ask(target, lambda stub: stub.ApplyCloak(request, timeout=timeout_seconds), connection=connection)
             if target
             else _apply_here(request, data=data)
         )
@@ -85,7 +89,8 @@ def apply(
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the faces as JSON, with their five points.")
-def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: bool) -> None:
+@connection_options
+def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: bool, connection: Connection) -> None:
     """Print the faces that PHOTO shows, largest first, each as --face of `facecloak apply` and `enroll` takes it."""
     from apply_service import convert
     from facecloak.v1 import apply_pb2
@@ -93,7 +98,8 @@ def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: b
     content = photo.read_bytes()
     request = apply_pb2.FindFacesRequest(photo=content)
     if target:
-        found = convert.faces_from(_ask(target, lambda stub: stub.FindFaces(request, timeout=timeout_seconds)))
+        answer = _ask(target, lambda stub: stub.FindFaces(request, timeout=timeout_seconds), connection=connection)
+        found = convert.faces_from(answer)
     else:
         found = _find_here(content)
     if as_json:
@@ -108,11 +114,11 @@ def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: b
         click.echo("facecloak: no face was found", err=True)
 
 
-def _ask(target: str, call: Callable[[Any], Any]) -> Any:
+def _ask(target: str, call: Callable[[Any], Any], *, connection: Connection) -> Any:
     from facecloak.v1 import apply_pb2_grpc
     from facecloak_rpc.client import open_channel, remote_errors
 
-    with open_channel(target) as channel, remote_errors(target):
+    with open_channel(target, connection=connection) as channel, remote_errors(target):
         return call(apply_pb2_grpc.ApplyServiceStub(channel))
 
 

@@ -11,6 +11,7 @@ from facecloak.models.repository import ModelRepository
 from facecloak_rpc.checks import MachineUnfit, look_at_finder, look_at_settings, look_at_storage, settings_of
 from facecloak_rpc.findings import Check
 from facecloak_rpc.proxies import proxy_before
+from facecloak_rpc.wire_checks import look_at_wire
 
 _PULL = "facecloak models pull, or point FACECLOAK_MODEL_REPOSITORY at where they are"
 
@@ -21,6 +22,7 @@ def checks() -> Iterator[Check]:
     settings = settings_of(EnrollSettings)
     if settings is None:
         return
+    yield from look_at_wire("enroll", settings)
     yield from look_at_storage("enroll", settings.store, writing=True)
     yield Check("models", partial(_models, settings), _PULL)
     yield Check("enroll face finder", partial(look_at_finder, settings.model_repository), _PULL)

@@ -13,9 +13,11 @@ from facecloak.atomic_files import PUBLIC, write_atomically
 from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
 from facecloak_evaluation.errors import PlanInvalid
 from facecloak_evaluation.rounds import pipeline_settings
+from facecloak_rpc.connection_options import connection_options
 
 if TYPE_CHECKING:
     from facecloak_evaluation.experiment import Example
+    from facecloak_rpc.connection import Connection
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -106,6 +108,7 @@ def register(root: click.Group) -> None:
     type=click.IntRange(0, 200),
     help="Probes shown in the report, worst first. Then it holds people's photos: keep it to yourself.",
 )
+@connection_options
 def evaluate(
     *, people: Path, others: Path | None, people_slice: str | None, recognizers: tuple[str, ...],
     surrogates: tuple[str, ...], leave_one_out: bool, surrogates_too: bool, overrides: tuple[str, ...],
@@ -113,6 +116,7 @@ def evaluate(
     strengths: tuple[float, ...], extraction: str, purify: bool, reapply: bool, full: bool, compare: str | None,
     gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None, enroll_target: str | None,
     apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None, pictures: int,
+    connection: Connection,
 ) -> None:  # fmt: skip
     """Measure protection on PEOPLE: enroll one photo of each, cloak others, let unseen recognizers look for them.
 
@@ -147,7 +151,8 @@ def evaluate(
         people=people, others=others, people_slice=people_slice, recognizers=recognizers, surrogates=surrogates,
         leave_one_out=leave_one_out, settings=None if enroll_target else pipeline_settings(overrides),
         protocol=protocol, compare=compare is not None, enroll_target=enroll_target, apply_target=apply_target,
-        jobs=jobs, work=work, repository=repository, facenet_graph=facenet_graph, examples=pictures,
+        connection=connection, jobs=jobs, work=work, repository=repository, facenet_graph=facenet_graph,
+        examples=pictures,
     )  # fmt: skip
     try:
         evaluation = run_evaluation(request, progress=_progress, told=lambda line: click.echo(line, err=True))

@@ -25,6 +25,7 @@ from facecloak_evaluation.measurement import assemble, describe_data
 from facecloak_evaluation.protocol import EvaluationProtocol, Protector
 from facecloak_evaluation.purification import PURIFIERS
 from facecloak_evaluation.rounds import RoundPlan, command_line, plan_rounds, refuse_overlap
+from facecloak_rpc.connection import Connection
 
 Advance = Callable[[str, str], None]
 """Told of every finished piece: its kind, and what it was about."""
@@ -47,6 +48,7 @@ class EvaluationRequest:
         protocol: how protection is measured.
         compare: also measure the published algorithm.
         enroll_target, apply_target: HOST:PORT of running services, both or neither.
+        connection: how these are reached.
         jobs: enrollments at once.
         work: folder that keeps masks and readings, sealed.
         repository: the folder of models.
@@ -66,6 +68,7 @@ class EvaluationRequest:
     compare: bool = False
     enroll_target: str | None = None
     apply_target: str | None = None
+    connection: Connection | None = None
     jobs: int = 1
     work: Path | None = None
     facenet_graph: Path | None = None
@@ -188,7 +191,9 @@ def _protector(request: EvaluationRequest, plan: RoundPlan) -> Protector:
     if request.enroll_target and request.apply_target:
         from facecloak_evaluation.protectors.remote import RemoteProtector
 
-        return RemoteProtector(enroll_target=request.enroll_target, apply_target=request.apply_target)
+        return RemoteProtector(
+            enroll_target=request.enroll_target, apply_target=request.apply_target, connection=request.connection
+        )
     from facecloak_evaluation.protectors.in_process import InProcessProtector
 
     assert request.settings is not None  # only a running service goes without

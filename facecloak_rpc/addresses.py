@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 
@@ -30,6 +31,16 @@ def target_of(target: str) -> str:
 def is_any(host: str) -> bool:
     """Whether the host stands for all addresses of this machine, of both families."""
     return host in _ANY
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host, by its number or as localhost; other names may be anything."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def has_ipv6() -> bool:

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc import addresses, proxies
+from facecloak_rpc.connection import Connection
 from facecloak_rpc.errors import ERROR_DOMAIN, RETRY_AFTER_KEY
 
 MESSAGE_BYTES_LIMIT = 64 * 1024 * 1024
@@ -48,21 +49,29 @@ class RemoteError(FaceCloakError):
 
 
 def open_channel(
-    target: str, *, message_bytes_limit: int = MESSAGE_BYTES_LIMIT, health_service: str = ""
+    target: str,
+    *,
+    connection: Connection | None = None,
+    message_bytes_limit: int = MESSAGE_BYTES_LIMIT,
+    health_service: str = "",
 ) -> grpc.Channel:
-    """Opens a channel without TLS; it connects at the first call. Close it after use.
+    """Opens a channel; it connects at the first call. Close it after use.
 
     Args:
         target: ``host:port``, an IPv6 address in brackets or without, or a name of several servers such as
             ``dns:///apply.svc:50062``: calls then go to all of them in turn. (gRPC's default would send all to one.)
+        connection: how it is reached, by TLS and with which headers; by default in clear.
         health_service: full name of a service, such as ``facecloak.v1.ApplyService``; calls then go only to servers
             whose health says that it serves (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
+
+    Raises:
+        FileUnusable: a certificate file cannot be read.
     """
     target = addresses.target_of(target)
     config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if health_service:
         config["healthCheckConfig"] = {"serviceName": health_service}
-    return grpc.insecure_channel(
+    return (connection or Connection()).open(
         target,
         options=[
             ("grpc.max_receive_message_length", message_bytes_limit),

@@ -14,6 +14,7 @@ from facecloak.errors import FaceCloakError
 from facecloak_rpc.environment import InvalidSettings, refuse_unknown
 from facecloak_rpc.settings import RpcSettings, describe
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 Settings = TypeVar("Settings", bound=RpcSettings)
 
 
@@ -54,11 +55,24 @@ def serve_command(
     @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
     @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Port of /metrics; 0 turns it off.")
     @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for masks and their key.")
+    @click.option("--tls-cert", type=_FILE, help="PEM file of the server's certificate chain; needs --tls-key.")
+    @click.option("--tls-key", type=_FILE, help="PEM file of the certificate's private key.")
+    @click.option("--client-ca", type=_FILE, help="PEM file of the authorities of callers' certificates (mutual TLS).")
+    @click.option(
+        "--insecure-listen", is_flag=True, default=None,
+        help="Listen beyond this machine although nothing of the service's own protects the port.",
+    )  # fmt: skip
     @click.option("--print-config", is_flag=True, help="Print all settings with what they mean, and end.")
     def command(
-        *, host: str | None, port: int | None, metrics_port: int | None, data: Path | None, print_config: bool
-    ) -> None:
-        settings = load_settings(settings_class(), data=data, host=host, port=port, metrics_port=metrics_port)
+        *, host: str | None, port: int | None, metrics_port: int | None, data: Path | None, tls_cert: Path | None,
+        tls_key: Path | None, client_ca: Path | None, insecure_listen: bool | None, print_config: bool,
+    ) -> None:  # fmt: skip
+        files = {"certificate": tls_cert, "key": tls_key, "client_ca": client_ca}
+        tls = {name: path for name, path in files.items() if path is not None}
+        settings = load_settings(
+            settings_class(), data=data, host=host, port=port, metrics_port=metrics_port, tls=tls or None,
+            insecure_listen=insecure_listen,
+        )  # fmt: skip
         if print_config:
             click.echo(describe(settings), nl=False)
             return

@@ -14,8 +14,11 @@ from importlib.metadata import entry_points
 import click
 
 from facecloak_rpc import checks
+from facecloak_rpc.connection import Connection
+from facecloak_rpc.connection_options import connection_options
 from facecloak_rpc.findings import Check, Verdict
 from facecloak_rpc.logging import configure_logging
+from facecloak_rpc.wire_checks import look_at_server
 
 CHECKS_GROUP = "facecloak.checks"
 
@@ -37,9 +40,12 @@ def all_checks() -> Iterable[Check]:
 
 
 @click.command()
+@click.option("--target", metavar="HOST:PORT", help="Look at the server that runs there instead of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(*, as_json: bool) -> None:
-    """Check versions, codecs, settings, mask store and key, clock, models, Triton and proxies; say what to do.
+@connection_options
+def doctor(*, target: str | None, as_json: bool, connection: Connection) -> None:
+    """Check versions, codecs, settings, port and certificate, mask store and key, clock, models, Triton and
+    proxies; say what to do.
 
     Reads the services' settings from the environment, as they do. Leaves nothing behind: an object that is written to
     prove that it can be is removed with all its versions. Exit code 1 if anything fails.
@@ -47,7 +53,7 @@ def doctor(*, as_json: bool) -> None:
     # Warnings of what is tried again say no more than the findings do, and standard output is theirs.
     configure_logging(log_format="console", level="error")
     findings = []
-    for check in all_checks():
+    for check in [look_at_server(target, connection)] if target else all_checks():
         finding = check.run()
         findings.append({"check": check.name, **asdict(finding)})
         if not as_json:

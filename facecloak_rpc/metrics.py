@@ -68,28 +68,39 @@ class _QuietHandler(WSGIRequestHandler):
         """Scrapes are no events."""
 
 
-def serve_metrics(registry: CollectorRegistry, *, host: str, port: int, is_ready: Callable[[], bool]) -> WSGIServer:
-    """Serves over HTTP, in threads of its own: ``registry`` at /metrics, 200 at /livez for as long as the process
-    runs, and at /readyz 200 or 503. On the same addresses as gRPC: both families where ``host`` stands for all. Raises
-    OSError where it cannot."""
+def serve_metrics(
+    registry: CollectorRegistry, *, host: str, port: int, is_ready: Callable[[], bool], shows_metrics: bool = True
+) -> WSGIServer:
+    """Serves over HTTP, in threads of its own: ``registry`` at /metrics if it ``shows_metrics``, 200 at /livez for as
+    long as the process runs, and at /readyz 200 or 503. On the same addresses as gRPC: both families where ``host``
+    stands for all. Raises OSError where it cannot."""
     if is_any(host):
         host = "::" if has_ipv6() else "0.0.0.0"
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     server_class = type("_Server", (_MetricsServer,), {"address_family": family})
     server: WSGIServer = make_server(
-        str(address[0]), port, _application(registry, is_ready), server_class, handler_class=_QuietHandler
+        str(address[0]),
+        port,
+        _application(registry, is_ready, shows_metrics),
+        server_class,
+        handler_class=_QuietHandler,
     )
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 
 
-def _application(registry: CollectorRegistry, is_ready: Callable[[], bool]) -> Callable[..., Iterable[bytes]]:
+def _application(
+    registry: CollectorRegistry, is_ready: Callable[[], bool], shows_metrics: bool
+) -> Callable[..., Iterable[bytes]]:
     metrics = make_wsgi_app(registry)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path not in ("/livez", "/readyz"):
-            return metrics(environ, start_response)
+            if shows_metrics:
+                return metrics(environ, start_response)
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"not here\n"]
         well = path == "/livez" or is_ready()
         start_response("200 OK" if well else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [b"ok\n" if well else b"not ready\n"]

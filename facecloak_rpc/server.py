@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak_rpc.addresses import host_and_port
+from facecloak_rpc.addresses import host_and_port, is_loopback
 from facecloak_rpc.admission import Admission
 from facecloak_rpc.infrastructure import CALLS_LIMIT
 from facecloak_rpc.interceptor import CallInterceptor
@@ -24,6 +24,7 @@ from facecloak_rpc.metrics import RpcMetrics, serve_metrics
 from facecloak_rpc.readiness import Readiness
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
+from facecloak_rpc.tls import server_credentials
 
 # After the last call's handler returned, gRPC still has to put its status on the wire.
 _FLUSH_SECONDS = 1.0
@@ -76,6 +77,7 @@ class RpcServer:
                     host=self.settings.host,
                     port=self.settings.metrics_port,
                     is_ready=lambda: self.readiness.is_ready,
+                    shows_metrics=self.settings.metrics,
                 )
             except OSError as error:
                 address = host_and_port(self.settings.host, self.settings.metrics_port)
@@ -83,7 +85,16 @@ class RpcServer:
                 raise AddressInUse(f"/metrics cannot listen at {address}: {why}", address=address) from error
         self.grpc_server.start()
         self.readiness.start()
-        _log.info("listening", target=self.target, metrics_port=self.metrics_port)
+        _log.info(
+            "listening", target=self.target, metrics_port=self.metrics_port, tls=self.settings.tls.is_on,
+            mutual_tls=self.settings.tls.is_mutual,
+        )  # fmt: skip
+        if not is_loopback(self.settings.host) and not self.settings.is_protected:
+            _log.warning(
+                "INSECURE: whoever reaches this port can enroll, delete and cloak anybody, and read what others send",
+                target=self.target, tls=self.settings.tls.is_on, advice="set TLS and callers' identities, or keep "
+                "everybody but your pipeline from this port",
+            )  # fmt: skip
 
     def stop(self, *, grace_seconds: float | None = None, hurry: threading.Event | None = None) -> None:
         """Refuses new calls, lets those in flight finish within the grace, then closes; ``hurry`` ends the grace."""
@@ -155,6 +166,7 @@ def build_server(
 
     Raises:
         AddressInUse: the port is taken or the host is not this machine's.
+        FileUnusable: a certificate or its key cannot be used.
     """
     metrics = RpcMetrics(telemetry.registry)
     interceptor = CallInterceptor(
@@ -181,10 +193,14 @@ def build_server(
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
     add_servicer(grpc_server)
-    reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    if settings.reflection:
+        reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
     address = host_and_port(settings.host, settings.port)
     try:
-        port = grpc_server.add_insecure_port(address)
+        if settings.tls.is_on:
+            port = grpc_server.add_secure_port(address, server_credentials(settings.tls))
+        else:
+            port = grpc_server.add_insecure_port(address)
     except RuntimeError as error:
         raise AddressInUse("the server cannot listen at this address", address=address) from error
     readiness = Readiness(

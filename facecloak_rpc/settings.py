@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facecloak_rpc.addresses import bare_host
+from facecloak_rpc.addresses import bare_host, is_loopback
 from facecloak_rpc.logging import LogFormat, LogLevel
+from facecloak_rpc.tls import TlsSettings
 
 
 class RpcSettings(BaseSettings):
@@ -27,10 +28,20 @@ class RpcSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to listen on, IPv6 with or without brackets; 0.0.0.0 and :: are both all addresses of both families. The
-    default is the machine itself: photos travel without TLS of our own."""
+    default is the machine itself; another address needs TLS and a way to tell callers apart, or insecure_listen."""
 
     port: int = Field(default=0, ge=0, le=65535)
     """TCP port to listen on; 0 takes a free one, which the log names."""
+
+    tls: TlsSettings = TlsSettings()
+    """The server's certificate and who may connect; fields as ..._TLS__<FIELD>."""
+
+    insecure_listen: bool = False
+    """Listen beyond this machine without TLS, or for callers whom nobody has told apart. Only where something else sees
+    to both: a network that only your pipeline is on, or a mesh or proxy with mutual TLS."""
+
+    reflection: bool = True
+    """Whether gRPC reflection tells callers what the service offers."""
 
     message_mebibytes_limit: int = Field(default=64, ge=1, le=1024)
     """Largest message in either direction, MiB. 64 holds a 48-megapixel photo; gRPC's own default of 4 rejects 12."""
@@ -75,6 +86,9 @@ class RpcSettings(BaseSettings):
     """Port of HTTP on the same host: /metrics for Prometheus; /livez and /readyz for probes, which no load on gRPC
     holds up. 0 turns it off."""
 
+    metrics: bool = True
+    """Whether /metrics is answered there; false leaves the probes alone."""
+
     trace_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+)?$")
     """OpenTelemetry collector that takes OTLP over gRPC, such as http://collector:4317; empty: no traces. Needs the
     extra `otel`."""
@@ -98,6 +112,20 @@ class RpcSettings(BaseSettings):
         if self.port and self.port == self.metrics_port:
             raise ValueError("port and metrics_port must differ")
         return self
+
+    @model_validator(mode="after")
+    def _listens_safely(self) -> RpcSettings:
+        if not is_loopback(self.host) and not self.is_protected and not self.insecure_listen:
+            raise ValueError(
+                "host is reached by other machines: set tls with a client_ca, or insecure_listen where something else "
+                "protects the port"
+            )
+        return self
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether calls travel by TLS and callers prove who they are."""
+        return self.tls.is_mutual
 
     @property
     def message_bytes_limit(self) -> int:

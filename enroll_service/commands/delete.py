@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from facecloak_rpc.connection_options import connection_options
+
+if TYPE_CHECKING:
+    from facecloak_rpc.connection import Connection
 
 
 @click.command()
@@ -15,25 +21,29 @@ import click
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of masks and their key; here only."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def delete(*, user_id: str, target: str | None, data: Path | None, as_json: bool) -> None:
+@connection_options
+def delete(*, user_id: str, target: str | None, data: Path | None, as_json: bool, connection: Connection) -> None:
     """Delete the mask of USER for good. Deleting what is not there succeeds.
 
     Apply services may use a cached mask for some seconds more.
     """
     if target and data:
         raise click.UsageError("--data is for the local store: leave it out with --target")
-    deleted = _delete_remotely(user_id, target=target) if target else _delete_here(user_id, data=data)
+    if target:
+        deleted = _delete_remotely(user_id, target=target, connection=connection)
+    else:
+        deleted = _delete_here(user_id, data=data)
     if as_json:
         click.echo(json.dumps({"deleted": deleted}))
     else:
         click.echo("deleted" if deleted else "there was no mask")
 
 
-def _delete_remotely(user_id: str, *, target: str) -> bool:
+def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> bool:
     from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
     from facecloak_rpc.client import open_channel, remote_errors
 
-    with open_channel(target) as channel, remote_errors(target):
+    with open_channel(target, connection=connection) as channel, remote_errors(target):
         stub = enroll_pb2_grpc.EnrollServiceStub(channel)
         return stub.DeleteUser(enroll_pb2.DeleteUserRequest(user_id=user_id), timeout=30).deleted
 

@@ -14,10 +14,12 @@ import click
 from facecloak.cli import Refused
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.box_option import BoxType
+from facecloak_rpc.connection_options import connection_options
 
 if TYPE_CHECKING:
     from enroll_service.jobs.request import Enrollment, EnrollmentRequest
     from enroll_service.pipeline.progress import Progress
+    from facecloak_rpc.connection import Connection
 
 Show = Callable[["Progress"], None]
 
@@ -46,10 +48,11 @@ Show = Callable[["Progress"], None]
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
+@connection_options
 def enroll(
     *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
     seed: int | None, strength: str | None, kind: str | None, add: bool, leave_out_unfit: bool, timeout_seconds: float,
-    as_json: bool,
+    as_json: bool, connection: Connection,
 ) -> None:  # fmt: skip
     """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
     (or, with --face, says which one it is).
@@ -81,19 +84,23 @@ def enroll(
     )
     with _named_photo(photos), _progress_bar() as show:
         if target:
-            enrollment = enroll_remotely(request, target=target, timeout_seconds=timeout_seconds, show=show)
+            enrollment = enroll_remotely(
+                request, target=target, timeout_seconds=timeout_seconds, show=show, connection=connection
+            )
         else:
             enrollment = enroll_here(request, data=data, show=show)
     click.echo(_as_json(enrollment) if as_json else _as_text(enrollment))
 
 
-def enroll_remotely(request: EnrollmentRequest, *, target: str, timeout_seconds: float, show: Show) -> Enrollment:
+def enroll_remotely(
+    request: EnrollmentRequest, *, target: str, timeout_seconds: float, show: Show, connection: Connection
+) -> Enrollment:
     """Enrolls through EnrollUser. Raises RemoteError."""
     from enroll_service import convert
     from facecloak.v1 import enroll_pb2_grpc
     from facecloak_rpc.client import RemoteError, open_channel, remote_errors
 
-    with open_channel(target) as channel, remote_errors(target):
+    with open_channel(target, connection=connection) as channel, remote_errors(target):
         stub = enroll_pb2_grpc.EnrollServiceStub(channel)
         call = stub.EnrollUser(convert.request_to(request), timeout=timeout_seconds)
         # Leaving early, by Ctrl-C for one, closes the channel, and that cancels the call.

@@ -17,6 +17,7 @@ from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 from facecloak_rpc.boxes import box_to
 from facecloak_rpc.client import open_channel, remote_errors
+from facecloak_rpc.connection import Connection
 
 ENROLL_SECONDS_LIMIT = 900.0
 APPLY_SECONDS_LIMIT = 60.0
@@ -33,10 +34,11 @@ class RemoteProtector:
     Args:
         enroll_target: HOST:PORT of the enrollment service.
         apply_target: HOST:PORT of the apply service; both use one store.
+        connection: how both are reached.
     """
 
-    def __init__(self, *, enroll_target: str, apply_target: str) -> None:
-        self._channels = (open_channel(enroll_target), open_channel(apply_target))
+    def __init__(self, *, enroll_target: str, apply_target: str, connection: Connection | None = None) -> None:
+        self._channels = tuple(open_channel(target, connection=connection) for target in (enroll_target, apply_target))
         self._enroll = enroll_pb2_grpc.EnrollServiceStub(self._channels[0])
         self._apply = apply_pb2_grpc.ApplyServiceStub(self._channels[1])
         self._users: dict[str, str] = {}

@@ -95,6 +95,30 @@ def test_everything_is_probed(values_set: str) -> None:
         assert container["livenessProbe"]["httpGet"] == {"port": "metrics", "path": "/livez"}
 
 
+@pytest.mark.parametrize(("part", "settings_class"), [("apply", ApplySettings), ("enroll", EnrollSettings)])
+def test_tls_by_a_secret(part: str, settings_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ("tls.secret=facecloak-tls", "tls.mutual=true", "insecureListen=false")
+    (workload,) = (one for one in render("cpu", *chosen) if one["metadata"]["name"] == f"demo-{part}" and "spec" in one
+                   and one["kind"] == "Deployment")  # fmt: skip
+    pod = workload["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    for name, value in environment(container).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(settings_class)
+    assert settings.is_protected
+    assert not settings.insecure_listen
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "tls")
+    assert volume["secret"]["secretName"] == "facecloak-tls"
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "tls")
+    for path in (settings.tls.certificate, settings.tls.key, settings.tls.client_ca):
+        assert str(path).startswith(mount["mountPath"] + "/")
+    # The kubelet speaks no TLS to gRPC.
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == {"port": "metrics", "path": "/readyz"}
+    for version in (OLDEST, NEWEST):
+        kubernetes_validate.validate(workload, version, strict=True)
+
+
 @EACH
 @pytest.mark.parametrize(("part", "settings_class"), [("apply", ApplySettings), ("enroll", EnrollSettings)])
 def test_the_services_take_their_environment(

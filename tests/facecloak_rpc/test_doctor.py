@@ -58,8 +58,8 @@ def test_a_healthy_machine_passes(machine: pytest.MonkeyPatch) -> None:
     code, findings = run()
     assert code == 0, findings
     assert {
-        "versions", "codec", "apply settings", "apply store", "apply clock", "apply face finder", "enroll settings",
-        "enroll store", "enroll clock", "models", "enroll face finder", "recognizers",
+        "versions", "codec", "apply settings", "apply port", "apply store", "apply clock", "apply face finder",
+        "enroll settings", "enroll port", "enroll store", "enroll clock", "models", "enroll face finder", "recognizers",
     } == set(findings)  # fmt: skip
     assert "mobileface give gradients" in findings["recognizers"]["found"]
 

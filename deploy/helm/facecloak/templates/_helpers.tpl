@@ -81,13 +81,13 @@ imagePullSecrets:
 {{- /* The three probes: the process (live), and what it depends on (the service's name). */ -}}
 {{- define "facecloak.probes" -}}
 startupProbe:
-  grpc: {port: {{ .port }}, service: {{ .service }}}
+  {{- include "facecloak.readyProbe" . | nindent 2 }}
   periodSeconds: 5
   timeoutSeconds: 5
   # Models load and every recognizer runs once.
   failureThreshold: 60
 readinessProbe:
-  grpc: {port: {{ .port }}, service: {{ .service }}}
+  {{- include "facecloak.readyProbe" . | nindent 2 }}
   periodSeconds: 5
   timeoutSeconds: 3
   failureThreshold: 2
@@ -99,11 +99,41 @@ livenessProbe:
   failureThreshold: 3
 {{- end -}}
 
+{{- /* The kubelet's gRPC probes speak no TLS: then HTTP, which tells the same. */ -}}
+{{- define "facecloak.readyProbe" -}}
+{{- if .root.Values.tls.secret -}}
+httpGet: {port: metrics, path: /readyz}
+{{- else -}}
+grpc: {port: {{ .port }}, service: {{ .service }}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The certificate's files, and where they lie. */ -}}
+{{- define "facecloak.tlsVolume" }}
+{{- with .Values.tls.secret }}
+- {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.tlsMount" }}
+{{- if .Values.tls.secret }}
+- {name: tls, mountPath: /tls, readOnly: true}
+{{- end }}
+{{- end -}}
+
 {{- /* Environment that both services take, under their own prefix. */ -}}
 {{- define "facecloak.environment" -}}
 {{- $v := .root.Values -}}
 - {name: {{ .prefix }}PORT, value: {{ .values.port | quote }}}
 - {name: {{ .prefix }}HOST, value: "0.0.0.0"}
+- {name: {{ .prefix }}INSECURE_LISTEN, value: {{ $v.insecureListen | quote }}}
+{{- if $v.tls.secret }}
+- {name: {{ .prefix }}TLS__CERTIFICATE, value: /tls/tls.crt}
+- {name: {{ .prefix }}TLS__KEY, value: /tls/tls.key}
+{{- if $v.tls.mutual }}
+- {name: {{ .prefix }}TLS__CLIENT_CA, value: /tls/ca.crt}
+{{- end }}
+{{- end }}
 - {name: {{ .prefix }}METRICS_PORT, value: {{ .values.metricsPort | quote }}}
 - {name: {{ .prefix }}GRACE_SECONDS, value: {{ .grace | quote }}}
 - {name: {{ .prefix }}CONNECTION_AGE_SECONDS, value: {{ $v.connectionAgeSeconds | quote }}}
