@@ -17,6 +17,7 @@ from facecloak.call_context import cancellation as cancelled_by_caller
 from facecloak.call_context import deadline, never_cancelled, seconds_left, within
 from facecloak.masks.bank import StoredMask
 from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable, WrongKey
+from facecloak.users import User
 
 Result = TypeVar("Result")
 
@@ -78,8 +79,8 @@ class MaskCache:
         self._lock = threading.Lock()
         limit = max(bytes_limit, _MASK_BYTES)
         # A bank larger than the whole cache counts as all of it: then it is alone there.
-        self._entries: LRUCache[str, _Entry] = LRUCache(limit, getsizeof=lambda entry: min(_size(entry), limit))
-        self._loads: dict[str, _Load] = {}
+        self._entries: LRUCache[User, _Entry] = LRUCache(limit, getsizeof=lambda entry: min(_size(entry), limit))
+        self._loads: dict[User, _Load] = {}
         self._loads_limit = loads_limit
         self._executor = ThreadPoolExecutor(loads_limit, thread_name_prefix="mask-load")
         self._probing: Future[None] | None = None
@@ -97,7 +98,7 @@ class MaskCache:
             ["outcome"], registry=registry,
         )  # fmt: skip
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         """Returns the user's mask, or bank of masks.
 
         Raises:
@@ -106,15 +107,15 @@ class MaskCache:
             WrongKey, SealBroken, MaskCorrupt: see :class:`facecloak.stores.MaskStore`.
         """
         with self._lock:
-            entry = self._entries.get(user_id)
+            entry = self._entries.get(user)
             if entry is not None and self._is_fresh(entry):
                 self._lookups.labels("hit").inc()
                 return _mask_of(entry)
-            load = self._loads.get(user_id)
+            load = self._loads.get(user)
             if load is not None:
                 self._lookups.labels("shared").inc()
             else:
-                load = self._begin_load(user_id, entry)
+                load = self._begin_load(user, entry)
         if entry is not None and entry.mask is not None and self._may_stand_in(entry):
             return self._confirmed_or_stale(load, entry.mask)
         try:
@@ -149,7 +150,7 @@ class MaskCache:
             self._lookups.labels("stale").inc()
         return known
 
-    def _begin_load(self, user_id: str, known: _Entry | None) -> _Load:
+    def _begin_load(self, user: User, known: _Entry | None) -> _Load:
         """Called with the lock held."""
         now = time.monotonic()
         overdue = sum(now - load.began_at > _OVERDUE_SECONDS for load in self._loads.values())
@@ -160,43 +161,43 @@ class MaskCache:
                 StoreUnavailable("The mask store does not answer, and others wait for it.", fault="Timeout")
             )
             return load
-        self._loads[user_id] = load
+        self._loads[user] = load
         # Of this call's trace, and not of its deadline: others may wait longer.
         context = copy_context()
         context.run(deadline.set, None)
         context.run(cancelled_by_caller.set, never_cancelled)
-        self._executor.submit(context.run, self._load, user_id, known, load)
+        self._executor.submit(context.run, self._load, user, known, load)
         return load
 
-    def _load(self, user_id: str, known: _Entry | None, load: _Load) -> None:
+    def _load(self, user: User, known: _Entry | None, load: _Load) -> None:
         try:
-            entry = self._bounded(lambda: self._fetch(user_id, known))
+            entry = self._bounded(lambda: self._fetch(user, known))
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must get it
             with self._lock:
-                del self._loads[user_id]
+                del self._loads[user]
             load.result.set_exception(error)
             return
         if time.monotonic() - load.began_at < _PROMPT_SECONDS:
             self._is_slow = False
         with self._lock:
-            self._entries[user_id] = entry
+            self._entries[user] = entry
             if entry.mask is not None:
                 self._last_confirmed_at = max(self._last_confirmed_at, entry.confirmed_at)
-            del self._loads[user_id]
+            del self._loads[user]
         load.result.set_result(entry)
 
-    def _fetch(self, user_id: str, known: _Entry | None) -> _Entry:
+    def _fetch(self, user: User, known: _Entry | None) -> _Entry:
         # Taken before asking: a mask that changes while we ask must not count as confirmed after it changed.
         now = self._clock()
         try:
-            version = self._store.version(user_id)
+            version = self._store.version(user)
             if version is None:
                 self._lookups.labels("absent").inc()
                 return _Entry(None, None, now)
             if known is not None and known.mask is not None and known.version == version:
                 self._lookups.labels("confirmed").inc()
                 return replace(known, confirmed_at=now)
-            mask = self._store.get(user_id)
+            mask = self._store.get(user)
         except MaskNotFound:
             self._lookups.labels("absent").inc()
             return _Entry(None, None, now)

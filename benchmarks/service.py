@@ -56,6 +56,7 @@ def running_service(
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     from facecloak.masks.mask import MaskGeometry
+    from facecloak.users import User
     from facecloak_rpc.storage import StoreSettings, open_configured_store
 
     with socket.socket() as probe:
@@ -70,8 +71,8 @@ def running_service(
         **(environment or {}),
     }
     store = open_configured_store(StoreSettings(data=folder))
-    store.put(USER, some_mask(moves=True))
-    store.put(SQUARE_USER, some_mask(MaskGeometry.SQUARE))
+    store.put(User("", USER), some_mask(moves=True))
+    store.put(User("", SQUARE_USER), some_mask(MaskGeometry.SQUARE))
     process = subprocess.Popen([sys.executable, "-m", "apply_service"], env=os.environ | settings)
     service = RunningService(target=f"127.0.0.1:{port}", process=process.pid, processes=processes)
     try:

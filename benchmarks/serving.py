@@ -236,6 +236,7 @@ def _cache(folder: Path, *, lookups: int = 400) -> dict[str, Any]:
     from prometheus_client import CollectorRegistry
 
     from apply_service.cache import MaskCache
+    from facecloak.users import User
     from facecloak_rpc.storage import StoreSettings, open_configured_store
 
     def timed(store: Any, *, hit: bool) -> dict[str, float]:
@@ -243,7 +244,7 @@ def _cache(folder: Path, *, lookups: int = 400) -> dict[str, Any]:
             store, bytes_limit=2**30, ttl_seconds=3600, negative_ttl_seconds=0, stale_seconds=0,
             registry=CollectorRegistry(),
         )  # fmt: skip
-        users = [f"user{number}" for number in range(lookups)]
+        users = [User("", f"user{number}") for number in range(lookups)]
         for user in users:
             store.put(user, some_mask(moves=True))
         times = []

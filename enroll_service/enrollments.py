@@ -9,10 +9,10 @@ from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
 from enroll_service.pipeline.intake.photo import check_photo_count
 from facecloak.errors import InvalidInput
-from facecloak.limits import check_user_id
 from facecloak.photos import PhotoTooLarge
 from facecloak.photos.memory import pixels_of
 from facecloak.stores import MaskStore
+from facecloak.users import User
 
 SEED_LIMIT = 2**32
 
@@ -36,7 +36,6 @@ class Enrollments:
             InvalidInput: user id, number or size of the photos, or seed out of range.
             Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
         """
-        check_user_id(request.user_id)
         count, size = len(request.photos), sum(len(photo.data) for photo in request.photos)
         check_photo_count(count)
         if size > self._photo_bytes_limit:
@@ -59,15 +58,13 @@ class Enrollments:
                 "the photos have too many pixels together", field="photos", max_pixels=limit, pixels=pixels
             )
 
-    def get(self, user_id: str) -> Enrollment:
+    def get(self, user: User) -> Enrollment:
         """Describes the user's stored mask. Raises MaskNotFound."""
-        check_user_id(user_id)
-        return Enrollment.of(self._store.get(user_id))
+        return Enrollment.of(self._store.get(user))
 
-    def delete(self, user_id: str) -> bool:
+    def delete(self, user: User) -> bool:
         """Deletes the user's mask and stops the user's enrollments; returns whether there was a mask."""
-        check_user_id(user_id)
-        return self._jobs.forget(user_id, then=lambda: self._store.delete(user_id))
+        return self._jobs.forget(user, then=lambda: self._store.delete(user))
 
     def probe(self) -> None:
         """Raises unless the store answers."""

@@ -9,6 +9,7 @@ import structlog
 
 from enroll_service import convert
 from enroll_service.enrollments import Enrollments
+from facecloak.users import DEFAULT_TENANT, User
 from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.errors import CallCancelled
 from facecloak_rpc.logging import user_tag
@@ -40,11 +41,11 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         self, request: enroll_pb2.GetEnrollmentRequest, context: grpc.ServicerContext
     ) -> enroll_pb2.GetEnrollmentResponse:
         """What is known about the stored mask."""
-        enrollment = self._enrollments.get(request.user_id)
+        enrollment = self._enrollments.get(User(DEFAULT_TENANT, request.user_id))
         return enroll_pb2.GetEnrollmentResponse(enrollment=convert.enrollment_to(enrollment))
 
     def DeleteUser(  # noqa: N802
         self, request: enroll_pb2.DeleteUserRequest, context: grpc.ServicerContext
     ) -> enroll_pb2.DeleteUserResponse:
         """Deletes the mask; deleting nothing succeeds."""
-        return enroll_pb2.DeleteUserResponse(deleted=self._enrollments.delete(request.user_id))
+        return enroll_pb2.DeleteUserResponse(deleted=self._enrollments.delete(User(DEFAULT_TENANT, request.user_id)))

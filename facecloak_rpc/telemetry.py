@@ -23,6 +23,7 @@ from facecloak.masks.bank import StoredMask
 from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
 from facecloak.stores import MaskStore
+from facecloak.users import User
 from facecloak_rpc.errors import reason_of
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
 from facecloak_rpc.settings import RpcSettings
@@ -123,20 +124,20 @@ class ObservedStore:
         self._store = store
         self._call = telemetry.store_call
 
-    def put(self, user_id: str, mask: StoredMask) -> None:
-        self._call("put", lambda: self._store.put(user_id, mask))
+    def put(self, user: User, mask: StoredMask) -> None:
+        self._call("put", lambda: self._store.put(user, mask))
 
-    def get(self, user_id: str) -> StoredMask:
-        return self._call("get", lambda: self._store.get(user_id))
+    def get(self, user: User) -> StoredMask:
+        return self._call("get", lambda: self._store.get(user))
 
-    def delete(self, user_id: str) -> bool:
-        return self._call("delete", lambda: self._store.delete(user_id))
+    def delete(self, user: User) -> bool:
+        return self._call("delete", lambda: self._store.delete(user))
 
-    def version(self, user_id: str) -> str | None:
-        return self._call("version", lambda: self._store.version(user_id))
+    def version(self, user: User) -> str | None:
+        return self._call("version", lambda: self._store.version(user))
 
-    def user_key(self, user_id: str) -> bytes:
-        return self._store.user_key(user_id)
+    def user_key(self, user: User) -> bytes:
+        return self._store.user_key(user)
 
     def probe(self) -> None:
         self._call("probe", self._store.probe)

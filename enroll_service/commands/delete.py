@@ -49,12 +49,12 @@ def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> bo
 
 
 def _delete_here(user_id: str, *, data: Path | None) -> bool:
-    from enroll_service.enrollments import check_user_id
     from enroll_service.settings import EnrollSettings
+    from facecloak.users import DEFAULT_TENANT, User
     from facecloak_rpc.command import load_settings
     from facecloak_rpc.storage import open_configured_store
 
-    check_user_id(user_id)
+    user = User(DEFAULT_TENANT, user_id)
     settings = load_settings(EnrollSettings, data=data).store
     # Where nobody was ever enrolled, there is nothing to delete, and no reason to begin a store.
-    return not settings.is_untouched and open_configured_store(settings, begins=False).delete(user_id)
+    return not settings.is_untouched and open_configured_store(settings, begins=False).delete(user)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator
 
 from enroll_service.jobs.job import Job
+from facecloak.users import User
 from facecloak_rpc.errors import Overloaded
 
 
@@ -44,7 +45,7 @@ class FairQueue:
                 queue_limit=self._limit,
                 retry_after_seconds=f"{place_seconds:.1f}",
             )
-        if sum(other.user_id == job.user_id for other in self._jobs) >= self._user_limit:
+        if sum(other.user == job.user for other in self._jobs) >= self._user_limit:
             raise Overloaded(
                 "too many enrollments of this user are waiting",
                 user_queue_limit=self._user_limit,
@@ -53,16 +54,16 @@ class FairQueue:
         job.turn = next(self._numbers)
         self._jobs.append(job)
 
-    def next(self, *, busy: Collection[str]) -> Job | None:
+    def next(self, *, busy: Collection[User]) -> Job | None:
         """The job whose turn it is; None while there is none but of ``busy`` users."""
-        free = (job for job in self._jobs if job.user_id not in busy)
+        free = (job for job in self._jobs if job.user not in busy)
         return min(free, key=lambda job: job.turn, default=None)
 
     def take(self, job: Job) -> None:
         """A waiting job starts."""
         self._jobs.remove(job)
         for later in self._jobs:
-            if later.user_id == job.user_id:
+            if later.user == job.user:
                 later.turn = next(self._numbers)
 
     def drop(self, unwanted: Callable[[Job], bool]) -> None:

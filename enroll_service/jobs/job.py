@@ -17,8 +17,9 @@ class Job:
     """One enrollment. All fields that change are guarded by ``changed``, the condition of the whole queue."""
 
     def __init__(self, request: EnrollmentRequest, *, digest: bytes, changed: threading.Condition) -> None:
-        self.user_id = request.user_id
+        self.user = request.user
         self.request_id = request.request_id
+        self.name = (request.tenant, request.request_id)
         self.request: EnrollmentRequest | None = request  # dropped at the end: photos are held no longer than needed
         self.digest = digest
         self.turn = 0  # the lowest goes first; see FairQueue

@@ -9,6 +9,7 @@ from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.masks.bank import StoredMask
+from facecloak.users import DEFAULT_TENANT, User
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class EnrollmentRequest:
     add: bool = False
     leave_out_unfit: bool = False
     earlier: StoredMask | None = field(default=None, repr=False)
+    tenant: str = DEFAULT_TENANT
+
+    def __post_init__(self) -> None:
+        User(self.tenant, self.user_id)  # refuses what can be none
+
+    @property
+    def user(self) -> User:
+        """Whose mask it is to be."""
+        return User(self.tenant, self.user_id)
 
     def digest(self, *, key: bytes) -> bytes:
         """Keyed digest of the content, to tell a repeated call from another one; useless without the key."""
@@ -59,7 +69,7 @@ class EnrollmentRequest:
         # Said only where it is asked for: receipts of releases that did not know it stay good.
         further = ("leave_out_unfit",) * self.leave_out_unfit + (() if self.kind is None else (str(self.kind),))
         options = repr((self.seed, self.strength, self.add, *further)).encode()
-        for part in (self.user_id.encode(), options, *photos):
+        for part in (self.user.to_bytes(), options, *photos):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()

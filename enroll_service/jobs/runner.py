@@ -26,6 +26,7 @@ from facecloak.call_context import cancellation, deadline
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import MaskCorrupt
 from facecloak.stores import MaskNotFound, SealBroken
+from facecloak.users import User
 from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 
 _log = structlog.get_logger("enroll_service.jobs.runner")
@@ -34,10 +35,10 @@ _CONTENT_KEY = secrets.token_bytes(32)
 Work = Callable[[EnrollmentRequest, Callable[[Progress], None], Callable[[], bool]], StoredMask]
 """Learns a mask: (request, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
 
-Recall = Callable[[str], StoredMask]
+Recall = Callable[[User], StoredMask]
 """A user's stored mask; raises MaskNotFound."""
 
-Keep = Callable[[str, StoredMask], None]
+Keep = Callable[[User, StoredMask], None]
 """Stores a user's finished mask, atomically."""
 
 
@@ -72,7 +73,7 @@ class EnrollmentJobs:
         self._waiting = FairQueue(limit=queue_limit, user_limit=user_queue_limit)
         self._running: set[Job] = set()
         self._results_ttl_seconds = results_ttl_seconds
-        self._finished: TTLCache[str, Job] = TTLCache(results_limit, results_ttl_seconds)
+        self._finished: TTLCache[tuple[str, str], Job] = TTLCache(results_limit, results_ttl_seconds)
         self._storing = threading.Lock()
         self._closed = False
         self._typical_seconds = 30.0
@@ -117,15 +118,15 @@ class EnrollmentJobs:
                 subscriber = self._subscribe(job)
         return subscriber
 
-    def forget(self, user_id: str, *, then: Callable[[], bool]) -> bool:
+    def forget(self, user: User, *, then: Callable[[], bool]) -> bool:
         """Cancels the user's jobs, drops their results, and runs ``then`` while no mask is being stored."""
         with self._changed:
             for job in [*self._waiting, *self._running]:
-                if job.user_id == user_id:
+                if job.user == user:
                     job.cancel(EnrollmentSuperseded("the user was deleted while the enrollment ran"))
             self._waiting.drop(self._retire_if_cancelled)
-            for request_id in [key for key, job in self._finished.items() if job.user_id == user_id]:
-                del self._finished[request_id]
+            for known in [key for key, job in self._finished.items() if job.user == user]:
+                del self._finished[known]
         with self._storing:
             return then()
 
@@ -143,13 +144,14 @@ class EnrollmentJobs:
         """Follows the job of the same request id, if this instance knows one."""
         if self._closed:
             raise ShuttingDown("the service is about to stop")
-        job = self._known(request.request_id, digest) if request.request_id else None
+        job = self._known(request, digest) if request.request_id else None
         return None if job is None else self._subscribe(job)
 
-    def _known(self, request_id: str, digest: bytes) -> Job | None:
-        live = [job for job in (*self._running, *self._waiting) if job.request_id == request_id]
+    def _known(self, request: EnrollmentRequest, digest: bytes) -> Job | None:
+        name = (request.tenant, request.request_id)  # a tenant's request ids are its own
+        live = [job for job in (*self._running, *self._waiting) if job.name == name]
         # A job that was told to stop gives no result: its caller's retry is a new job.
-        job = next((job for job in live if not job.cancelled.is_set()), None) or self._finished.get(request_id)
+        job = next((job for job in live if not job.cancelled.is_set()), None) or self._finished.get(name)
         if job is not None and job.digest != digest:
             raise RequestIdReused("this request id was used with other photos, another user or other options")
         return job
@@ -158,7 +160,7 @@ class EnrollmentJobs:
         """What this very request has made before a restart, or on another instance of the service."""
         # Asked whatever the request: a store that is away, or another key's, would take no mask after minutes of work.
         try:
-            mask = self._recall(request.user_id)
+            mask = self._recall(request.user)
         except (MaskNotFound, MaskCorrupt, SealBroken):
             return None  # nothing that a new enrollment would not mend
         if not request.request_id:
@@ -178,7 +180,7 @@ class EnrollmentJobs:
         self._waiting.add(job, place_seconds=seconds / max(1, len(self._threads)), job_seconds=seconds)
 
     def _next(self) -> Job | None:
-        return self._waiting.next(busy={job.user_id for job in self._running})
+        return self._waiting.next(busy={job.user for job in self._running})
 
     def _retire_if_cancelled(self, job: Job) -> bool:
         if job.cancelled.is_set():
@@ -225,12 +227,12 @@ class EnrollmentJobs:
         try:
             request = job.request
             if request.add:
-                request = replace(request, earlier=self._recall(job.user_id))
+                request = replace(request, earlier=self._recall(job.user))
             mask = with_receipt(self._work(request, progress, cancelled), request)
             with self._storing:
                 if not cancelled():
                     self._require_current(request)
-                    self._keep(job.user_id, mask)
+                    self._keep(job.user, mask)
                 else:
                     mask = None
         except Exception as caught:  # noqa: BLE001 - it belongs to the caller, whom it reaches through the subscriber
@@ -248,11 +250,11 @@ class EnrollmentJobs:
 
     def _require_current(self, request: EnrollmentRequest) -> None:
         """Of two calls that refine one mask at once, the later would undo the other's photos."""
-        if request.earlier is not None and self._recall(request.user_id).mask_id != request.earlier.mask_id:
+        if request.earlier is not None and self._recall(request.user).mask_id != request.earlier.mask_id:
             raise EnrollmentOvertaken("the user's mask was replaced while it was being refined")
 
     def _finish(self, job: Job, *, error: BaseException | None, mask: StoredMask | None = None) -> None:
         with self._changed:
             job.finish(result=Enrollment.of(mask) if mask is not None else None, error=error)
             if job.result is not None and job.request_id and not job.cancelled.is_set():
-                self._finished[job.request_id] = job
+                self._finished[job.name] = job

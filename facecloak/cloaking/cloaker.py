@@ -39,6 +39,7 @@ from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.file_tag import Buffers, payload_of, picture_of, with_tag, without_tag
 from facecloak.photos.pieces import Pieces
 from facecloak.stores.errors import MaskNotFound
+from facecloak.users import DEFAULT_TENANT, User
 
 __all__ = [
     "CloakResult",
@@ -140,23 +141,22 @@ class PhotoNotCloaked(FaceCloakError):
 class MaskSource(Protocol):
     """Where masks come from: a store, or a cache before one."""
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         """The user's mask or masks; raises :class:`facecloak.stores.MaskNotFound`."""
         ...
 
 
 class MasksInMemory:
-    """A :class:`MaskSource` of masks that a program holds, by user id."""
+    """A :class:`MaskSource` of masks that a program holds, by user id; all are of the default tenant."""
 
     def __init__(self, masks: Mapping[str, StoredMask]) -> None:
         self._masks = masks
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         """See :class:`MaskSource`."""
-        try:
-            return self._masks[user_id]
-        except KeyError:
-            raise MaskNotFound("The user has no mask.") from None
+        if user.tenant != DEFAULT_TENANT or user.user_id not in self._masks:
+            raise MaskNotFound("The user has no mask.")
+        return self._masks[user.user_id]
 
 
 class Cloaker:
@@ -195,7 +195,7 @@ class Cloaker:
         smallest_face_px: float = SMALLEST_FACE_PX,
         strength: float = 1.0,
         tag: bool = True,
-        user_key: Callable[[str], bytes] | None = None,
+        user_key: Callable[[User], bytes] | None = None,
         observer: StepObserver = unobserved,
     ) -> None:
         """``tag``: whether cloaked photos say that they are. ``user_key``: a secret of each user, by which photos with
@@ -267,7 +267,7 @@ class Cloaker:
         contained = _Contained()
         for index, result in results.items():
             if result.outcome.is_cloaked:
-                contained.add(masks[index], user_key=self._key_of(result.user_id))
+                contained.add(masks[index], user_key=self._key_of(subjects[index].user))
         return CloakResult(
             photo=self._tagged(changed, contained),
             subjects=answers,
@@ -306,12 +306,12 @@ class Cloaker:
         user_id = subject.user_id
         try:
             with self._observer("mask"):
-                mask = self._masks.get(user_id)
+                mask = self._masks.get(subject.user)
         except MaskNotFound:
             return SubjectResult(user_id, Outcome.NO_MASK), None
         if (known := tag.contained_of(mask)) is not None:
             return SubjectResult(user_id, Outcome.ALREADY_CLOAKED, mask_id=mask.mask_id), known
-        if not recloak and tag.contains_any_of(self._key_of(user_id)):
+        if not recloak and tag.contains_any_of(self._key_of(subject.user)):
             return SubjectResult(user_id, Outcome.OLDER_CLOAK, advice=_OLDER), None
         with self._observer("find"):
             sought = search.face_of(subject)
@@ -324,8 +324,8 @@ class Cloaker:
             return SubjectResult(user_id, Outcome.FACE_ALREADY_TAKEN, face), None
         return SubjectResult(user_id, Outcome.CLOAKED, face, mask.mask_id), tag.chosen_of(mask)
 
-    def _key_of(self, user_id: str) -> bytes | None:
-        return None if self._user_key is None else self._user_key(user_id)
+    def _key_of(self, user: User) -> bytes | None:
+        return None if self._user_key is None else self._user_key(user)
 
     def _mesh_of(self, face: Face, search: FaceSearch) -> np.ndarray | None:
         if face.mesh is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from facecloak.errors import InvalidInput
 from facecloak.faces import ARCFACE_TEMPLATE, Box, aligning_transform
+from facecloak.users import DEFAULT_TENANT, User
 
 _HINT_MARGIN = 0.5
 _FARTHEST_PX = 1e6
@@ -57,11 +58,18 @@ class Subject:
         user_id: whose mask to add.
         box: a face box in upright px.
         landmarks: (5, 2) upright px: eye on the image's left, eye on its right, nose tip, mouth corners left and right.
+        tenant: whose user it is.
     """
 
     user_id: str
     box: Box | None = None
     landmarks: np.ndarray | None = None
+    tenant: str = DEFAULT_TENANT
+
+    @property
+    def user(self) -> User:
+        """Whose mask to add; raises InvalidUserId, InvalidTenant."""
+        return User(self.tenant, self.user_id)
 
     @property
     def has_hint(self) -> bool:

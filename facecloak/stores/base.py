@@ -6,6 +6,7 @@ from typing import Protocol
 
 from facecloak.masks.bank import MAX_BANK_BYTES, StoredMask
 from facecloak.stores.sealing import OVERHEAD_BYTES
+from facecloak.users import User
 
 MAX_OBJECT_BYTES = MAX_BANK_BYTES + OVERHEAD_BYTES
 """Largest stored object; nothing longer is ever read into memory."""
@@ -16,18 +17,17 @@ class MaskStore(Protocol):
     between threads.
 
     That a user has no mask is said only where it is known: the place itself says that there is no such object, and its
-    key check says that it was sealed with this key. Every method raises :class:`InvalidUserId` for an impossible user
-    id, :class:`WrongKey` where the store was sealed with another key, and :class:`StoreUnavailable` when the store does
-    not answer within its own time and the context's (:data:`facecloak.call_context.deadline`), or answers as no store
-    would.
+    key check says that it was sealed with this key. Every method raises :class:`WrongKey` where the store was
+    sealed with another key, and :class:`StoreUnavailable` when the store does not answer within its own time and the
+    context's (:data:`facecloak.call_context.deadline`), or answers as no store would.
     """
 
-    def put(self, user_id: str, mask: StoredMask) -> None:
+    def put(self, user: User, mask: StoredMask) -> None:
         """Keep ``mask``, in place of the user's earlier one; when this returns, it is durable. Where the store's answer
         is lost, what it did is read back."""
         ...
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         """The user's mask.
 
         Raises:
@@ -36,15 +36,15 @@ class MaskStore(Protocol):
         """
         ...
 
-    def delete(self, user_id: str) -> bool:
+    def delete(self, user: User) -> bool:
         """Remove the user's mask; whether there was one. When this returns, the store has said that it is gone."""
         ...
 
-    def version(self, user_id: str) -> str | None:
+    def version(self, user: User) -> str | None:
         """Changes whenever the mask does; None where there is none. Much cheaper than :meth:`get`: for caches."""
         ...
 
-    def user_key(self, user_id: str) -> bytes:
+    def user_key(self, user: User) -> bytes:
         """A secret of this user under this store's key, the same for all of their masks. Asks no server."""
         ...
 

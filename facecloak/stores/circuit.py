@@ -11,6 +11,7 @@ from circuitbreaker import CircuitBreaker
 from facecloak.masks.bank import StoredMask
 from facecloak.stores.base import MaskStore
 from facecloak.stores.errors import StoreUnavailable
+from facecloak.users import User
 
 Result = TypeVar("Result")
 
@@ -36,25 +37,25 @@ class CircuitStore:
         """Whether a read would be refused now."""
         return bool(self._circuit.opened)
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         """See :class:`facecloak.stores.MaskStore`."""
-        return self._read(lambda: self._store.get(user_id))
+        return self._read(lambda: self._store.get(user))
 
-    def version(self, user_id: str) -> str | None:
+    def version(self, user: User) -> str | None:
         """See :class:`facecloak.stores.MaskStore`."""
-        return self._read(lambda: self._store.version(user_id))
+        return self._read(lambda: self._store.version(user))
 
-    def put(self, user_id: str, mask: StoredMask) -> None:
+    def put(self, user: User, mask: StoredMask) -> None:
         """See :class:`facecloak.stores.MaskStore`."""
-        self._store.put(user_id, mask)
+        self._store.put(user, mask)
 
-    def delete(self, user_id: str) -> bool:
+    def delete(self, user: User) -> bool:
         """See :class:`facecloak.stores.MaskStore`."""
-        return self._store.delete(user_id)
+        return self._store.delete(user)
 
-    def user_key(self, user_id: str) -> bytes:
+    def user_key(self, user: User) -> bytes:
         """See :class:`facecloak.stores.MaskStore`."""
-        return self._store.user_key(user_id)
+        return self._store.user_key(user)
 
     def probe(self) -> None:
         """See :class:`facecloak.stores.MaskStore`."""

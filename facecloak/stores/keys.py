@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from facecloak.atomic_files import write_new
-from facecloak.limits import check_user_id
 from facecloak.stores.errors import KeyUnusable
+from facecloak.users import User
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 8
@@ -34,14 +34,9 @@ def derive(secret: bytes, purpose: str, /, *, length: int = KEY_BYTES) -> bytes:
     return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=info).derive(secret)
 
 
-def object_name(name_key: bytes, user_id: str) -> str:
-    """The name a user's mask is stored under: HMAC-SHA256 of the user id, 64 hex digits; tells nobody else who it is.
-
-    Raises:
-        InvalidUserId: see :func:`facecloak.limits.check_user_id`.
-    """
-    check_user_id(user_id)
-    return hmac.new(name_key, user_id.encode(), hashlib.sha256).hexdigest()
+def object_name(name_key: bytes, user: User) -> str:
+    """The name a user's mask is stored under: HMAC-SHA256 of the user, 64 hex digits; tells nobody else who it is."""
+    return hmac.new(name_key, user.to_bytes(), hashlib.sha256).hexdigest()
 
 
 def key_from_base64(text: str) -> bytes:

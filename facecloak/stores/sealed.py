@@ -10,6 +10,7 @@ from facecloak.stores.base import ObjectPlace
 from facecloak.stores.errors import MaskNotFound, StoreUnavailable
 from facecloak.stores.key_check import KeyCheck
 from facecloak.stores.sealing import Sealer
+from facecloak.users import User
 
 
 class SealedMaskStore:
@@ -30,9 +31,9 @@ class SealedMaskStore:
         self._check_key = check_key
         self._writing_proven = False
 
-    def put(self, user_id: str, mask: StoredMask) -> None:
+    def put(self, user: User, mask: StoredMask) -> None:
         """See :class:`facecloak.stores.MaskStore`."""
-        name = self._sealer.object_name(user_id)
+        name = self._sealer.object_name(user)
         self._key.require(since=time.monotonic())
         sealed = self._sealer.seal(mask.to_bytes(), name=name)
         try:
@@ -43,9 +44,9 @@ class SealedMaskStore:
             if self._place.read(name) != sealed:
                 raise
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         """See :class:`facecloak.stores.MaskStore`."""
-        name = self._sealer.object_name(user_id)
+        name = self._sealer.object_name(user)
         asked_at = time.monotonic()
         sealed = self._place.read(name)
         if sealed is None:
@@ -53,37 +54,37 @@ class SealedMaskStore:
             raise MaskNotFound("The user has no mask.")
         return mask_from_bytes(self._sealer.open(sealed, name=name))
 
-    def delete(self, user_id: str) -> bool:
+    def delete(self, user: User) -> bool:
         """See :class:`facecloak.stores.MaskStore`."""
-        before = self.version(user_id)
+        before = self.version(user)
         if before is None:
             return False
-        name = self._sealer.object_name(user_id)
+        name = self._sealer.object_name(user)
         failure: StoreUnavailable | None = None
         try:
             self._place.remove(name)
         except StoreUnavailable as error:
             failure = error
         # Whatever it answered, and if it did not: what counts is that the object is gone.
-        after = self.version(user_id)
+        after = self.version(user)
         if after is not None and failure is not None:
             raise failure
         if after == before:
             raise StoreUnavailable("The mask store does not remove what it is told to.", fault="NotRemoved")
         return True  # one that is newer was put there meanwhile
 
-    def version(self, user_id: str) -> str | None:
+    def version(self, user: User) -> str | None:
         """See :class:`facecloak.stores.MaskStore`."""
-        name = self._sealer.object_name(user_id)
+        name = self._sealer.object_name(user)
         asked_at = time.monotonic()
         version = self._place.version(name)
         if version is None:
             self._key.require(since=asked_at)
         return version
 
-    def user_key(self, user_id: str) -> bytes:
+    def user_key(self, user: User) -> bytes:
         """See :class:`facecloak.stores.MaskStore`."""
-        return self._sealer.user_key(user_id)
+        return self._sealer.user_key(user)
 
     def probe(self) -> None:
         """See :class:`facecloak.stores.MaskStore`."""

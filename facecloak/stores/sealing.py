@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from facecloak.stores import keys
 from facecloak.stores.errors import SealBroken, WrongKey
+from facecloak.users import User
 
 _MAGIC = b"FCS1"
 _NONCE_BYTES = 12
@@ -56,14 +57,13 @@ class Sealer:
         """Public name of the key, 16 hex digits: says which key an object needs, nothing about the key."""
         return self._prefix[len(_MAGIC) :].hex()
 
-    def object_name(self, user_id: str) -> str:
-        """The name that the user's mask is stored under; raises :class:`InvalidUserId`."""
-        return keys.object_name(self._name_key, user_id)
+    def object_name(self, user: User) -> str:
+        """The name that the user's mask is stored under."""
+        return keys.object_name(self._name_key, user)
 
-    def user_key(self, user_id: str) -> bytes:
-        """32 bytes by which the user's cloaked photos know each other, whatever mask they bear; raises
-        :class:`InvalidUserId`."""
-        return bytes.fromhex(keys.object_name(self._marker_key, user_id))
+    def user_key(self, user: User) -> bytes:
+        """32 bytes by which the user's cloaked photos know each other, whatever mask they bear."""
+        return bytes.fromhex(keys.object_name(self._marker_key, user))
 
     def seal(self, data: bytes, *, name: str) -> bytes:
         """Seal ``data`` for the object ``name``; OVERHEAD_BYTES longer."""

@@ -28,6 +28,7 @@ from facecloak.masks.bank import MaskBank, StoredMask, mask_from_bytes
 from facecloak.masks.displacement import displacement_size
 from facecloak.models.repository import ModelRepository
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
+from facecloak.users import DEFAULT_TENANT, User
 from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
@@ -111,7 +112,7 @@ class InProcessProtector:
         if mask is None or not reused:
             data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box, self._seed).result()
             mask = mask_from_bytes(data)
-            self._store.put(key, mask)
+            self._store.put(User(DEFAULT_TENANT, key), mask)
         self._masks[user] = first_masks(mask, wanted, secret=hashlib.sha256(key.encode()).digest())
         # The mask carries the time that it took: waiting for a free worker is not counted, and a reused mask tells too.
         stages = seconds_of_first(mask, wanted)
@@ -126,7 +127,7 @@ class InProcessProtector:
 
     def _kept(self, key: str) -> StoredMask | None:
         try:
-            return self._store.get(key)
+            return self._store.get(User(DEFAULT_TENANT, key))
         except MaskNotFound:
             return None
 

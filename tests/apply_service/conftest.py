@@ -12,6 +12,7 @@ import pytest
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
 from facecloak.masks.mask import Mask
+from facecloak.users import User
 from facecloak.v1 import apply_pb2_grpc
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.logging import configure_logging
@@ -31,7 +32,7 @@ class Service:
         self.store = open_configured_store(settings.store)
         self.masks = {name: make_mask(seed) for seed, name in enumerate(("alice", "bob"))}
         for name, mask in self.masks.items():
-            self.store.put(name, mask)
+            self.store.put(User("", name), mask)
         self.server = build_apply_server(settings)
         self.server.start()
         assert self.server.readiness.wait_ready(30)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from apply_service.commands import register
 from facecloak.cli import RootGroup
+from facecloak.users import User
 
 
 @pytest.fixture
@@ -153,9 +154,9 @@ def test_an_older_mask_is_told_and_put_over_only_when_asked(
     run: Any, photo: Path, tmp_path: Path, service: Any, where: list[str]
 ) -> None:
     older, output = tmp_path / "older.jpg", tmp_path / "out.jpg"
-    service.store.put("dora", service.masks["alice"])
+    service.store.put(User("", "dora"), service.masks["alice"])
     assert run("apply", "--user", "dora", photo, "-o", older, *where).exit_code == 0
-    service.store.put("dora", service.masks["bob"])
+    service.store.put(User("", "dora"), service.masks["bob"])
     done = run("apply", "--user", "dora", older, "-o", output, *where)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("OLDER_CLOAK: ")

@@ -25,9 +25,11 @@ from facecloak.cloaking.cloaker import PlacementMethod
 from facecloak.errors import ErrorCode
 from facecloak.masks.mask import Mask, MaskGeometry
 from facecloak.photos import native_splice
+from facecloak.users import User
 from facecloak.v1 import apply_pb2, common_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded
+from tests.users import ALICE
 
 FACE = common_pb2.FaceBox(x=160, y=50, width=130, height=160)
 
@@ -122,11 +124,11 @@ def test_two_alike_faces_need_hints(service: Any, astronaut_srgb_u8: np.ndarray)
 
 
 def test_a_new_mask_is_used_and_a_deleted_one_is_not(service: Any, astronaut_photo: bytes) -> None:
-    service.store.put("carol", service.masks["alice"])
+    service.store.put(User("", "carol"), service.masks["alice"])
     assert outcomes(apply(service, astronaut_photo, "carol")) == ["CLOAKED"]
-    service.store.put("carol", service.masks["bob"])
+    service.store.put(User("", "carol"), service.masks["bob"])
     assert apply(service, astronaut_photo, "carol").subjects[0].mask_id == service.masks["bob"].mask_id
-    service.store.delete("carol")
+    service.store.delete(User("", "carol"))
     assert outcomes(apply(service, astronaut_photo, "carol")) == ["NO_MASK"]
 
 
@@ -413,7 +415,7 @@ def test_by_what_masks_are_laid_is_counted(make_service: Callable[..., Any], ast
     service = make_service()
     levels = np.zeros((112, 112, 3), np.int8)
     levels[30:80, 30:80] = 9
-    service.store.put("carol", Mask.new(levels, seed=1, geometry=MaskGeometry.FACE))
+    service.store.put(User("", "carol"), Mask.new(levels, seed=1, geometry=MaskGeometry.FACE))
     assert outcomes(apply(service, astronaut_photo, "alice")) == ["CLOAKED"]
     assert outcomes(apply(service, astronaut_photo, "carol")) == ["CLOAKED"]
     registry = service.server.telemetry.registry
@@ -432,7 +434,7 @@ def test_the_answer_says_how_the_mask_was_placed(
         ({"model_repository": tmp_path}, apply_pb2.MASK_PLACEMENT_LANDMARKS),
     ):
         service = make_service(**fields)
-        service.store.put("carol", mask)
+        service.store.put(User("", "carol"), mask)
         (carol,) = apply(service, astronaut_photo, "carol").subjects
         assert (carol.placement, carol.strength) == (placement, 1.0)
         # Hints are confirmed without the mesh, too.
@@ -536,7 +538,7 @@ def test_in_a_stream_too(service: Any, astronaut_photo: bytes) -> None:
 def test_a_photo_with_an_older_mask_is_told(make_service: Callable[..., Any], astronaut_photo: bytes) -> None:
     service = make_service(cache_ttl_seconds=0)
     older = apply(service, astronaut_photo, "alice").photo
-    service.store.put("alice", service.masks["bob"])
+    service.store.put(ALICE, service.masks["bob"])
     again = request(older, "alice")
     again.require_cloaked = True
     response = service.stub.ApplyCloak(again, timeout=30)

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
 from facecloak.errors import ErrorCode
+from facecloak.users import User
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2
 from facecloak_rpc.client import RemoteError, open_channel, remote_errors
 from facecloak_rpc.storage import StoreSettings, open_configured_store
@@ -94,7 +95,7 @@ def start(s3: S3Server, faulty: FaultyS3, model_repository: Path) -> Iterator[Ca
         writer = open_configured_store(store(s3.connection.endpoint, begin.prefix, key=KEY))  # type: ignore[attr-defined]
         writer.probe()
         for seed, user in enumerate(users):
-            writer.put(user, make_mask(seed))
+            writer.put(User("", user), make_mask(seed))
         settings = ApplySettings(
             port=0, model_repository=model_repository, readiness_seconds=0.2, in_flight_limit=4,
             cache_negative_ttl_seconds=0, store=store(faulty.connection.endpoint, prefix, key=key), **fields,

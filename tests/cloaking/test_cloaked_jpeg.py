@@ -26,6 +26,7 @@ from facecloak.photos.file_tag import payload_of, without_tag
 from facecloak.photos.native_splice import is_available
 from facecloak.photos.splice import Look
 from facecloak.stores import MaskNotFound
+from facecloak.users import User
 from tests.photos.test_splice import soft
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="the splice codec was not built: no Rust compiler here")
@@ -39,10 +40,10 @@ MASKS = {"alice": mask(1), "bob": mask(2)}
 
 
 class Masks:
-    def get(self, user_id: str) -> Mask:
-        if user_id not in MASKS:
+    def get(self, user: User) -> Mask:
+        if user.user_id not in MASKS:
             raise MaskNotFound("not enrolled")
-        return MASKS[user_id]
+        return MASKS[user.user_id]
 
 
 class CountingFinder:

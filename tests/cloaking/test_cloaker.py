@@ -31,6 +31,7 @@ from facecloak.masks.mask import MASK_SIZE, Mask
 from facecloak.photos import PhotoDamaged, PhotoLimits, PhotoTooLarge, PhotoTruncated, decode_photo
 from facecloak.photos.file_tag import payload_of, with_tag
 from facecloak.stores import MaskNotFound, StoreUnavailable
+from facecloak.users import User
 
 TEMPLATE = ARCFACE_TEMPLATE.astype(np.float64)
 
@@ -196,10 +197,10 @@ class Masks:
     def __init__(self, **masks: StoredMask) -> None:
         self.masks = masks
 
-    def get(self, user_id: str) -> StoredMask:
-        if user_id not in self.masks:
+    def get(self, user: User) -> StoredMask:
+        if user.user_id not in self.masks:
             raise MaskNotFound("The user has no mask.")
-        return self.masks[user_id]
+        return self.masks[user.user_id]
 
 
 ALICE, BOB = soft_mask(1), soft_mask(2)
@@ -405,7 +406,7 @@ def test_bad_photos_and_limits(png: bytes) -> None:
 
 def test_a_store_that_fails_is_not_taken_for_no_mask(png: bytes) -> None:
     class Down:
-        def get(self, user_id: str) -> Mask:
+        def get(self, user: User) -> Mask:
             raise StoreUnavailable("The mask store cannot be used.")
 
     with pytest.raises(StoreUnavailable):
@@ -480,8 +481,8 @@ def test_each_photo_gets_one_of_the_users_masks_always_the_same() -> None:
 # --- Photos that were cloaked before
 
 
-def key_of(user_id: str) -> bytes:
-    return user_id.encode() * 4
+def key_of(user: User) -> bytes:
+    return user.to_bytes() * 4
 
 
 def cloaked_before(png: bytes, *users: str) -> bytes:
@@ -530,7 +531,7 @@ def test_another_users_mask_another_key_or_a_copied_tag_is_no_older_cloak(png: b
     masks = Masks(alice=ALICE, bob=BOB)
     known = Cloaker(StubFinder(RIGHT), masks, user_key=key_of)
     assert outcomes(known.cloak(older, [Subject("bob")])) == [Outcome.CLOAKED]
-    for stranger in (lambda user_id: b"another store's" + user_id.encode(), None):
+    for stranger in (lambda user: b"another store's" + user.to_bytes(), None):
         other = Cloaker(StubFinder(RIGHT), masks, user_key=stranger)
         assert outcomes(other.cloak(older, [Subject("alice")])) == [Outcome.CLOAKED]
     copied = with_tag(png, payload_of(older) or b"")

@@ -15,6 +15,7 @@ from facecloak.faces import FaceFinder
 from facecloak.masks.mask import Mask
 from facecloak.photos.native_splice import is_available
 from facecloak.stores import MaskNotFound
+from facecloak.users import User
 from tests.photos.metadata import blocks
 from tests.photos.test_splice import soft
 
@@ -22,8 +23,8 @@ MASK = Mask.new(soft(np.random.default_rng(1), 112, 112).round().astype(np.int8)
 
 
 class Masks:
-    def get(self, user_id: str) -> Mask:
-        if user_id != "alice":
+    def get(self, user: User) -> Mask:
+        if user.user_id != "alice":
             raise MaskNotFound("not enrolled")
         return MASK
 

@@ -15,6 +15,7 @@ from facecloak.cloaking.hint_advice import advice_on
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder
 from facecloak.masks.mask import Mask
 from facecloak.photos.orientation import inverse_of, to_stored, turned_points
+from facecloak.users import User
 
 WIDTH, HEIGHT = 500, 380
 SWAPPED = [1, 0, 2, 4, 3]
@@ -25,7 +26,7 @@ class OneMask:
 
     mask = Mask.new(np.random.default_rng(0).integers(-12, 13, (112, 112, 3)).astype(np.int8), seed=0)
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user: User) -> Mask:
         return self.mask
 
 

@@ -21,6 +21,7 @@ from facecloak.faces.pose import rotation_of
 from facecloak.faces.shape import face_shape
 from facecloak.masks.displacement import displacement_px, quantize_displacement
 from facecloak.masks.mask import MASK_SIZE, Mask, MaskGeometry
+from facecloak.users import User
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +285,7 @@ class _One:
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
 
-    def get(self, user_id: str) -> Mask:
+    def get(self, user: User) -> Mask:
         return self._mask
 
 

@@ -18,6 +18,7 @@ from enroll_service.pipeline.perturb.anchors import AnchorPool
 from enroll_service.pipeline.synthesize.face_morphing import FACES_FILE, FacePool
 from facecloak.cli import RootGroup
 from facecloak_rpc.storage import StoreSettings, open_configured_store
+from tests.users import ALICE
 
 
 @pytest.fixture
@@ -49,9 +50,9 @@ def test_enroll_and_delete_in_process(run: Any, photo: Path, tmp_path: Path) -> 
     assert done.exit_code == 0, done.stderr
     printed = json.loads(done.stdout)
     assert "seed" not in printed
-    assert open_configured_store(StoreSettings(data=data)).get("alice").seed == 3
+    assert open_configured_store(StoreSettings(data=data)).get(ALICE).seed == 3
     assert printed["report"]["surrogates"] == ["mobileface"]
-    assert open_configured_store(StoreSettings(data=data)).get("alice").mask_id == printed["mask_id"]
+    assert open_configured_store(StoreSettings(data=data)).get(ALICE).mask_id == printed["mask_id"]
     added = run("enroll", "--user", "alice", photo, "--add", "--data", data, "--json")
     assert json.loads(added.stdout)["report"]["photo_count"] == 2
     assert json.loads(run("delete", "--user", "alice", "--data", data, "--json").stdout) == {"deleted": True}
@@ -91,7 +92,7 @@ def test_enroll_and_delete_through_a_server(run: Any, photo: Path, service: Any)
     done = run("enroll", "--user", "alice", photo, photo, "--target", target, "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["report"]["photo_count"] == 2
-    assert service.store.get("alice").mask_id == json.loads(done.stdout)["mask_id"]
+    assert service.store.get(ALICE).mask_id == json.loads(done.stdout)["mask_id"]
     assert run("enroll", "--user", "alice", photo, "--add", "--target", target).exit_code == 0
     assert service.gate.earlier == [None, json.loads(done.stdout)["mask_id"]]
     assert run("enroll", "--user", "alice", photo, "--leave-out-unfit", "--target", target).exit_code == 0

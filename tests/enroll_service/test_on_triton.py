@@ -21,6 +21,7 @@ from enroll_service.settings import EnrollSettings, TritonSettings
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.recognizers.triton.dev_server.process import TritonProcess
 from facecloak.recognizers.triton.write_repository import BuiltRepository
+from facecloak.users import User
 from facecloak_rpc.storage import StoreSettings, open_configured_store
 
 Open = Callable[..., Domain]
@@ -95,7 +96,7 @@ class Enrolling:
 
 
 def pixels_of(settings: EnrollSettings, user_id: str) -> np.ndarray:
-    return open_configured_store(settings.store).get(user_id).masks[0].pixels
+    return open_configured_store(settings.store).get(User("", user_id)).masks[0].pixels
 
 
 def test_masks_are_those_of_the_embedded_runtime_bit_for_bit(
@@ -168,7 +169,7 @@ def test_a_client_that_vanishes_frees_its_place(
         client.send_signal(signal.SIGKILL)
         client.wait(10)
         _wait_for(lambda: domain.jobs.running == 0)
-        assert domain.enrollments.delete("gone") is False
+        assert domain.enrollments.delete(User("", "gone")) is False
         domain.probe()
     finally:
         server.stop(grace_seconds=0)

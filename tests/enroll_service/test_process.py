@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from facecloak.errors import ErrorCode
+from facecloak.users import User
 from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.client import RemoteError, open_channel, remote_errors
 from facecloak_rpc.storage import StoreSettings, open_configured_store
@@ -164,13 +165,13 @@ def test_a_kill_in_mid_enrollment_leaves_the_old_mask_and_a_retry_finishes(
     caller.join(20)
     assert isinstance(outcome[0], RemoteError)
     assert outcome[0].code is ErrorCode.UNAVAILABLE, "what a client may repeat"
-    assert store.get("alice-in-clear").mask_id == old
+    assert store.get(User("", "alice-in-clear")).mask_id == old
     assert files_in(tmp_path) == before, "nothing half-written is left"
 
     third = start(**FEW_STEPS)
     new = enroll(third, astronaut_photo, request_id="r-2")
     assert new != old
-    assert store.get("alice-in-clear").mask_id == new
+    assert store.get(User("", "alice-in-clear")).mask_id == new
     # The answer may get lost as well as the work: the mask that was made stays the one.
     killed(third)
     fourth = start(**ENDLESS)
@@ -178,7 +179,7 @@ def test_a_kill_in_mid_enrollment_leaves_the_old_mask_and_a_retry_finishes(
     with pytest.raises(RemoteError) as refused:
         enroll(fourth, astronaut_photo + b"\0", request_id="r-2")
     assert refused.value.reason == "REQUEST_ID_REUSED"
-    assert store.get("alice-in-clear").mask_id == new
+    assert store.get(User("", "alice-in-clear")).mask_id == new
 
 
 @pytest.mark.slow
@@ -195,7 +196,7 @@ def test_a_kill_while_the_mask_is_measured_and_stored_leaves_one_whole_mask(
     killed(first)
     caller.join(20)
     store = open_configured_store(StoreSettings(data=tmp_path))
-    found = store.get("alice-in-clear").mask_id  # whole: its seal and its digest are checked
+    found = store.get(User("", "alice-in-clear")).mask_id  # whole: its seal and its digest are checked
     if isinstance(outcome[0], str):
         assert outcome[0] == found, "what was answered is stored"
     else:
@@ -203,7 +204,7 @@ def test_a_kill_while_the_mask_is_measured_and_stored_leaves_one_whole_mask(
     second = start(**FEW_STEPS)
     new = enroll(second, astronaut_photo, request_id="r-2")
     assert new == found if found != old else new != old, "made once, by whichever of the two"
-    assert store.get("alice-in-clear").mask_id == new
+    assert store.get(User("", "alice-in-clear")).mask_id == new
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

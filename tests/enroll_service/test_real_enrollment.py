@@ -12,9 +12,11 @@ import simplejpeg
 from facecloak.cloaking.cloaker import Cloaker, Subject
 from facecloak.errors import ErrorCode
 from facecloak.faces import FaceFinder
+from facecloak.users import User
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
 from facecloak_rpc.faces import faces_in
+from tests.users import NOBODY
 
 
 def jpeg(srgb_u8: np.ndarray) -> bytes:
@@ -45,7 +47,7 @@ def test_a_real_photo_becomes_a_stored_mask(real_service: Any, astronaut_photo: 
     assert result.photo_count == 1
     assert "recognizer.mobileface" in result.versions
     assert result.created_at.seconds > 1_700_000_000
-    assert np.abs(real_service.store.get("astronaut").pixels).max() > 0
+    assert np.abs(real_service.store.get(User("", "astronaut")).pixels).max() > 0
     stored = real_service.stub.GetEnrollment(enroll_pb2.GetEnrollmentRequest(user_id="astronaut"), timeout=10)
     assert stored.enrollment == result
 
@@ -81,8 +83,8 @@ def test_the_seed_decides_the_mask(real_service: Any, astronaut_photo: bytes) ->
             options=enroll_pb2.EnrollOptions(seed=seed),
         )
         list(real_service.stub.EnrollUser(request, timeout=120))
-        assert real_service.store.get(user_id).seed == seed
-        pixels.append(real_service.store.get(user_id).pixels)
+        assert real_service.store.get(User("", user_id)).seed == seed
+        pixels.append(real_service.store.get(User("", user_id)).pixels)
     assert np.array_equal(pixels[0], pixels[1])
     assert not np.array_equal(pixels[0], pixels[2])
 
@@ -135,7 +137,7 @@ def test_unfit_photos_are_left_out_where_asked(real_service: Any, astronaut_phot
     with pytest.raises(RemoteError) as nobody, remote_errors():
         list(real_service.enroll("nobody", photos=[b"no photo", landscape], leave_out_unfit=True))
     assert (nobody.value.reason, nobody.value.metadata["photo"]) == ("UNSUPPORTED_PHOTO", "0")
-    assert real_service.store.version("nobody") is None
+    assert real_service.store.version(NOBODY) is None
 
 
 def test_cancelling_stops_the_real_pipeline(real_service: Any, astronaut_photo: bytes) -> None:
@@ -145,7 +147,7 @@ def test_cancelling_stops_the_real_pipeline(real_service: Any, astronaut_photo: 
             break
     call.cancel()
     assert real_service.server.interceptor.wait_idle(10)
-    assert real_service.store.version("cancelled") is None
+    assert real_service.store.version(User("", "cancelled")) is None
 
 
 def test_health_needs_the_recognizers(real_service: Any, monkeypatch: pytest.MonkeyPatch) -> None:

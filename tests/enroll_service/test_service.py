@@ -22,6 +22,7 @@ from facecloak.stores import MaskNotFound, StoreUnavailable
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.client import RemoteError, remote_errors
 from facecloak_rpc.logging import configure_logging
+from tests.users import ALICE
 
 
 def refused(call: Callable[[], Any]) -> RemoteError:
@@ -57,7 +58,7 @@ def test_progress_then_one_result(service: Any) -> None:
     assert messages[-2].progress.detail == "step 4 of 4"
     result = messages[-1].result
     assert result.photo_count == 2
-    assert result.mask_id == service.store.get("alice").mask_id
+    assert result.mask_id == service.store.get(ALICE).mask_id
     assert get(service, "alice") == result
     assert enrollment_from(result).mask_id == result.mask_id
 
@@ -66,7 +67,7 @@ def test_the_mask_itself_never_leaves(service: Any) -> None:
     service.gate.open()
     sent = b"".join(message.SerializeToString() for message in service.enroll())
     sent += get(service, "alice").SerializeToString()
-    pixels = service.store.get("alice").pixels.tobytes()
+    pixels = service.store.get(ALICE).pixels.tobytes()
     assert pixels[:64] not in sent
     assert len(sent) < 2000
 
@@ -157,7 +158,7 @@ def test_one_users_enrollments_run_one_after_the_other(make_service: Callable[..
     assert service.domain.jobs.waiting == 1
     service.gate.open()
     masks = [list(call)[-1].result.mask_id for call in calls]
-    assert service.store.get("alice").mask_id == masks[1]
+    assert service.store.get(ALICE).mask_id == masks[1]
 
 
 def test_one_user_cannot_fill_the_queue(make_service: Callable[..., Any]) -> None:
@@ -205,7 +206,7 @@ def test_a_client_that_vanishes_stops_the_work_within_one_iteration(service: Any
     assert service.gate.iterations == 2
     wait_for(lambda: service.domain.jobs.running == 0)
     with pytest.raises(MaskNotFound):
-        service.store.get("alice")
+        service.store.get(ALICE)
 
 
 def test_a_deadline_stops_the_work(service: Any) -> None:
@@ -223,12 +224,12 @@ def test_the_services_own_limit_stops_the_work(make_service: Callable[..., Any])
 def test_a_failed_enrollment_leaves_the_earlier_mask(service: Any) -> None:
     service.gate.permits.release(4)
     list(service.enroll())
-    before = service.store.get("alice")
+    before = service.store.get(ALICE)
     call = service.enroll()
     service.gate.wait(lambda: len(service.gate.started) == 2)
     call.cancel()
     service.gate.wait(lambda: service.gate.ended == ["done", "cancelled"])
-    assert service.store.get("alice") == before
+    assert service.store.get(ALICE) == before
 
 
 def test_a_repeated_call_joins_the_running_one(service: Any) -> None:
@@ -347,11 +348,11 @@ def test_a_mask_that_was_replaced_meanwhile_is_not_overwritten(service: Any) -> 
     service.gate.wait(lambda: len(service.gate.started) == 2)
     # Another instance of the service, on the same store, is quicker.
     replaced = Mask.new(np.zeros((112, 112, 3), np.int8), seed=0)
-    service.store.put("alice", replaced)
+    service.store.put(ALICE, replaced)
     service.gate.open()
     error = refused(lambda: list(call))
     assert (error.code, error.reason) == (ErrorCode.ABORTED, "ENROLLMENT_OVERTAKEN")
-    assert service.store.get("alice") == replaced
+    assert service.store.get(ALICE) == replaced
 
 
 def test_results_are_remembered_for_a_while_only(make_service: Callable[..., Any]) -> None:
@@ -373,7 +374,7 @@ def test_deleting_a_user_stops_the_users_enrollment(service: Any) -> None:
     assert (errors[0].code, errors[0].reason) == (ErrorCode.ABORTED, "USER_DELETED")
     service.gate.open()
     with pytest.raises(MaskNotFound):
-        service.store.get("alice")
+        service.store.get(ALICE)
 
 
 def test_a_deleted_users_result_is_forgotten(service: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from facecloak.masks.mask import Mask
 from facecloak.stores import KeyUnusable, MaskNotFound, StoreUnavailable, WrongKey
 from facecloak_rpc.storage import StoreSettings, open_configured_store
+from tests.users import ALICE
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
@@ -33,18 +34,18 @@ def test_an_untouched_default_folder_gets_a_key_and_a_store(tmp_path: Path, *, b
     settings = StoreSettings(data=tmp_path / "data")
     assert settings.is_untouched
     with pytest.raises(MaskNotFound):
-        open_configured_store(settings, begins=begins).get("alice")
+        open_configured_store(settings, begins=begins).get(ALICE)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
         "data/mask.key", "data/masks/key-check"
     ]  # fmt: skip
     assert not settings.is_untouched
-    open_configured_store(settings).put("alice", a_mask())
-    assert open_configured_store(settings, begins=False).get("alice").seed == 1
+    open_configured_store(settings).put(ALICE, a_mask())
+    assert open_configured_store(settings, begins=False).get(ALICE).seed == 1
 
 
 def test_a_key_file_elsewhere_is_made_for_the_default_folder_too(tmp_path: Path) -> None:
     settings = StoreSettings(data=tmp_path / "data", key_file=tmp_path / "secrets" / "key")
-    open_configured_store(settings).put("alice", a_mask())
+    open_configured_store(settings).put(ALICE, a_mask())
     assert (tmp_path / "secrets" / "key").exists()
     assert not (tmp_path / "data" / "mask.key").exists()
 
@@ -58,9 +59,9 @@ def settings_without_key(tmp_path: Path, place: str) -> StoreSettings:
         return StoreSettings(url="s3://bucket/masks", s3_endpoint="127.0.0.1:9", key_file=tmp_path / "data" / "key")
     settings = StoreSettings(data=tmp_path / "data")
     store = open_configured_store(settings)
-    store.put("alice", a_mask())
+    store.put(ALICE, a_mask())
     if place == "a folder whose masks are gone":
-        store.delete("alice")
+        store.delete(ALICE)
     settings.key_path.unlink()
     if place == "a folder with masks and no key check":
         (tmp_path / "data" / "masks" / "key-check").unlink()
@@ -85,22 +86,22 @@ def test_no_key_is_made_where_one_must_have_been(tmp_path: Path, place: str) -> 
 
 def test_a_key_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     write_key(tmp_path / "data" / "mask.key", KEY)
-    open_configured_store(StoreSettings(data=tmp_path / "data")).put("alice", a_mask())
+    open_configured_store(StoreSettings(data=tmp_path / "data")).put(ALICE, a_mask())
     assert (tmp_path / "data" / "mask.key").read_text() == KEY
     again = StoreSettings(url=(tmp_path / "data" / "masks").as_uri(), key=KEY)
-    assert open_configured_store(again).get("alice").seed == 1
+    assert open_configured_store(again).get(ALICE).seed == 1
 
 
 def test_with_a_key_but_no_store_nobody_is_said_to_have_no_mask(tmp_path: Path) -> None:
     write_key(tmp_path / "data" / "mask.key", KEY)
     reader = open_configured_store(StoreSettings(data=tmp_path / "data"), begins=False)
     with pytest.raises(StoreUnavailable) as refusal:
-        reader.get("alice")
+        reader.get(ALICE)
     assert refusal.value.fault == "FolderMissing"
     # It becomes one as soon as the one who writes has begun it.
     open_configured_store(StoreSettings(data=tmp_path / "data")).probe()
     with pytest.raises(MaskNotFound):
-        reader.get("alice")
+        reader.get(ALICE)
 
 
 def replace_key(settings: StoreSettings) -> None:
@@ -124,7 +125,7 @@ def test_what_changes_while_a_store_is_open_is_noticed_by_its_probes(
 ) -> None:
     settings = StoreSettings(data=tmp_path / "data")
     writer, reader = open_configured_store(settings), open_configured_store(settings, begins=False)
-    writer.put("alice", a_mask())
+    writer.put(ALICE, a_mask())
     reader.probe_reading()
     change(settings)
     for probe in (writer.probe, writer.probe_reading, reader.probe_reading):

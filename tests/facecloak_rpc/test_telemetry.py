@@ -12,6 +12,7 @@ from facecloak.models.errors import RecognizerUnknown
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer
 from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry
+from tests.users import ALICE
 
 
 def count(registry: CollectorRegistry, name: str, **labels: str) -> float:
@@ -22,14 +23,14 @@ def test_store_calls_are_timed_by_outcome(tmp_path: object) -> None:
     telemetry = Telemetry()
     store = ObservedStore(LocalMaskStore(tmp_path, Sealer(bytes(32))), telemetry)  # type: ignore[arg-type]
     mask = Mask.new(np.zeros((112, 112, 3), np.int8), seed=0)
-    store.put("alice", mask)
-    assert store.get("alice").mask_id == mask.mask_id
-    assert store.version("alice") is not None
-    assert store.delete("alice")
+    store.put(ALICE, mask)
+    assert store.get(ALICE).mask_id == mask.mask_id
+    assert store.version(ALICE) is not None
+    assert store.delete(ALICE)
     store.probe()
     store.probe_reading()
     with pytest.raises(MaskNotFound):
-        store.get("alice")
+        store.get(ALICE)
     seen = {
         (operation, outcome): count(telemetry.registry, "facecloak_store_seconds", operation=operation, outcome=outcome)
         for operation in ("put", "get", "version", "delete", "probe")

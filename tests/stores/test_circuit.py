@@ -10,6 +10,8 @@ import pytest
 
 from facecloak.masks.bank import StoredMask
 from facecloak.stores import CircuitStore, MaskNotFound, StoreUnavailable
+from facecloak.users import User
+from tests.users import ALICE
 
 
 class Store:
@@ -27,18 +29,18 @@ class Store:
         if self.failing:
             raise StoreUnavailable("away", fault="Timeout")
 
-    def get(self, user_id: str) -> StoredMask:
+    def get(self, user: User) -> StoredMask:
         self._answer()
-        raise MaskNotFound(user_id)
+        raise MaskNotFound("none")
 
-    def version(self, user_id: str) -> str | None:
+    def version(self, user: User) -> str | None:
         self._answer()
         return None
 
-    def put(self, user_id: str, mask: StoredMask) -> None:
+    def put(self, user: User, mask: StoredMask) -> None:
         self._answer()
 
-    def delete(self, user_id: str) -> bool:
+    def delete(self, user: User) -> bool:
         self._answer()
         return True
 
@@ -53,7 +55,7 @@ def store() -> Store:
 def fail(circuit: CircuitStore, times: int) -> None:
     for _ in range(times):
         with pytest.raises(StoreUnavailable) as refusal:
-            circuit.version("alice")
+            circuit.version(ALICE)
         assert refusal.value.fault == "Timeout"
 
 
@@ -62,7 +64,7 @@ def test_after_some_failures_in_a_row_nobody_is_kept_waiting(store: Store) -> No
     store.failing = True
     fail(circuit, 2)
     store.failing = False
-    assert circuit.version("alice") is None
+    assert circuit.version(ALICE) is None
     store.failing = True
     fail(circuit, 10)
     assert store.asked == 2 + 1 + 3
@@ -73,7 +75,7 @@ def test_that_there_is_no_mask_is_no_failure(store: Store) -> None:
     circuit = CircuitStore(store, failures=1, seconds=60)
     for _ in range(5):
         with pytest.raises(MaskNotFound):
-            circuit.get("alice")
+            circuit.get(ALICE)
     assert store.asked == 5
 
 
@@ -93,7 +95,7 @@ def test_one_finds_out_whether_the_store_lives_again(store: Store) -> None:
         trial.result(5)
     time.sleep(0.3)
     store.failing = False
-    assert circuit.version("alice") is None
+    assert circuit.version(ALICE) is None
     assert not circuit.is_open
 
 
@@ -106,7 +108,7 @@ def test_a_probe_always_asks_and_closes_it(store: Store) -> None:
     assert circuit.is_open
     store.failing = False
     circuit.probe_reading()
-    assert circuit.version("alice") is None
+    assert circuit.version(ALICE) is None
 
 
 def test_what_is_to_be_written_is_never_refused(store: Store) -> None:
@@ -114,5 +116,5 @@ def test_what_is_to_be_written_is_never_refused(store: Store) -> None:
     store.failing = True
     fail(circuit, 1)
     store.failing = False
-    circuit.put("alice", None)  # type: ignore[arg-type]
-    assert circuit.delete("alice")
+    circuit.put(ALICE, None)  # type: ignore[arg-type]
+    assert circuit.delete(ALICE)

@@ -15,6 +15,7 @@ from facecloak import atomic_files
 from facecloak.masks.mask import Mask
 from facecloak.stores import LocalMaskStore, MaskNotFound, Sealer, StoreUnavailable
 from facecloak.stores.key_check import KEY_CHECK
+from tests.users import ALICE, BOB
 
 MakeMask = Callable[[int], Mask]
 
@@ -26,7 +27,7 @@ def files(root: Path) -> list[Path]:
 
 def test_only_the_owner_can_read(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
     root = tmp_path / "masks"
-    LocalMaskStore(root, sealer).put("alice", make_mask(1))
+    LocalMaskStore(root, sealer).put(ALICE, make_mask(1))
     (path,) = files(root)
     for written in (path, root / KEY_CHECK):
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
@@ -38,16 +39,16 @@ def test_a_write_that_fails_leaves_the_old_mask_and_no_litter(
     tmp_path: Path, sealer: Sealer, make_mask: MakeMask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = LocalMaskStore(tmp_path, sealer)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic_files.os, "fsync", full)
     with pytest.raises(StoreUnavailable):
-        store.put("alice", make_mask(2))
+        store.put(ALICE, make_mask(2))
     monkeypatch.undo()
-    assert store.get("alice").seed == 1
+    assert store.get(ALICE).seed == 1
     assert len(files(tmp_path)) == 1
 
 
@@ -61,7 +62,7 @@ store = LocalMaskStore(Path(sys.argv[1]), Sealer(bytes(range(32))))
 seed = 0
 while True:
     seed += 1
-    store.put("alice", Mask.new(np.full((112, 112, 3), seed % 100, np.int8), seed=seed))
+    store.put(ALICE, Mask.new(np.full((112, 112, 3), seed % 100, np.int8), seed=seed))
     sys.stdout.write(".")
     sys.stdout.flush()
 """
@@ -78,14 +79,14 @@ def test_a_killed_writer_leaves_a_whole_mask(tmp_path: Path, sealer: Sealer) -> 
             writer.send_signal(signal.SIGKILL)
             writer.wait()
             writer.stdout.close()
-        mask = LocalMaskStore(tmp_path, sealer).get("alice")
+        mask = LocalMaskStore(tmp_path, sealer).get(ALICE)
         assert (mask.pixels == mask.seed % 100).all()
         seeds.append(mask.seed)
     assert min(seeds) >= 10
 
 
 def test_leftover_temporary_files_go_and_fresh_ones_stay(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
-    LocalMaskStore(tmp_path, sealer).put("alice", make_mask(1))
+    LocalMaskStore(tmp_path, sealer).put(ALICE, make_mask(1))
     (mask,) = files(tmp_path)
     old, fresh = mask.with_name(".new-old"), mask.with_name(".new-fresh")
     old.write_bytes(b"half")
@@ -103,7 +104,7 @@ def test_opening_makes_nothing(tmp_path: Path, sealer: Sealer) -> None:
 def test_a_folder_that_cannot_be_one(tmp_path: Path, sealer: Sealer, make_mask: MakeMask) -> None:
     (tmp_path / "file").write_text("")
     store = LocalMaskStore(tmp_path / "file", sealer)
-    for call in (store.probe, lambda: store.get("alice"), lambda: store.put("alice", make_mask(1))):
+    for call in (store.probe, lambda: store.get(ALICE), lambda: store.put(ALICE, make_mask(1))):
         with pytest.raises(StoreUnavailable) as refusal:
             call()
         assert str(tmp_path) not in refusal.value.public_message
@@ -114,9 +115,9 @@ def test_a_folder_that_cannot_be_one(tmp_path: Path, sealer: Sealer, make_mask: 
 def test_a_volume_that_is_not_mounted_any_more(tmp_path: Path, sealer: Sealer, make_mask: MakeMask, left: str) -> None:
     root = tmp_path / "masks"
     store, reader = LocalMaskStore(root, sealer), LocalMaskStore(root, sealer, begins=False)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     with pytest.raises(MaskNotFound):
-        reader.get("bob")
+        reader.get(BOB)
     root.rename(tmp_path / "elsewhere")
     if left == "an empty folder":
         root.mkdir()
@@ -125,8 +126,8 @@ def test_a_volume_that_is_not_mounted_any_more(tmp_path: Path, sealer: Sealer, m
     restarted = LocalMaskStore(root, sealer, begins=False)
     for one in (store, reader, restarted):
         for call in (
-            one.probe, one.probe_reading, lambda one=one: one.get("alice"), lambda one=one: one.version("alice"),
-            lambda one=one: one.delete("alice"), lambda one=one: one.put("bob", make_mask(2)),
+            one.probe, one.probe_reading, lambda one=one: one.get(ALICE), lambda one=one: one.version(ALICE),
+            lambda one=one: one.delete(ALICE), lambda one=one: one.put(BOB, make_mask(2)),
         ):  # fmt: skip
             with pytest.raises(StoreUnavailable):
                 call()
@@ -136,9 +137,9 @@ def test_a_volume_that_is_not_mounted_any_more(tmp_path: Path, sealer: Sealer, m
     root.unlink(missing_ok=True)
     (tmp_path / "elsewhere").rename(root)
     for one in (store, reader, restarted):
-        assert one.get("alice").seed == 1
+        assert one.get(ALICE).seed == 1
         with pytest.raises(MaskNotFound):
-            one.get("bob")
+            one.get(BOB)
 
 
 def test_the_systems_own_code_is_told(
@@ -152,7 +153,7 @@ def test_the_systems_own_code_is_told(
 
     monkeypatch.setattr(atomic_files.os, "fsync", full)
     with pytest.raises(StoreUnavailable) as refusal:
-        store.put("alice", make_mask(1))
+        store.put(ALICE, make_mask(1))
     assert (refusal.value.fault, refusal.value.advice) == ("ENOSPC", "the disk is full")
     # The last write failed: so the probe writes, until it can.
     with pytest.raises(StoreUnavailable):

@@ -24,6 +24,7 @@ from facecloak.stores import MaskNotFound, S3Connection, S3MaskStore, Sealer, St
 from facecloak.stores.faults import advice_for
 from facecloak.stores.s3 import sockets
 from tests.stores.faulty_s3 import FaultyS3
+from tests.users import ALICE, NOBODY
 
 MakeMask = Callable[[int], Mask]
 
@@ -34,8 +35,8 @@ def store_at(connection: S3Connection, sealer: Sealer, bucket: str = "masks") ->
 
 def every_call(store: S3MaskStore, mask: Mask) -> list[Callable[[], object]]:
     return [
-        lambda: store.get("alice"), lambda: store.version("alice"), lambda: store.delete("alice"),
-        lambda: store.put("alice", mask), store.probe, store.probe_reading, store.prove_writing,
+        lambda: store.get(ALICE), lambda: store.version(ALICE), lambda: store.delete(ALICE),
+        lambda: store.put(ALICE, mask), store.probe, store.probe_reading, store.prove_writing,
     ]  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def assert_every_call_fails_within(seconds: float, store: S3MaskStore, mask: Mas
 
 def test_a_server_that_goes_away(own_s3, sealer: Sealer, make_mask: MakeMask) -> None:
     store = S3MaskStore(own_s3.client, bucket=own_s3.bucket, sealer=sealer)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     own_s3.process.kill()
     own_s3.process.wait()
     assert_every_call_fails_within(5, store, make_mask(2))
@@ -115,7 +116,7 @@ def test_answers_that_are_not_s3s(reply: bytes, sealer: Sealer, make_mask: MakeM
 def test_an_answer_that_breaks_off(sealer: Sealer) -> None:
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\nConnection: close\r\n\r\nFCS1") as connection:  # noqa: SIM117
         with pytest.raises(StoreUnavailable):
-            store_at(connection, sealer).get("alice")
+            store_at(connection, sealer).get(ALICE)
 
 
 def test_wrong_credentials(s3, sealer: Sealer, make_mask: MakeMask) -> None:
@@ -135,16 +136,16 @@ def test_no_such_bucket(s3, sealer: Sealer, make_mask: MakeMask) -> None:
 def test_prefixes_keep_apart(s3, sealer: Sealer, make_mask: MakeMask) -> None:
     one = S3MaskStore(s3.client, bucket=s3.bucket, sealer=sealer, prefix="/one/")
     two = S3MaskStore(s3.client, bucket=s3.bucket, sealer=sealer, prefix="two")
-    one.put("alice", make_mask(1))
+    one.put(ALICE, make_mask(1))
     with pytest.raises(MaskNotFound):
-        two.get("alice")
-    assert one.delete("alice")
+        two.get(ALICE)
+    assert one.delete(ALICE)
 
 
 def test_a_wrong_prefix_is_no_store(s3, sealer: Sealer, make_mask: MakeMask) -> None:
-    S3MaskStore(s3.client, bucket=s3.bucket, sealer=sealer, prefix="right").put("alice", make_mask(1))
+    S3MaskStore(s3.client, bucket=s3.bucket, sealer=sealer, prefix="right").put(ALICE, make_mask(1))
     wrong = S3MaskStore(s3.client, bucket=s3.bucket, sealer=sealer, prefix="wrong", begins=False)
-    for call in (lambda: wrong.get("alice"), lambda: wrong.delete("alice"), wrong.probe_reading):
+    for call in (lambda: wrong.get(ALICE), lambda: wrong.delete(ALICE), wrong.probe_reading):
         with pytest.raises(StoreUnavailable) as refusal:
             call()
         assert refusal.value.fault == "NoStoreHere"
@@ -164,10 +165,14 @@ CODES = [
 @pytest.mark.parametrize("mode", [*NOT_S3, *CODES, "NoSuchOtherKey"])
 def test_what_is_no_answer_is_no_absence(faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask, mode: str) -> None:
     store = S3MaskStore(faulty.connection.client(), bucket=s3.bucket, sealer=sealer, prefix=f"faults-{mode}")
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     faulty.mode = mode
     fault = "NotS3" if mode in NOT_S3 else "WrongObject" if mode == "NoSuchOtherKey" else mode
-    reads = [lambda: store.get("nobody"), lambda: store.version("nobody"), lambda: store.delete("nobody")]
+    reads = [
+        lambda: store.get(NOBODY),
+        lambda: store.version(NOBODY),
+        lambda: store.delete(NOBODY),
+    ]
     for call in [*every_call(store, make_mask(2)), *reads]:
         with pytest.raises(StoreUnavailable) as refusal:
             call()
@@ -175,7 +180,7 @@ def test_what_is_no_answer_is_no_absence(faulty: FaultyS3, s3, sealer: Sealer, m
         assert refusal.value.metadata == {"fault": fault}
         assert refusal.value.advice
     faulty.mode = "pass"
-    assert store.get("alice").seed == 1
+    assert store.get(ALICE).seed == 1
 
 
 def slow_store(faulty: FaultyS3, bucket: str, sealer: Sealer, **limits: float) -> S3MaskStore:
@@ -191,10 +196,10 @@ def test_every_call_ends_in_its_time(
     faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask, mode: str, fault: str
 ) -> None:
     store = slow_store(faulty, s3.bucket, sealer, read_timeout_s=0.5, call_timeout_s=0.6)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     faulty.mode = mode
     with pytest.raises(StoreUnavailable) as refusal:
-        store.get("alice")
+        store.get(ALICE)
     assert refusal.value.fault == fault
     if mode != "drip":  # the one byte that a version takes comes in time
         assert_every_call_fails_within(5, store, make_mask(2))
@@ -203,33 +208,33 @@ def test_every_call_ends_in_its_time(
 @pytest.mark.parametrize("mode", ["hang", "drip", "drip_head"])
 def test_a_callers_deadline_is_kept(faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask, mode: str) -> None:
     store = slow_store(faulty, s3.bucket, sealer, read_timeout_s=30, call_timeout_s=30)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     faulty.mode = mode
     began = time.monotonic()
     with within(0.4), pytest.raises(StoreUnavailable) as refusal:
-        store.get("alice")
+        store.get(ALICE)
     assert refusal.value.fault == "Timeout"
     assert 0.3 < time.monotonic() - began < 1.5
 
 
 def test_a_put_whose_answer_is_lost_is_read_back(faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask) -> None:
     store = slow_store(faulty, s3.bucket, sealer)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     faulty.only = frozenset({"PUT"})
     faulty.mode = "lost"
-    store.put("alice", make_mask(2))
-    assert store.get("alice").seed == 2
+    store.put(ALICE, make_mask(2))
+    assert store.get(ALICE).seed == 2
     faulty.mode = "hang"
     with pytest.raises(StoreUnavailable):
-        store.put("alice", make_mask(3))
-    assert store.get("alice").seed == 2
+        store.put(ALICE, make_mask(3))
+    assert store.get(ALICE).seed == 2
 
 
 def test_a_put_that_only_seems_to_be_done_is_not_believed_to_be_read(
     faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask
 ) -> None:
     store = slow_store(faulty, s3.bucket, sealer)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     faulty.only = frozenset({"PUT"})
     faulty.mode = "swallow"
     with pytest.raises(StoreUnavailable):
@@ -240,19 +245,19 @@ def test_a_delete_whose_answer_is_lost_tells_the_truth(
     faulty: FaultyS3, s3, sealer: Sealer, make_mask: MakeMask
 ) -> None:
     store = slow_store(faulty, s3.bucket, sealer)
-    store.put("alice", make_mask(1))
+    store.put(ALICE, make_mask(1))
     faulty.only = frozenset({"DELETE"})
     faulty.mode = "hang"
     with pytest.raises(StoreUnavailable):
-        store.delete("alice")
+        store.delete(ALICE)
     faulty.mode = "swallow"
     with pytest.raises(StoreUnavailable) as refusal:
-        store.delete("alice")
+        store.delete(ALICE)
     assert refusal.value.fault == "NotRemoved"
-    assert store.get("alice").seed == 1
+    assert store.get(ALICE).seed == 1
     faulty.mode = "lost"
-    assert store.delete("alice") is True
-    assert store.delete("alice") is False
+    assert store.delete(ALICE) is True
+    assert store.delete(ALICE) is False
 
 
 def test_a_name_that_does_not_resolve_in_time(sealer: Sealer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +272,7 @@ def test_a_name_that_does_not_resolve_in_time(sealer: Sealer, monkeypatch: pytes
     connection = S3Connection(endpoint="s3.example:9", access_key="a", secret_key="b", call_timeout_s=0.5)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as refusal:
-        store_at(connection, sealer).get("alice")
+        store_at(connection, sealer).get(ALICE)
     go_on.set()
     assert asked.is_set()
     assert refusal.value.fault == "NameNotResolved"
@@ -297,12 +302,12 @@ def test_certificates_are_checked_and_tls_keeps_the_deadline(
             endpoint=endpoint, access_key="a", secret_key="b", attempts=1, call_timeout_s=1.0, read_timeout_s=30
         )
         with pytest.raises(StoreUnavailable) as refusal:
-            store_at(connection, sealer).get("alice")
+            store_at(connection, sealer).get(ALICE)
         assert refusal.value.fault == "TlsFailed"
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         began = time.monotonic()
         with pytest.raises(StoreUnavailable) as refusal:
-            store_at(connection, sealer).get("alice")
+            store_at(connection, sealer).get(ALICE)
         assert refusal.value.fault == "Timeout"
         assert 0.8 < time.monotonic() - began < 3
         listener.shutdown(socket.SHUT_RDWR)

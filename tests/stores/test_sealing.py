@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from facecloak.stores import KeyUnusable, SealBroken, Sealer, WrongKey
 from facecloak.stores.keys import key_from_file
 from facecloak.stores.sealing import OVERHEAD_BYTES
+from tests.users import ALICE, BOB
 
 KEY = bytes(range(32))
 
@@ -45,7 +46,7 @@ def test_derivations_do_not_change() -> None:
     """Stored masks depend on these; made once with this code."""
     sealer = Sealer(KEY)
     assert sealer.key_id == "d416a66da579b4e0"
-    assert sealer.object_name("alice") == "7539bc8520919cac2aafd7019626b790650f345b180cc2010bb9c47af6c698bd"
+    assert sealer.object_name(ALICE) == "7539bc8520919cac2aafd7019626b790650f345b180cc2010bb9c47af6c698bd"
 
 
 def test_nothing_of_the_key_in_the_repr() -> None:
@@ -100,9 +101,9 @@ def test_a_key_file_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_user_keys_are_each_users_and_each_stores() -> None:
     one, other = Sealer(bytes(32)), Sealer(bytes(31) + b"\1")
-    keys = [one.user_key("alice"), one.user_key("bob"), other.user_key("alice")]
+    keys = [one.user_key(ALICE), one.user_key(BOB), other.user_key(ALICE)]
     assert [len(key) for key in keys] == [32, 32, 32]
     assert len(set(keys)) == 3
-    assert Sealer(bytes(32)).user_key("alice") == keys[0]
+    assert Sealer(bytes(32)).user_key(ALICE) == keys[0]
     # The object's name is public.
-    assert keys[0].hex() != one.object_name("alice")
+    assert keys[0].hex() != one.object_name(ALICE)

@@ -40,6 +40,7 @@ from facecloak.masks.mask import Mask, MaskGeometry
 from facecloak.models.errors import RecognizerUnknown
 from facecloak.photos import UnsupportedPhoto
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
+from facecloak.users import User
 
 SURROGATES = ("dlib_resnet", "mobileface")
 QUICK = PipelineSettings(
@@ -310,7 +311,7 @@ def test_a_photo_that_was_cloaked_is_refused(
     from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject
 
     class Masks:
-        def get(self, user_id: str) -> Mask:
+        def get(self, user: User) -> Mask:
             return Mask.new(np.full((112, 112, 3), 4, np.int8), seed=0)
 
     out = io.BytesIO()
