@@ -17,6 +17,7 @@ from facecloak.cloaking.cloaker import Cloaker
 from facecloak.faces import FaceFinder
 from facecloak.stores import CircuitStore, StoreUnavailable
 from facecloak.v1 import apply_pb2_grpc
+from facecloak_rpc.decoders import open_decoders
 from facecloak_rpc.readiness import Degraded
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
@@ -95,7 +96,10 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         metrics=ApplyMetrics(domain.telemetry.registry),
     )
 
+    end_decoders = open_decoders(settings, size=settings.in_flight_limit)
+
     def close() -> None:
+        end_decoders()
         executor.shutdown(wait=False, cancel_futures=True)
         domain.masks.close()
 

@@ -19,6 +19,7 @@ from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.runtime import RecognizerRuntime
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
+from facecloak_rpc.decoders import open_decoders
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry, open_tracer
@@ -132,13 +133,19 @@ def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = Non
     jobs = domain.jobs
     watch_queue(domain.telemetry.registry, waiting=lambda: jobs.waiting, running=lambda: jobs.running)
     servicer = EnrollServicer(domain.enrollments)
+    end_decoders = open_decoders(settings, size=settings.workers)
+
+    def close() -> None:
+        end_decoders()
+        domain.close()
+
     return build_server(
         settings=settings,
         service=SERVICE_NAME,
         add_servicer=lambda server: enroll_pb2_grpc.add_EnrollServiceServicer_to_server(servicer, server),
         probe=domain.probe,
         telemetry=domain.telemetry,
-        close=domain.close,
+        close=close,
     )
 
 

@@ -29,6 +29,9 @@ cancellation: ContextVar[Callable[[], bool]] = ContextVar("cancellation", defaul
 """Whether the work of this context was cancelled. Asked often, from any thread that runs in a copy of the context: it
 must be quick."""
 
+interruption: ContextVar[Callable[[], None]] = ContextVar("interruption", default=lambda: None)
+"""Called every 50 ms where work takes long; raises (deadline, cancelled) once nobody wants the work of this context."""
+
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When whoever wants the work of this context stops waiting, by time.monotonic(); None: at no set time."""
 
@@ -50,3 +53,13 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         deadline.reset(before)
+
+
+@contextmanager
+def interrupted_by(check: Callable[[], None]) -> Iterator[None]:
+    """Lets what ``check`` raises end the block's work."""
+    before = interruption.set(check)
+    try:
+        yield
+    finally:
+        interruption.reset(before)

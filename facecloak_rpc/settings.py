@@ -63,6 +63,11 @@ class RpcSettings(BaseSettings):
     """Messages that come in at once, half of them of one connection; more wait for their turn, then are refused with
     OVERLOADED. Until a message is whole, its size is unknown: memory for reading is this times the largest one."""
 
+    isolate_decoders: bool = True
+    """Whether photos are decoded in processes of their own, which have limits on memory and processor time and are
+    killed when nobody waits for the photo any more. JPEGs that are changed without decoding them whole are not: that
+    work is bounded by what their headers state. Needs Linux."""
+
     keepalive_seconds: float = Field(default=30.0, gt=0)
     """Pings an idle connection this often, seconds, to notice a client that vanished without closing. Cloud load
     balancers drop connections that are silent for a minute and more; 30 stays below."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from facecloak.call_context import StepObserver, unobserved
+from facecloak.call_context import StepObserver, interrupted_by, interruption, unobserved
 from facecloak.cloaking.blend import add_mask
 from facecloak.cloaking.face_search import FaceLocator, FaceSearch, FoundFaces, faces_of
 from facecloak.cloaking.photo_session import FAINTEST_KEPT, EncodingPath, PhotoSession
@@ -226,7 +226,8 @@ class Cloaker:
             data: a JPEG, PNG or WebP.
             subjects: 1 .. MAX_SUBJECTS of them.
             recloak: add a user's present mask over an older one of theirs, too, which the photo says it contains.
-            check: called between steps; what it raises (deadline, cancelled) ends the work.
+            check: called between steps, and while a photo is decoded; what it raises (deadline, cancelled) ends the
+                work.
 
         Raises:
             TooManySubjects, InvalidFaceHint: before any mask is fetched.
@@ -237,7 +238,11 @@ class Cloaker:
             raise TooManySubjects(
                 f"A photo may have 1 to {MAX_SUBJECTS} subjects.", max_subjects=MAX_SUBJECTS, subjects=len(subjects)
             )
-        check = check or (lambda: None)
+        with interrupted_by(check or interruption.get()):
+            return self._cloaked(data, subjects, recloak=recloak)
+
+    def _cloaked(self, data: bytes, subjects: Sequence[Subject], *, recloak: bool) -> CloakResult:
+        check = interruption.get()
         self._limits.check_bytes(len(data))
         tag = _PhotoTag(data)
         photo = PhotoSession(tag.bare, limits=self._limits, observer=self._observer)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.call_context import StepObserver, unobserved
+from facecloak.call_context import StepObserver, interrupted_by, interruption, unobserved
 from facecloak.cloaking.hint_advice import advice_on
 from facecloak.cloaking.photo_session import PhotoSession
 from facecloak.cloaking.placement import square_side_px
@@ -223,11 +223,12 @@ def faces_of(
 ) -> FoundFaces:
     """The faces of a photo file. Raises :class:`PhotoRefused`, and what ``check``, called between steps, raises."""
     limits.check_bytes(len(data))
-    photo = PhotoSession(data, limits=limits, observer=observer)
-    if check is not None:
+    check = check or interruption.get()
+    with interrupted_by(check):
+        photo = PhotoSession(data, limits=limits, observer=observer)
         check()
-    with observer("find"):
-        return FoundFaces(photo.width, photo.height, FaceSearch(finder, photo).faces)
+        with observer("find"):
+            return FoundFaces(photo.width, photo.height, FaceSearch(finder, photo).faces)
 
 
 def _copy(look: Look) -> WorkingCopy:

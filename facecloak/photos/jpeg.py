@@ -20,6 +20,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from facecloak.photos.decoding import DecoderFailed, run_decoder
 from facecloak.photos.errors import PhotoDamaged, PhotoTruncated
 from facecloak.photos.grayscale import gray_to_rgb
 from facecloak.photos.jpeg_encoding import JpegEncoding, encode_jpeg, encoding_of
@@ -75,7 +76,12 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     structure = read_structure(data, limits)
     gray = len(structure.components) == 1
     try:
-        pixels = _decode_pixels(mended(data, structure), colorspace="GRAY" if gray else "RGB")
+        pixels = run_decoder(
+            decode_gray if gray else decode_rgb, mended(data, structure),
+            pixels=structure.width * structure.height, sample_bytes=3, memory_bytes=24,
+        )  # fmt: skip
+    except DecoderFailed as error:
+        raise PhotoDamaged("The JPEG cannot be decoded.") from error
     except PhotoDamaged as error:
         if structure.has_end:
             raise
@@ -99,6 +105,16 @@ def jpeg_orientation(structure: JpegStructure) -> int:
     """The EXIF orientation 1..8, 1 where none is stated."""
     exif = next((s.payload for s in structure.metadata if s.marker == APP1 and s.payload.startswith(_EXIF)), b"")
     return orientation_of(exif)
+
+
+def decode_rgb(data: bytes) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    return _decode_pixels(data, colorspace="RGB")
+
+
+def decode_gray(data: bytes) -> np.ndarray:
+    """(H, W, 1) uint8."""
+    return _decode_pixels(data, colorspace="GRAY")
 
 
 def _decode_pixels(data: bytes, *, colorspace: str) -> np.ndarray:

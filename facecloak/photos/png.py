@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from facecloak.photos.decoding import run_decoder
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
 from facecloak.photos.grayscale import gray_to_rgb, rgb_to_gray
 from facecloak.photos.limits import PhotoLimits
@@ -74,6 +75,10 @@ class _Header:
     depth: int
     color_type: int
     interlaced: bool
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
 
     @property
     def inflated_bytes(self) -> int:
@@ -150,9 +155,11 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     try:
         if header.depth == 16:
             _check_inflated(chunks, header)
-            stored = _decode_u16(bare, gray_alpha=header.color_type == _GRAY_ALPHA)
+            stored = run_decoder(decode_u16, bare, pixels=header.pixels, sample_bytes=8, memory_bytes=24)
+            if header.color_type == _GRAY_ALPHA:  # which OpenCV has as blue, green, red and alpha
+                stored = np.ascontiguousarray(stored[:, :, 2:4])
         else:
-            stored = _decode_u8(bare)
+            stored = run_decoder(decode_u8, bare, pixels=header.pixels, sample_bytes=4, memory_bytes=16)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, cv2.error) as error:
         raise PhotoDamaged("The PNG's picture data is damaged.") from error
     transparency = next((chunk.payload for chunk in chunks if chunk.kind == b"tRNS"), None)
@@ -244,22 +251,20 @@ def _check_inflated(chunks: list[Chunk], header: _Header) -> None:
             data = inflater.unconsumed_tail
 
 
-def _decode_u8(bare: bytes) -> np.ndarray:
+def decode_u8(bare: bytes) -> np.ndarray:
     """By Pillow; a palette's indexes as they are."""
     with Image.open(io.BytesIO(bare), formats=["PNG"]) as image:
         pixels = np.array(image.convert("L") if image.mode == "1" else image)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def _decode_u16(bare: bytes, *, gray_alpha: bool) -> np.ndarray:
-    """By OpenCV, since Pillow keeps 16 bits of gray only."""
+def decode_u16(bare: bytes) -> np.ndarray:
+    """(H, W, 1, 3 or 4) uint16. By OpenCV, since Pillow keeps 16 bits of gray only."""
     pixels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("no 16-bit picture")
     if pixels.ndim == 2:
         return pixels[:, :, None]
-    if gray_alpha:  # which OpenCV has as blue, green, red and alpha
-        return np.ascontiguousarray(pixels[:, :, 2:4])
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from facecloak.photos.decoding import run_decoder
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.metadata.painter import ThumbnailPainter
@@ -116,8 +117,7 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     lossy = next((payload for kind, payload in still if kind == b"VP8 "), None)
     quality = lossy_quality(lossy) if lossy is not None else None
     try:
-        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
-            pixels = np.array(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
+        pixels = run_decoder(decode_pixels, data, pixels=width * height, sample_bytes=4, memory_bytes=32)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PhotoDamaged("The WebP's picture data is damaged.") from error
     if pixels.shape[:2] != (height, width):
@@ -135,6 +135,12 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
             has_trailer=8 + int.from_bytes(data[4:8], "little") < len(data),
         ),
     )
+
+
+def decode_pixels(data: bytes) -> np.ndarray:
+    """(H, W, 3 or 4) uint8; raises what Pillow raises."""
+    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        return np.array(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
 
 
 def read_size(data: bytes, limits: PhotoLimits) -> tuple[int, int, bool]:
