@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,31 @@ from facecloak_rpc.errors import Overloaded
 
 # A photo takes 10 to 100 ms: by then a place is free.
 _RETRY_AFTER_SECONDS = 0.5
-# The message, the photo in it, and the photo in the answer.
-_COPIES = 3
+# The message, the photo in it, what its decoder has of it, and the photo in the answer.
+_COPIES = 4
+# An answer as Python's bytes, and as gRPC's.
+_ANSWER_COPIES = 2
 # How much the last photo's time counts in the mean.
 _MEAN_WEIGHT = 0.1
+
+
+class AdmittedPhoto:
+    """The memory of one photo: all of it while it is worked on, then what its answer takes. See
+    facecloak_rpc.admission.Admitted."""
+
+    def __init__(self, memory: Budget, cost: int) -> None:
+        self._memory = memory
+        self._cost = cost
+        self._kept = 0
+
+    def answered(self, answer_bytes: int) -> Callable[[], None]:
+        """See facecloak_rpc.admission.Admitted."""
+        kept = self._kept = min(_ANSWER_COPIES * answer_bytes, self._cost)
+        return lambda: self._memory.give_back(kept)
+
+    def worked(self) -> None:
+        """Gives back what the answer does not take."""
+        self._memory.give_back(self._cost - self._kept)
 
 
 class PhotoAdmission:
@@ -54,15 +75,21 @@ class PhotoAdmission:
             with self._lock:
                 self._line -= 1
 
-    @contextmanager
-    def admitted(self, method: str, request: Any) -> Iterator[None]:
-        """A call's photo has its place for the block. Raises as :meth:`place` does."""
-        with self.place(request.photo, wait_seconds=self._wait_seconds):
-            yield
+    @property
+    def is_short(self) -> bool:
+        """Whether photos wait for memory."""
+        return self._memory.waiting > 0
 
     @contextmanager
-    def place(self, photo: bytes, *, wait_seconds: float) -> Iterator[None]:
-        """The photo has a place, and the memory that it may take, for the block.
+    def admitted(self, method: str, request: Any) -> Iterator[AdmittedPhoto]:
+        """A call's photo has its place for the block. Raises as :meth:`place` does."""
+        with self.place(request.photo, wait_seconds=self._wait_seconds) as admitted:
+            yield admitted
+
+    @contextmanager
+    def place(self, photo: bytes, *, wait_seconds: float) -> Iterator[AdmittedPhoto]:
+        """The photo has a place, and the memory that it may take, for the block; its answer has memory for as long as
+        it is not taken.
 
         Raises:
             Overloaded: not within the time.
@@ -76,21 +103,27 @@ class PhotoAdmission:
                 limit="memory_mebibytes", memory_mebibytes=self._memory.total // 2**20, needed=-(-cost // 2**20),
             )  # fmt: skip
         ends = time.monotonic() + wait_seconds
-        with self._taken(self._places, 1, ends=ends), self._taken(self._memory, cost, ends=ends):
+        with self._taken(self._places, 1, ends=ends):
+            self._take(self._memory, cost, ends=ends)
+            admitted = AdmittedPhoto(self._memory, cost)
             started = time.monotonic()
             try:
-                yield
+                yield admitted
             finally:
+                admitted.worked()
                 self._took(time.monotonic() - started)
 
     @contextmanager
     def _taken(self, budget: Budget, amount: int, *, ends: float) -> Iterator[None]:
-        if not budget.take(amount, wait_seconds=ends - time.monotonic()):
-            raise self._overloaded(_RETRY_AFTER_SECONDS)
+        self._take(budget, amount, ends=ends)
         try:
             yield
         finally:
             budget.give_back(amount)
+
+    def _take(self, budget: Budget, amount: int, *, ends: float) -> None:
+        if not budget.take(amount, wait_seconds=ends - time.monotonic()):
+            raise self._overloaded(_RETRY_AFTER_SECONDS)
 
     def _took(self, seconds: float) -> None:
         with self._lock:

@@ -112,5 +112,7 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         begin_drain=servicer.begin_drain,
         close=close,
         admission=photos,
+        # No call needs more, and each that comes in may take as much.
+        message_bytes_limit=settings.largest_message_bytes,
         share_port=share_port,
     )

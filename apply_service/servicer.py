@@ -18,6 +18,7 @@ from apply_service.stream import answer_each
 from facecloak.cloaking.cloaker import Cloaker
 from facecloak.limits import check_request_id
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
+from facecloak_rpc.admission import Admitted
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
 from facecloak_rpc.interceptor import current_request_id, log_defect
 
@@ -78,7 +79,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         """Cloaks many photos; one that is refused does not end the stream."""
         check = call_checker(context)
 
-        def admit(message: apply_pb2.ApplyCloakStreamRequest) -> AbstractContextManager[None]:
+        def admit(message: apply_pb2.ApplyCloakStreamRequest) -> AbstractContextManager[Admitted]:
             return self._photos.place(message.request.photo, wait_seconds=_STREAM_WAIT_SECONDS)
 
         def answer(
@@ -100,6 +101,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
                 answer,
                 depth=self._stream_depth,
                 admit=admit,
+                size_of=apply_pb2.ApplyCloakStreamResponse.ByteSize,
                 first_seconds=self._first_seconds,
                 idle_seconds=self._idle_seconds,
                 executor=self._executor,

@@ -15,6 +15,12 @@ from facecloak.photos import PhotoLimits
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
+OWN_MEBIBYTES = 448
+"""What a process takes without photos and masks: Python, libraries, models, threads, and decoders that wait."""
+# 64 subjects with their hints, and what gRPC and a later release may add.
+_BESIDE_PHOTO_BYTES = 2**20
+# While one message is taken over from gRPC there are three of it; Python does that to one at a time.
+_COPIED_MESSAGES = 2
 ENV_PREFIX = "FACECLOAK_APPLY_"
 
 
@@ -59,7 +65,7 @@ class ApplySettings(RpcSettings):
     an uploading user waits. One whose turn would come later, by the time that the last photos took, is refused at
     once."""
 
-    streams_limit: int = Field(default=16, ge=1, le=1024)
+    streams_limit: int = Field(default=8, ge=1, le=1024)
     """ApplyCloakStream calls open at once; each holds a thread. Photos are bounded by in_flight_limit whatever their
     number, so it only has to leave room for other calls below concurrent_calls_limit."""
 
@@ -107,6 +113,17 @@ class ApplySettings(RpcSettings):
     mark_photos: bool = True
     """Whether a cloaked photo carries a tag, so that it is not cloaked twice. The tag shows that the photo went
     through FaceCloak and how many masks it contains; it names nobody and differs from photo to photo."""
+
+    @property
+    def largest_message_bytes(self) -> int:
+        """What a message may have: the largest photo, and what a call says beside it."""
+        return min(self.photo_mebibytes_limit * 2**20 + _BESIDE_PHOTO_BYTES, self.message_bytes_limit)
+
+    @property
+    def process_mebibytes(self) -> int:
+        """Most memory that one process takes, MiB: what a container's limit has to be at least."""
+        messages = (self.reading_limit + self.streams_limit + _COPIED_MESSAGES) * self.largest_message_bytes
+        return OWN_MEBIBYTES + self.cache_mebibytes + self.memory_mebibytes + -(-messages // 2**20)
 
     @property
     def worker_count(self) -> int:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from contextvars import copy_context
 from typing import Generic, TypeVar
 
+from facecloak_rpc.admission import Admitted, Unlimited
 from facecloak_rpc.messages import RequestIncomplete
 
 Request = TypeVar("Request")
@@ -22,7 +23,8 @@ def answer_each(
     answer: Callable[[Request, Exception | None], Response],
     *,
     depth: int,
-    admit: Callable[[Request], AbstractContextManager[None]],
+    admit: Callable[[Request], AbstractContextManager[Admitted]],
+    size_of: Callable[[Response], int],
     first_seconds: float,
     idle_seconds: float,
     executor: ThreadPoolExecutor,
@@ -37,13 +39,15 @@ def answer_each(
 
     Args:
         answer: gets a request, and why it was not admitted, or None; must not raise, a failure is an answer too.
-        admit: entered, in the order of the requests, before the next one is read; left when there is an answer.
+        admit: entered, in the order of the requests, before the next one is read; left when there is an answer, whose
+            memory is held until it was yielded.
+        size_of: an answer's bytes.
         first_seconds: how long the first request may take to come.
         idle_seconds: how long each later one may, when all before are answered.
         check: called at least every ``poll_seconds``; raises to end the stream at once.
         draining: once set, no more requests are taken, and the iteration ends after the answers to those that were.
     """
-    pump = _Pump(answer, depth=depth, admit=admit, executor=executor)
+    pump = _Pump(answer, depth=depth, admit=admit, size_of=size_of, executor=executor)
     reader = threading.Thread(target=copy_context().run, args=(pump.read, requests), name="stream-reader", daemon=True)
     reader.start()
     try:
@@ -56,16 +60,22 @@ def answer_each(
             if pump.idle_seconds() > (idle_seconds if pump.any_came else first_seconds):
                 raise RequestIncomplete("no photo came on the stream for too long", field="request")
             try:
-                response = pump.ready.get(timeout=poll_seconds)
+                ready = pump.ready.get(timeout=poll_seconds)
             except queue.Empty:
                 continue
-            if response is not None:
-                yield response
+            if ready is not None:
+                response, release = ready
+                del ready
+                try:
+                    yield response
+                finally:
+                    release()
+                del response
                 pump.yielded()
         if pump.error is not None:
             raise pump.error
     finally:
-        pump.close()
+        pump.abandon()
 
 
 class _Pump(Generic[Request, Response]):
@@ -76,11 +86,13 @@ class _Pump(Generic[Request, Response]):
         answer: Callable[[Request, Exception | None], Response],
         *,
         depth: int,
-        admit: Callable[[Request], AbstractContextManager[None]],
+        admit: Callable[[Request], AbstractContextManager[Admitted]],
+        size_of: Callable[[Response], int],
         executor: ThreadPoolExecutor,
     ) -> None:
         self._answer = answer
         self._admit = admit
+        self._size_of = size_of
         self._idle_since = time.monotonic()
         self.any_came = False
         self._executor = executor
@@ -88,9 +100,10 @@ class _Pump(Generic[Request, Response]):
         self._lock = threading.Lock()
         self._unanswered = 0
         self._closed = False
+        self._abandoned = False
         self.error: Exception | None = None
         # None only wakes the waiting side up.
-        self.ready: queue.Queue[Response | None] = queue.Queue()
+        self.ready: queue.Queue[tuple[Response, Callable[[], None]] | None] = queue.Queue()
 
     def read(self, requests: Iterable[Request]) -> None:
         """Takes requests until they end or the pump is closed."""
@@ -99,11 +112,12 @@ class _Pump(Generic[Request, Response]):
                 self.any_came = True
                 self._places.acquire()
                 held, failure = ExitStack(), None
+                admitted: Admitted = Unlimited()
                 try:
-                    held.enter_context(self._admit(request))
+                    admitted = held.enter_context(self._admit(request))
                 except Exception as error:  # noqa: BLE001 - one request's error is that request's answer
                     failure = error
-                if not self._take(request, failure, held):
+                if not self._take(request, failure, held, admitted):
                     held.close()
                     return
                 del request  # read no further with this one at hand
@@ -139,7 +153,20 @@ class _Pump(Generic[Request, Response]):
         self._places.release()
         self.ready.put(None)
 
-    def _take(self, request: Request, failure: Exception | None, held: ExitStack) -> bool:
+    def abandon(self) -> None:
+        """Nobody takes answers any more: neither those that are ready, nor those still to come."""
+        self.close()
+        with self._lock:
+            self._abandoned = True
+        while True:
+            try:
+                ready = self.ready.get_nowait()
+            except queue.Empty:
+                return
+            if ready is not None:
+                ready[1]()
+
+    def _take(self, request: Request, failure: Exception | None, held: ExitStack, admitted: Admitted) -> bool:
         with self._lock:
             if self._closed:
                 return False
@@ -149,7 +176,12 @@ class _Pump(Generic[Request, Response]):
         def work() -> None:
             with held:
                 response = context.run(self._answer, request, failure)
-            self.ready.put(response)
+                release = admitted.answered(self._size_of(response))
+            with self._lock:
+                if not self._abandoned:
+                    self.ready.put((response, release))
+                    return
+            release()
 
         self._executor.submit(work)
         return True

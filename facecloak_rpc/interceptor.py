@@ -14,16 +14,19 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from facecloak.call_context import deadline
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.limits import is_request_id
-from facecloak_rpc.admission import Admission, Unlimited
+from facecloak_rpc.admission import Admission, Admitted, Unlimited
+from facecloak_rpc.answers import Answers
 from facecloak_rpc.errors import CallCancelled, to_status
 from facecloak_rpc.infrastructure import InfrastructureCalls, abort, parsed
 from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
+from facecloak_rpc.process_memory import MemoryTrimmer
 from facecloak_rpc.tracing import Metadata, Tracer
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -48,15 +51,19 @@ class CallInterceptor(grpc.ServerInterceptor):
         connection_calls_limit: int = 100,
         reading_limit: int = 16,
         message_seconds: float = 10.0,
+        answer_seconds: float = 30.0,
         admission: Admission | None = None,
     ) -> None:
         """``calls_limit`` calls may be open at once, ``connection_calls_limit`` of them of one connection, and
-        ``reading_limit`` messages come in; each has to be whole after ``message_seconds``."""
+        ``reading_limit`` messages come in; each has to be whole after ``message_seconds``, and each answer taken after
+        ``answer_seconds``."""
         self._metrics = metrics
         self._tracer = tracer
         self._admission = admission or Unlimited()
         self._open = OpenCalls(calls_limit, connection_limit=min(connection_calls_limit, calls_limit))
         self._reader = MessageReader(places=reading_limit, seconds=message_seconds)
+        self._answers = Answers(metrics, seconds=answer_seconds, is_short=lambda: self._admission.is_short)
+        self._trimmer = MemoryTrimmer()
         self._infrastructure = InfrastructureCalls(message_seconds=message_seconds)
         self._changed = threading.Condition()
         self._in_flight = 0
@@ -69,6 +76,8 @@ class CallInterceptor(grpc.ServerInterceptor):
     def close(self) -> None:
         """Lets the threads that read end."""
         self._reader.close()
+        self._answers.close()
+        self._trimmer.close()
         self._infrastructure.close()
 
     def intercept_service(
@@ -109,8 +118,12 @@ class CallInterceptor(grpc.ServerInterceptor):
                 try:
                     with self._tracer.call(call.method, metadata, request_id=request_id):
                         call.bind_trace(self._tracer.trace_id())
-                        with self._request(requests, context, handler, method=call.method) as request:
-                            return inner(request, context)
+                        with self._request(requests, context, handler, method=call.method) as (request, admitted):
+                            response = inner(request, context)
+                            size = _size_of(response)
+                            # Its memory is held until the caller has it, which the handler does not see.
+                            self._answers.sent(context, size, self._released(admitted.answered(size), size))
+                            return response
                 except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
                     call.refuse(error)
             # Outside the try: abort works by raising.
@@ -133,8 +146,12 @@ class CallInterceptor(grpc.ServerInterceptor):
                 try:
                     with self._tracer.call(call.method, metadata, request_id=request_id):
                         call.bind_trace(self._tracer.trace_id())
-                        with self._request(requests, context, handler, method=call.method) as request:
-                            yield from inner(request, context)
+                        with self._request(requests, context, handler, method=call.method) as (request, _):
+                            for response in inner(request, context):
+                                size = _size_of(response)
+                                with self._answers.sending(context, size):
+                                    yield response
+                                self._trimmer.freed(size)
                     return
                 except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
                     call.refuse(error)
@@ -145,12 +162,12 @@ class CallInterceptor(grpc.ServerInterceptor):
     @contextmanager
     def _request(
         self, requests: Iterator[bytes], context: grpc.ServicerContext, handler: grpc.RpcMethodHandler, *, method: str
-    ) -> Iterator[Any]:
+    ) -> Iterator[tuple[Any, Admitted]]:
         """What the handler gets: its one message, as soon as the service has room for it, or all as they come."""
         with ExitStack() as stack:
             stack.enter_context(self._open.one(connection=context.peer()))
             if handler.request_streaming:
-                yield (parsed(message, handler.request_deserializer) for message in requests)
+                yield (parsed(message, handler.request_deserializer) for message in requests), Unlimited()
                 return
             waiting = self._metrics.awaiting_message.labels(method)
             with ExitStack() as reading:
@@ -161,8 +178,15 @@ class CallInterceptor(grpc.ServerInterceptor):
                     message = self._reader.read(requests)
                 request = parsed(message, handler.request_deserializer)
                 del message
-                stack.enter_context(self._admission.admitted(method, request))
-            yield request
+                admitted = stack.enter_context(self._admission.admitted(method, request))
+            yield request, admitted
+
+    def _released(self, release: Callable[[], None], size: int) -> Callable[[], None]:
+        def done() -> None:
+            release()
+            self._trimmer.freed(size)
+
+        return done
 
     @contextmanager
     def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:
@@ -238,6 +262,11 @@ def log_defect(error: BaseException) -> None:
 def current_request_id() -> str:
     """Returns the id of the call that runs in this thread, or "" outside a call."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+def _size_of(response: object) -> int:
+    """Bytes on the wire, about."""
+    return response.ByteSize() if isinstance(response, Message) else 0
 
 
 def _request_id(metadata: Metadata) -> str:

@@ -29,6 +29,12 @@ class RpcMetrics:
             "facecloak_rpc_awaiting_message", "Calls whose message has not come in yet, of those being served.",
             ["method"], registry=registry,
         )  # fmt: skip
+        self.unread_bytes = Gauge(
+            "facecloak_rpc_unread_bytes", "Bytes of answers that callers have not taken yet.", registry=registry
+        )
+        self.answers_given_up = Counter(
+            "facecloak_rpc_answers_given_up", "Answers that their callers did not take in time.", registry=registry
+        )
         self.handled = Counter(
             "facecloak_rpc_handled",
             "Calls that ended, by gRPC code and reason.",

@@ -21,6 +21,7 @@ from facecloak_rpc.admission import Admission
 from facecloak_rpc.infrastructure import CALLS_LIMIT
 from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
+from facecloak_rpc.process_memory import keep_little
 from facecloak_rpc.readiness import Readiness
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
@@ -31,6 +32,8 @@ _FLUSH_SECONDS = 1.0
 # Threads that tell callers that there are too many calls: a millisecond each.
 _REFUSERS = 32
 _WAITING_FOR_REFUSAL = 2048
+# What gRPC reads of one connection at once; its own most is 4 MiB.
+_READ_BYTES = 256 * 2**10
 _log = structlog.get_logger("facecloak.server")
 
 
@@ -124,6 +127,7 @@ class RpcServer:
 
         Only callable in the main thread, where Python delivers signals.
         """
+        keep_little()
         asked, hurry = threading.Event(), threading.Event()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -176,6 +180,7 @@ def build_server(
         connection_calls_limit=settings.connection_calls_limit,
         reading_limit=settings.reading_limit,
         message_seconds=settings.message_seconds,
+        answer_seconds=settings.answer_seconds,
         admission=admission,
     )
     grpc_server = grpc.server(
@@ -220,6 +225,13 @@ def _server_options(settings: RpcSettings, *, share_port: bool, message_bytes_li
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
         # Far above our own limit of a connection's calls: HTTP/2 resets what a client begins beyond, without a reason.
         ("grpc.max_concurrent_streams", settings.connection_calls_limit + _WAITING_FOR_REFUSAL // 2),
+        # A message that nobody reads yet takes one window of HTTP/2 (64 KiB) and no more: without probing for larger
+        # ones. Messages that are read get the window that they need, whatever the network.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65_535),
+        ("grpc.experimental.tcp_max_read_chunk_size", _READ_BYTES),
+        ("grpc.max_allowed_incoming_connections", settings.connections_limit),
+        ("grpc.max_connection_idle_ms", round(settings.connection_idle_seconds * 1000)),
         # Let clients ping as often as we do; the default would close their connections for it.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

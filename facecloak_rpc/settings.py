@@ -59,7 +59,18 @@ class RpcSettings(BaseSettings):
     """Time for a call's message to come in, seconds; then it ends with REQUEST_INCOMPLETE. 32 MiB take 10 s at 27
     Mbit/s. While others wait for their turn to be read, a message has one second."""
 
-    reading_limit: int = Field(default=16, ge=2, le=1024)
+    answer_seconds: float = Field(default=30.0, gt=0)
+    """Time for a caller to take an answer, seconds; then its call is cancelled. 32 MiB take 30 s at 9 Mbit/s. While
+    others wait for the memory that answers hold, an answer has five seconds."""
+
+    connections_limit: int = Field(default=1024, ge=1)
+    """Most connections at once; more are closed as they come. Each takes about 100 KB, and a file descriptor."""
+
+    connection_idle_seconds: float = Field(default=300.0, gt=0)
+    """A connection without a call for this long, seconds, is closed: its place is for others. gRPC clients connect
+    again by themselves."""
+
+    reading_limit: int = Field(default=8, ge=2, le=1024)
     """Messages that come in at once, half of them of one connection; more wait for their turn, then are refused with
     OVERLOADED. Until a message is whole, its size is unknown: memory for reading is this times the largest one."""
 

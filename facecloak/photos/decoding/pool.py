@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import mmap
 import os
 import select
@@ -35,7 +36,7 @@ LOOK_SECONDS = 0.05
 # Beyond the processor time that a photo may take: a machine may be busy with others.
 _WALL_FACTOR, _WALL_SECONDS = 10.0, 30.0
 _MESSAGE_BYTES = 4096
-_KINDS = {"uint8": np.uint8, "uint16": np.uint16}
+_KINDS: dict[str, np.dtype[Any]] = {"uint8": np.dtype(np.uint8), "uint16": np.dtype(np.uint16)}
 _PARENT = "facecloak.photos.decoding.process"
 # Nothing of the service's environment: it holds the key of the masks.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
@@ -242,11 +243,12 @@ def _error_of(answer: dict[str, Any]) -> Exception:
 
 def _array(samples: int, answer: dict[str, Any], *, room: int) -> np.ndarray:
     """The samples, of a shape that the decoder's process says and that is not believed unseen."""
-    shape, kind = answer.get("shape"), _KINDS.get(str(answer.get("dtype")))
-    valid = isinstance(shape, list) and 2 <= len(shape) <= 3 and all(isinstance(n, int) and n > 0 for n in shape)
-    if not valid or kind is None or int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize > room:
+    kind = _KINDS.get(str(answer.get("dtype")))
+    shape = [int(side) for side in answer.get("shape", ())]
+    count = math.prod(shape)
+    if kind is None or not 2 <= len(shape) <= 3 or min(shape) < 1 or count * kind.itemsize > room:
         raise DecoderFailed("the decoder does not answer as it should")
-    return np.frombuffer(mmap.mmap(samples, room), kind, count=int(np.prod(shape))).reshape(shape)
+    return np.frombuffer(mmap.mmap(samples, room), kind, count=count).reshape(shape)
 
 
 def _shared(name: str, size: int, held: ExitStack) -> int:

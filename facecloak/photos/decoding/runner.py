@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -42,10 +41,8 @@ class DecoderLimits:
     """Most processor time."""
 
 
-class DecoderRunner(Protocol):
-    """Runs decoders."""
-
-    def __call__(self, decoder: Decoder, data: bytes, limits: DecoderLimits) -> np.ndarray: ...
+DecoderRunner = Callable[[Decoder, bytes, DecoderLimits], np.ndarray]
+"""Runs decoders."""
 
 
 def _run_here(decoder: Decoder, data: bytes, _limits: DecoderLimits) -> np.ndarray:
