@@ -15,7 +15,7 @@ STANDARD_OUTPUT = Path("-")
 # What a file's name says of its format; names that say nothing of a picture's format are free.
 _FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WebP",
-    ".avif": "AVIF", ".bmp": "BMP", ".gif": "GIF", ".heic": "HEIF", ".heif": "HEIF", ".jp2": "JPEG 2000",
+    ".avif": "AVIF", ".bmp": "BMP", ".gif": "GIF", ".heic": "HEIC", ".heif": "HEIC", ".jp2": "JPEG 2000",
     ".jxl": "JPEG XL", ".tif": "TIFF", ".tiff": "TIFF",
 }  # fmt: skip
 
@@ -48,7 +48,9 @@ def write_photo(output: Path, content: bytes) -> None:
 
 
 def _format_of(content: bytes) -> str | None:
-    from facecloak.photos import jpeg, png, webp
+    from facecloak.photos import heif, jpeg, png, webp
 
     signatures: dict[str, re.Pattern[bytes]] = {"JPEG": jpeg.SIGNATURE, "PNG": png.SIGNATURE, "WebP": webp.SIGNATURE}
+    if heif.SIGNATURE.match(content):
+        return "AVIF" if content[8:12] in (b"avif", b"avis") else "HEIC"
     return next((name for name, signature in signatures.items() if signature.match(content)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
 from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
 from facecloak.photos import PhotoLimits
+from facecloak.photos.photo import USUAL_FORMATS, PhotoFormat
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
@@ -55,10 +57,11 @@ class ApplySettings(RpcSettings):
     bounded by memory_mebibytes, whatever their number."""
 
     memory_mebibytes: int = Field(default=2048, ge=64)
-    """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes a
-    pixel: 11 for JPEG, 17 for progressive JPEG and PNG, 26 for WebP, 44 for lossless WebP, 46 for PNG of 16 bits; and
-    three times the file. Photos that do not fit beside each other wait, then are OVERLOADED; one that alone takes more
-    is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but lossless WebP and PNG of 16 bits: those may have 45."""
+    """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes
+    a pixel: 11 for JPEG, 17 for progressive JPEG and PNG, 26 for WebP, 44 for lossless WebP, 46 for PNG of 16 bits,
+    40 for HEIC and AVIF, 60 for HEIC of 10 bits; and three times the file. Photos that do not fit beside each other
+    wait, then are OVERLOADED; one that alone takes more is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but
+    lossless WebP and PNG of 16 bits: those may have 45."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
     """How long a call waits for its place before it is refused, seconds: evens out bursts, far below the time that
@@ -86,6 +89,13 @@ class ApplySettings(RpcSettings):
     photo_side_limit: int = Field(default=MAX_PHOTO_SIDE_PX, ge=1, le=65_535)
     """Longest side of a photo, pixels: WebP's own limit is 16,383, and panoramas stay below."""
 
+    heic: bool = False
+    """Whether HEIC photos are taken, too. Needs the extra `heif`. Off by default: its decoders have a history of
+    faults, and a HEIC that is cloaked is coded anew as a whole, which takes about 5 s of one core for 12 megapixels."""
+
+    avif: bool = False
+    """Whether AVIF photos are taken, too, by the libavif in Pillow. Off by default, for the same reasons."""
+
     cache_mebibytes: int = Field(default=64, ge=1)
     """Memory for masks in clear, MiB: at 64 about 1600 users with one mask each, 200 with banks of eight."""
 
@@ -108,6 +118,8 @@ class ApplySettings(RpcSettings):
             raise ValueError("concurrent_calls_limit must be at least in_flight_limit (a process) + streams_limit")
         if self.cache_stale_seconds < self.cache_ttl_seconds:
             raise ValueError("cache_stale_seconds must not be below cache_ttl_seconds")
+        if self.heic and importlib.util.find_spec("pillow_heif") is None:
+            raise ValueError("heic needs the extra `heif`: pip install 'facecloak[heif]'")
         return self
 
     mark_photos: bool = True
@@ -140,12 +152,19 @@ class ApplySettings(RpcSettings):
         return self.model_copy(update=share)
 
     @property
+    def photo_formats(self) -> frozenset[PhotoFormat]:
+        """The formats that are taken."""
+        further = {PhotoFormat.HEIC: self.heic, PhotoFormat.AVIF: self.avif}
+        return USUAL_FORMATS | {kind for kind, is_taken in further.items() if is_taken}
+
+    @property
     def photo_limits(self) -> PhotoLimits:
         """The limits on one photo."""
         return PhotoLimits(
             max_bytes=self.photo_mebibytes_limit * 2**20,
             max_pixels=round(self.photo_megapixels_limit * 10**6),
             max_side=self.photo_side_limit,
+            formats=self.photo_formats,
         )
 
 

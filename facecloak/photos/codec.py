@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from facecloak.photos import jpeg, png, webp
+from facecloak.photos import heif, jpeg, png, webp
 from facecloak.photos.errors import PhotoTruncated, PixelsMismatch, UnsupportedPhoto
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.orientation import to_stored, to_upright
 from facecloak.photos.photo import Encoded, Photo
+from facecloak.photos.recognized import name_of
 
-_CODECS = ((jpeg.SIGNATURE, jpeg.decode), (png.SIGNATURE, png.decode), (webp.SIGNATURE, webp.decode))
+_CODECS = (
+    (jpeg.SIGNATURE, jpeg.decode),
+    (png.SIGNATURE, png.decode),
+    (webp.SIGNATURE, webp.decode),
+    (heif.SIGNATURE, heif.decode),
+)
 
 
 def decode_photo(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
-    """Decode a JPEG, PNG or WebP; the limits are checked from the header, before anything is decoded.
+    """Decode a photo of one of the limits' formats; the limits are checked from the header, before anything is decoded.
 
     Raises:
         PhotoTooLarge: beyond ``limits``.
@@ -30,7 +36,10 @@ def decode_photo(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> Photo:
             upright = to_upright(decoded.stored_srgb_u8, decoded.orientation)
             upright.setflags(write=False)
             return Photo(srgb_u8=upright, orientation=decoded.orientation, data=data, encoding=decoded.encoding)
-    raise UnsupportedPhoto("The file is not a JPEG, PNG or WebP photo.")
+    name = name_of(data)
+    if name is None:
+        raise UnsupportedPhoto("The file is no photo of a format that is known here.")
+    raise UnsupportedPhoto(f"The file is {name}, which is not taken.", format=name)
 
 
 def encode_photo(photo: Photo, pixels: np.ndarray) -> bytes:

@@ -1,7 +1,8 @@
 """A few bytes kept in a photo's file, in a place that viewers pass over: where the tag of a cloaked photo lives.
 
 JPEG: an APP15 segment. PNG: a private ancillary chunk that editors must drop when they change the picture. WebP: an
-unknown chunk at the end (RFC 9649, 2.7.1.5), for which a simple file becomes an extended one.
+unknown chunk at the end (RFC 9649, 2.7.1.5), for which a simple file becomes an extended one. HEIC and AVIF: a `uuid`
+box at the end (ISO/IEC 14496-12, 11.1).
 
 What the bytes say is :mod:`facecloak.masks.cloak_tag`'s. They are bound there to the picture's own data, so this
 module also says which bytes of a file those are: everything that makes the picture, and no metadata.
@@ -13,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
-from facecloak.photos import jpeg, png, webp
+from facecloak.photos import heif, jpeg, png, webp
 from facecloak.photos.errors import PhotoRefused
 from facecloak.photos.jpeg_structure import metadata_end, read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS
@@ -55,6 +56,9 @@ def picture_of(data: bytes) -> Buffers:
         return (view[metadata_end(data) :],)
     if png.SIGNATURE.match(data):
         return tuple(view[begin:end] for kind, begin, end in _png_chunks(data) if kind == b"IDAT")
+    if heif.SIGNATURE.match(data):
+        boxes, _ = heif.top_level(data, DEFAULT_LIMITS)
+        return tuple(view[box.begin : box.end] for box in boxes if box.kind == b"mdat")
     return tuple(view[begin:end] for kind, begin, end in _webp_chunks(data) if kind in _PICTURE_KINDS)
 
 
@@ -70,6 +74,8 @@ def with_tag(photo: bytes | Pieces, payload: bytes) -> bytes:
         body = _PNG_KIND + payload
         chunk = struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body))
         return photo[:at] + chunk + photo[at:]
+    if heif.SIGNATURE.match(photo):
+        return photo + heif.tag_box(payload)
     return _sized(_extended(photo) + _webp_chunk(_WEBP_KIND, payload))
 
 
@@ -92,6 +98,14 @@ def _find(data: bytes) -> tuple[bytes, int, int] | None:
         for kind, begin, end in _png_chunks(data):
             if kind == _PNG_KIND:
                 return data[begin + 8 : end - 4], begin, end
+    elif heif.SIGNATURE.match(data):
+        try:
+            boxes, _ = heif.top_level(data, DEFAULT_LIMITS)
+        except PhotoRefused:
+            return None
+        for box in boxes:
+            if box.kind == b"uuid" and data[box.inside - 16 : box.inside] == heif.TAG_UUID:
+                return box.content(data), box.begin, box.end
     elif webp.SIGNATURE.match(data):
         for kind, begin, end in _webp_chunks(data):
             if kind == _WEBP_KIND:

@@ -17,7 +17,8 @@ from facecloak.photos.limits import PhotoLimits
 EOI, SOS, DQT, DHT, DRI = 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
 COM, APP0, APP1, APP2, APP14 = 0xFE, 0xE0, 0xE1, 0xE2, 0xEE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_LS = 0xF7
+_FRAME_MARKERS = (frozenset(range(0xC0, 0xD0)) | {_JPEG_LS}) - {0xC4, 0xC8, 0xCC}
 # A marker inside entropy-coded data: not a stuffed zero, not a restart, not a fill byte.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # A marker between segments, behind fill bytes and what else stands there.
@@ -225,11 +226,14 @@ def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: Photo
     found.process = marker
     found.height, found.width = int.from_bytes(payload[1:3], "big"), int.from_bytes(payload[3:5], "big")
     if marker not in (BASELINE, EXTENDED, PROGRESSIVE):
-        raise UnsupportedPhoto("The JPEG is arithmetic-coded, lossless or hierarchical.", process=f"SOF{marker - 0xC0}")
+        kind = _process_name(marker)
+        raise UnsupportedPhoto(f"The JPEG is {kind}, which is not taken.", process=f"SOF{marker - 0xC0}", format=kind)
     if precision != 8:
         raise UnsupportedColorMode(f"The JPEG has {precision} bits a sample; 8 are taken.", bits=precision)
+    if count == 4:
+        raise UnsupportedColorMode("The JPEG is CMYK or YCCK (inks), which is not taken.", components=count)
     if count not in (1, 3):
-        raise UnsupportedColorMode("The JPEG is neither gray nor RGB (CMYK?).", components=count)
+        raise UnsupportedColorMode(f"The JPEG has {count} components; gray and RGB are taken.", components=count)
     if not found.width or not found.height:
         raise UnsupportedPhoto("The JPEG does not state its size.")
     limits.check_size(found.width, found.height)
@@ -239,6 +243,17 @@ def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: Photo
     )
     if any(not (1 <= c.horizontal <= 4 and 1 <= c.vertical <= 4) for c in found.components):
         raise PhotoDamaged("The JPEG has impossible sampling factors.")
+
+
+def _process_name(marker: int) -> str:
+    """How a frame is coded, in words (T.81 table B.1; T.87 for JPEG-LS)."""
+    if marker == _JPEG_LS:
+        return "JPEG-LS"
+    if marker in (0xC3, 0xCB):
+        return "lossless JPEG"
+    if marker in (0xC9, 0xCA):
+        return "arithmetic-coded JPEG"
+    return "hierarchical JPEG"
 
 
 def _read_tables(found: JpegStructure, payload: bytes) -> None:

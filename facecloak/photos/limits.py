@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
 from facecloak.photos.errors import PhotoTooLarge
+from facecloak.photos.photo import USUAL_FORMATS, PhotoFormat
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class PhotoLimits:
     """Most scans times pixels: a pass costs about 1 ns a pixel, so the largest photo may have 24 scans."""
     max_segments: int = 10_000
     """Most segments or chunks of a file."""
+
+    formats: frozenset[PhotoFormat] = USUAL_FORMATS
+    """The formats that are taken."""
 
     def check_bytes(self, size: int) -> None:
         """Raises :class:`PhotoTooLarge` when a file of ``size`` bytes is too large."""

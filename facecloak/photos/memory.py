@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import struct
 
-from facecloak.photos import jpeg, png, webp
+from facecloak.photos import heif, jpeg, png, webp
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg_structure import read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
+from facecloak.photos.photo import PhotoFormat
 
 # Peaks of decoding, changing and encoding, bytes a pixel beyond the file, measured: tests/photos/test_memory.py.
 JPEG, PROGRESSIVE_JPEG = 11, 17
 PNG, PNG_OF_16_BITS = 17, 46
 LOSSY_WEBP, LOSSLESS_WEBP = 26, 44
+HEIC, AVIF, HEIC_OF_MORE_BITS = 40, 40, 60
 _BASE = 8 * 2**20
 _HEADER_BYTES = 33  # of a PNG, IHDR's checksum included
 
@@ -58,4 +60,10 @@ def _pixels_and_bytes(data: bytes, limits: PhotoLimits) -> tuple[int, int]:
         width, height, lossless = webp.read_size(data, limits)
         limits.check_size(width, height)
         return width * height, LOSSLESS_WEBP if lossless else LOSSY_WEBP
+    if heif.SIGNATURE.match(data):
+        file = heif.read_heif(data, limits)
+        if file.format not in limits.formats:
+            return 0, 0
+        each = AVIF if file.format is PhotoFormat.AVIF else HEIC_OF_MORE_BITS if file.bits > 8 else HEIC
+        return file.width * file.height, each
     return 0, 0

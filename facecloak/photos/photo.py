@@ -13,11 +13,17 @@ from facecloak.photos.orientation import to_upright
 
 
 class PhotoFormat(StrEnum):
-    """The formats that are taken and returned."""
+    """The formats that are taken and returned; HEIC and AVIF only where the limits have them."""
 
     JPEG = "JPEG"
     PNG = "PNG"
     WEBP = "WEBP"
+    HEIC = "HEIC"
+    AVIF = "AVIF"
+
+
+USUAL_FORMATS = frozenset((PhotoFormat.JPEG, PhotoFormat.PNG, PhotoFormat.WEBP))
+"""The formats that are taken without asking. The decoders of the others have a history of faults."""
 
 
 @dataclass(frozen=True)
