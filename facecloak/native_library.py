@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 @functools.cache
 def compiled_library() -> ctypes.CDLL | None:
     """The library, or None where it is absent or was built from other sources than these."""
-    paths = sorted((Path(__file__).parent / "photos").glob("_splice*.so"))
+    # Named for no Python since wheels are; before that, for one.
+    paths = sorted((Path(__file__).parent / "photos").glob("_splice*.so"), key=lambda path: len(path.name))
     if not paths:
         return None
     library = ctypes.CDLL(str(paths[0]))
