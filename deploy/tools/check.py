@@ -17,7 +17,7 @@ from deploy.tools import binaries, chart, lock, pages
 
 ROOT = Path(__file__).resolve().parents[2]
 # Custom resources: their schemas are their operators', not Kubernetes'. Tests look at these.
-_CUSTOM_GROUPS = ("keda.sh/", "monitoring.coreos.com/")
+_CUSTOM_GROUPS = tuple({f"{api.partition('/')[0]}/" for api in chart.CUSTOM_APIS})
 
 
 def main() -> None:

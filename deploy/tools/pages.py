@@ -1,6 +1,6 @@
-"""Writes the parts of docs/settings.md and docs/operations.md that the code knows better: settings, metrics, alerts.
+"""Writes the parts of pages that the code knows better: settings, metrics and alerts in docs/, values of the chart.
 
-python -m deploy.tools.pages            # after a change of a setting, a metric or an alert
+python -m deploy.tools.pages            # after a change of a setting, a metric, an alert or the chart's values
 python -m deploy.tools.pages --check    # whether the pages are current
 """
 
@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings
 
 from apply_service.settings import ApplySettings
 from deploy.tools.chart import CHART
+from deploy.tools.chart_values import values_table
 from deploy.tools.metrics import described, families, labels_of
 from enroll_service.pipeline.recipe import Recipe
 from enroll_service.settings import EnrollSettings
@@ -30,6 +31,7 @@ from facecloak_rpc.environment import variables
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SETTINGS_PAGE = DOCS / "settings.md"
 OPERATIONS_PAGE = DOCS / "operations.md"
+CHART_PAGE = CHART / "README.md"
 NOTE = "<!-- written by python -m deploy.tools.pages; edits here are lost -->"
 
 
@@ -87,6 +89,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "apply-settings": lambda: settings_table(ApplySettings),
     },
     OPERATIONS_PAGE: {"metrics": metrics_table, "alerts": alerts_table},
+    CHART_PAGE: {"values": values_table},
 }
 """By page, what is written into it."""
 
@@ -121,7 +124,7 @@ def _default(field: FieldInfo) -> str:
 @click.command()
 @click.option("--check", is_flag=True, help="Only say whether the pages are current.")
 def main(*, check: bool) -> None:
-    """Write settings, metrics and alerts into docs/settings.md and docs/operations.md."""
+    """Write settings, metrics, alerts and the chart's values into the pages."""
     behind = [path for path in PARTS if current(path) != path.read_text()]
     for path in behind:
         if check:

@@ -16,7 +16,7 @@ from enroll_service.settings import EnrollSettings
 from facecloak_rpc.command import load_settings
 
 EACH = pytest.mark.parametrize("values_set", VALUES_SETS)
-CUSTOM = ("ScaledObject", "PodMonitor", "PrometheusRule")
+CUSTOM = ("ScaledObject", "PodMonitor", "PrometheusRule", "GRPCRoute", "ServingRuntime", "InferenceService")
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
@@ -249,8 +249,10 @@ def test_triton_reads_its_models_from_an_image_or_from_object_storage() -> None:
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("apply.image=facecloak-apply:latest", "image"),
-        ("apply.image=facecloak-apply", "image"),
+        ("apply.image.tag=latest", "tag"),
+        ("apply.image.repository=facecloak-apply:0.1.0", "repository"),
+        ("apply.image.digest=sha256:12", "digest"),
+        ("enroll.image.variant=tpu", "variant"),
         ("aply.replicas=2", "aply"),
         ("store.url=/somewhere", "url"),
         ("enroll.autoscaling.kind=guess", "kind"),

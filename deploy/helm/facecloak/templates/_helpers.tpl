@@ -1,12 +1,21 @@
 {{- /* Names and parts that the manifests share. Each part takes a dict with `root` and `component`. */ -}}
 
+{{- define "facecloak.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- /* RELEASE-COMPONENT; with nameOverride RELEASE-NAME-COMPONENT, with fullnameOverride NAME-COMPONENT. */ -}}
 {{- define "facecloak.fullname" -}}
-{{- $name := default .root.Chart.Name .root.Release.Name -}}
+{{- $release := .root.Release.Name | default .root.Chart.Name -}}
+{{- $name := .root.Values.fullnameOverride -}}
+{{- if not $name -}}
+{{- $name = ternary (printf "%s-%s" $release .root.Values.nameOverride) $release (ne .root.Values.nameOverride "") -}}
+{{- end -}}
 {{- printf "%s-%s" ($name | trunc 40 | trimSuffix "-") .component -}}
 {{- end -}}
 
 {{- define "facecloak.selector" -}}
-app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/name: {{ include "facecloak.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
@@ -15,11 +24,44 @@ app.kubernetes.io/component: {{ .component }}
 {{ include "facecloak.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
+{{- /* Name, labels and annotations of one object. `annotations` and `more` (labels) may add to them. */ -}}
+{{- define "facecloak.metadata" -}}
+name: {{ include "facecloak.fullname" . }}
+labels:
+  {{- include "facecloak.labels" . | nindent 2 }}
+  {{- with .more }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with mergeOverwrite dict (.root.Values.commonAnnotations | default dict) (.annotations | default dict) }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* The same for a pod's template: its own labels and annotations, none of which may move a selector. */ -}}
+{{- define "facecloak.podMetadata" -}}
+labels: {{- toYaml (mergeOverwrite dict (.values.podLabels | default dict) (include "facecloak.labels" . | fromYaml)) | nindent 2 }}
+{{- with mergeOverwrite dict (.root.Values.commonAnnotations | default dict) (.values.podAnnotations | default dict) }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* REGISTRY/REPOSITORY:TAG, or @DIGEST. Our own images without a tag have that of this release, and the variant's. */ -}}
 {{- define "facecloak.image" -}}
-{{- if .root.Values.registry -}}{{ .root.Values.registry }}/{{- end -}}{{ .image }}
+{{- $own := .own | default false -}}
+{{- $name := .image.repository -}}
+{{- if and $own .root.Values.registry -}}{{- $name = printf "%s/%s" .root.Values.registry $name -}}{{- end -}}
+{{- $tag := .image.tag -}}
+{{- if not $tag -}}
+{{- $tag = .root.Chart.AppVersion -}}
+{{- with .image.variant -}}{{- $tag = printf "%s-%s" $tag . -}}{{- end -}}
+{{- end -}}
+{{- if .image.digest -}}{{ $name }}@{{ .image.digest }}{{- else -}}{{ $name }}:{{ $tag }}{{- end -}}
 {{- end -}}
 
 {{- define "facecloak.podSecurity" -}}
@@ -36,25 +78,29 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- define "facecloak.spread" -}}
-{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-- maxSkew: 1
-  topologyKey: {{ $key }}
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector:
-    matchLabels: {{- include "facecloak.selector" (dict "root" $.root "component" $.component) | nindent 6 }}
-{{- end }}
-{{- end -}}
-
+{{- /* Where pods go: spread over nodes and zones, unless values say otherwise. */ -}}
 {{- define "facecloak.placement" -}}
-{{- with .values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
+{{- if .values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+topologySpreadConstraints:
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "facecloak.selector" (dict "root" $.root "component" $.component) | nindent 8 }}
 {{- end }}
-{{- with .values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.runtimeClassName }}
-runtimeClassName: {{ . }}
+{{- range $name := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $.values $name }}
+{{ $name }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- range $name := list "runtimeClassName" "priorityClassName" }}
+{{- with index $.values $name }}
+{{ $name }}: {{ . }}
+{{- end }}
 {{- end }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -67,7 +113,7 @@ imagePullSecrets:
 {{- /* Copies the models from their image to the volume `models`. `from` is /models or /triton. */ -}}
 {{- define "facecloak.modelsStep" -}}
 - name: models
-  image: {{ include "facecloak.image" (dict "root" .root "image" .root.Values.models.image) }}
+  image: {{ include "facecloak.image" (dict "root" .root "image" .root.Values.models.image "own" true) }}
   imagePullPolicy: {{ .root.Values.imagePullPolicy }}
   command: [cp, -R, {{ .from }}/., /repository/]
   securityContext: {{- include "facecloak.containerSecurity" . | nindent 4 }}
@@ -108,19 +154,6 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- end -}}
 {{- end -}}
 
-{{- /* The certificate's files, and where they lie. */ -}}
-{{- define "facecloak.tlsVolume" }}
-{{- with .Values.tls.secret }}
-- {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
-{{- end }}
-{{- end -}}
-
-{{- define "facecloak.tlsMount" }}
-{{- if .Values.tls.secret }}
-- {name: tls, mountPath: /tls, readOnly: true}
-{{- end }}
-{{- end -}}
-
 {{- /* Environment that both services take, under their own prefix. */ -}}
 {{- define "facecloak.environment" -}}
 {{- $v := .root.Values -}}
@@ -137,11 +170,15 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 - {name: {{ .prefix }}METRICS_PORT, value: {{ .values.metricsPort | quote }}}
 - {name: {{ .prefix }}GRACE_SECONDS, value: {{ .grace | quote }}}
 - {name: {{ .prefix }}CONNECTION_AGE_SECONDS, value: {{ $v.connectionAgeSeconds | quote }}}
+{{- if $v.store.volume.enabled }}
+- {name: {{ .prefix }}STORE__URL, value: "file:///masks"}
+{{- else }}
 - {name: {{ .prefix }}STORE__URL, value: {{ $v.store.url | quote }}}
 - name: {{ .prefix }}STORE__S3_ENDPOINT
   value: {{ include "facecloak.s3Endpoint" (dict "root" .root) | quote }}
 - {name: {{ .prefix }}STORE__S3_SECURE, value: {{ $v.store.secure | quote }}}
 - {name: {{ .prefix }}STORE__S3_REGION, value: {{ $v.store.region | quote }}}
+{{- end }}
 - name: {{ .prefix }}STORE__KEY
   valueFrom: {secretKeyRef: {name: {{ $v.store.maskKeySecret }}, key: mask-key}}
 {{- with $v.tracing.endpoint }}
@@ -151,7 +188,7 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- range $name, $value := .values.settings }}
 - {name: {{ $.prefix }}{{ $name }}, value: {{ $value | quote }}}
 {{- end }}
-{{- if .credentials }}
+{{- if and .credentials (not $v.store.volume.enabled) }}
 {{- include "facecloak.credentials" (dict "secret" .credentials) }}
 {{- end }}
 {{- end -}}
@@ -168,6 +205,48 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 {{ include "facecloak.fullname" (dict "root" .root "component" "s3") }}:8333
 {{- else -}}
 {{ required "store.endpoint is needed where bundledS3 is off" .root.Values.store.endpoint }}
+{{- end -}}
+{{- end -}}
+
+{{- /* What both services mount; `readOnly` is of the masks' volume. */ -}}
+{{- define "facecloak.mounts" -}}
+- {name: models, mountPath: /models, readOnly: true}
+- {name: data, mountPath: /data}
+- {name: tmp, mountPath: /tmp}
+{{- if .root.Values.store.volume.enabled }}
+- {name: masks, mountPath: /masks, readOnly: {{ .readOnly }}}
+{{- end }}
+{{- if .root.Values.tls.secret }}
+- {name: tls, mountPath: /tls, readOnly: true}
+{{- end }}
+{{- with .values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.volumes" -}}
+- {name: models, emptyDir: {sizeLimit: 1Gi}}
+- {name: data, emptyDir: {sizeLimit: 16Mi}}
+- {name: tmp, emptyDir: {sizeLimit: {{ .tmp }}}}
+{{- with .root.Values.store.volume }}
+{{- if .enabled }}
+- name: masks
+  persistentVolumeClaim:
+    claimName: {{ .existingClaim | default (include "facecloak.fullname" (dict "root" $.root "component" "masks")) }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.tls.secret }}
+- {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
+{{- end }}
+{{- with .values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Fails where the cluster lacks an API that was asked for: `api`, `setting`, `brought` (by whom). */ -}}
+{{- define "facecloak.needs" -}}
+{{- if not (.root.Capabilities.APIVersions.Has .api) -}}
+{{- fail (printf "%s needs %s, which this cluster lacks: install %s first (to render without a cluster: --api-versions %s)" .setting .api .brought .api) -}}
 {{- end -}}
 {{- end -}}
 
