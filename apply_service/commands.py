@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,20 @@ from facecloak_rpc.command import serve_command
 from facecloak_rpc.connection_options import connection_options
 
 if TYPE_CHECKING:
+    from facecloak.cloaking.cloaker import Cloaker
     from facecloak.cloaking.face_search import FoundFaces
     from facecloak.v1 import apply_pb2
     from facecloak_rpc.connection import Connection
     from facecloak_rpc.settings import RpcSettings
 
+    _Answering = Callable[[apply_pb2.ApplyCloakRequest], apply_pb2.ApplyCloakResponse]
+
 
 @click.command()
 @click.option("--user", "user_id", required=True, help="The user's id.")
-@click.argument("photo", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-              help="File to write, in the photo's own format; - is standard output.")  # fmt: skip
+@click.argument("photo", metavar="IN", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(allow_dash=True, path_type=Path),
+              help="File to write, in the photo's own format or a folder; - is standard output.")  # fmt: skip
 @click.option("--face", type=BoxType(), help="The user's face in the upright photo, pixels. Needed where several are.")
 @click.option("--target", metavar="HOST:PORT", help="Apply service to ask; without it, the work is done here.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of masks and key; here only.")
@@ -44,12 +48,24 @@ def apply(
     """Add the mask of USER to the photo IN, and print what was done. A photo that contains a mask of USER already is
     written as it is.
 
+    IN may be a folder: then every photo in it is cloaked, under the same relative name in the folder OUTPUT, and a
+    report says at the end which were not. It is for some hundred photos; `facecloak backfill` is for archives.
+
     When the photo cannot be cloaked (no face, no mask, several faces and no --face, ...) the exit code is 1, the
-    outcome is named, and nothing is written, unless --allow-uncloaked is given. With -o - what was done is printed to
-    standard error.
+    outcome is named, and nothing is written, unless --allow-uncloaked is given. Of a folder, the others are written
+    all the same. With -o - what was done is printed to standard error.
     """
     if target and data:
         raise click.UsageError("--data is for work done here: leave it out with --target")
+    answer = _answering(target, timeout_seconds=timeout_seconds, connection=connection, data=data)
+    if photo.is_dir():
+        if face is not None:
+            raise click.UsageError("--face is for one photo, not for a folder")
+        options = {"recloak": recloak, "allow_uncloaked": allow_uncloaked, "as_json": as_json}
+        _apply_to_folder(photo, output, user_id, answer=answer, **options)
+        return
+    if output.is_dir():
+        raise click.UsageError(f"{output} is a folder, and the photo is one file: name the file to write")
     content = photo.read_bytes()
     check_output(output, photo=photo, content=content)
     from apply_service import convert
@@ -60,11 +76,7 @@ def apply(
     subject = Subject(user_id=user_id, box=Box(*face) if face else None)
     request = convert.request_to(content, (subject,), require_cloaked=not allow_uncloaked, recloak=recloak)
     try:
-        response = (
-            _ask(target, lambda stub: stub.ApplyCloak(request, timeout=timeout_seconds), connection=connection)
-            if target
-            else _apply_here(request, data=data)
-        )
+        response = answer(request)
     except FaceCloakError as error:
         refused = convert.not_cloaked_from(error)
         if refused is None:
@@ -122,19 +134,67 @@ def _ask(target: str, call: Callable[[Any], Any], *, connection: Connection) -> 
         return call(apply_pb2_grpc.ApplyServiceStub(channel))
 
 
-def _apply_here(request: apply_pb2.ApplyCloakRequest, *, data: Path | None) -> apply_pb2.ApplyCloakResponse:
-    """What the service would answer; what it refuses is refused here, in the same words."""
-    from apply_service import convert
-    from apply_service.server import build_domain
-    from apply_service.settings import ApplySettings
-    from facecloak_rpc.command import load_settings
+def _answering(target: str | None, *, timeout_seconds: float, connection: Connection, data: Path | None) -> _Answering:
+    """Who answers requests: the service at ``target``, or this process."""
+    if not target:
+        return _answering_here(data)
+    return lambda request: _ask(
+        target, lambda stub: stub.ApplyCloak(request, timeout=timeout_seconds), connection=connection
+    )
 
-    subjects = convert.subjects_from(request)
-    cloaker = build_domain(load_settings(ApplySettings, data=data)).cloaker
-    result = cloaker.cloak(request.photo, subjects, recloak=request.recloak)
-    if request.require_cloaked:
-        convert.require_cloaked(result)
-    return convert.response_to(result, request_id="")
+
+def _answering_here(data: Path | None) -> _Answering:
+    """Answers as the service would; what it refuses is refused here, in the same words. Opens store and finder once, at
+    the first request that is well formed."""
+
+    @cache
+    def opened() -> Cloaker:
+        from apply_service.server import build_domain
+        from apply_service.settings import ApplySettings
+        from facecloak_rpc.command import load_settings
+
+        return build_domain(load_settings(ApplySettings, data=data)).cloaker
+
+    def answer(request: apply_pb2.ApplyCloakRequest) -> apply_pb2.ApplyCloakResponse:
+        from apply_service import convert
+
+        subjects = convert.subjects_from(request)
+        result = opened().cloak(request.photo, subjects, recloak=request.recloak)
+        if request.require_cloaked:
+            convert.require_cloaked(result)
+        return convert.response_to(result, request_id="")
+
+    return answer
+
+
+def _apply_to_folder(
+    source: Path, output: Path, user_id: str, *, answer: _Answering, recloak: bool, allow_uncloaked: bool, as_json: bool
+) -> None:
+    """Exit code 1 unless every photo is cloaked, or was allowed not to be."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from apply_service import convert, folder
+    from facecloak.cloaking.cloaker import Subject
+    from facecloak.photos import read_photo
+
+    folder.check_folders(source, output)
+
+    def cloak(path: Path) -> apply_pb2.ApplyCloakResponse:
+        # Not required to be cloaked: the answer then tells all, and what is written is decided by it.
+        return answer(convert.request_to(read_photo(path), (Subject(user_id=user_id),), recloak=recloak))
+
+    photos = list(folder.photos_in(source))
+    seen = track(photos, description=source.name, console=Console(stderr=True), transient=True)
+    records: list[dict[str, Any]] = []
+    try:
+        folder.cloak_folder(seen, output, cloak=cloak, allow_uncloaked=allow_uncloaked, done=records.append)
+    finally:
+        click.echo(folder.report_json(records) if as_json else folder.report_text(records))
+    written = [record for record in records if record["output"]]
+    if len(written) < len(records):
+        click.echo(f"facecloak: {len(records) - len(written)} of {len(records)} photos were not written", err=True)
+        click.get_current_context().exit(1)
 
 
 def _find_here(content: bytes) -> FoundFaces:
