@@ -20,6 +20,7 @@ from facecloak.cloaking.cloaker import (
 from facecloak.errors import FaceCloakError, InvalidInput
 from facecloak.faces import Face
 from facecloak.limits import MAX_SUBJECTS, check_request_id, check_user_id
+from facecloak.users import DEFAULT_TENANT
 from facecloak.v1 import apply_pb2, common_pb2
 from facecloak_rpc.boxes import box_from, box_to, is_coordinate
 from facecloak_rpc.faces import POINTS, face_from, face_to, landmarks_to
@@ -33,15 +34,18 @@ _OUTCOME_PREFIX = "CLOAK_OUTCOME_"
 _PLACEMENT_PREFIX = "MASK_PLACEMENT_"
 
 
-def subjects_from(request: apply_pb2.ApplyCloakRequest) -> tuple[Subject, ...]:
-    """Raises InvalidInput where the request id, the number of subjects, a user id or a hint is malformed."""
+def subjects_from(request: apply_pb2.ApplyCloakRequest, *, tenant: str = DEFAULT_TENANT) -> tuple[Subject, ...]:
+    """The users of ``tenant`` that the request names.
+
+    Raises InvalidInput where the request id, the number of subjects, a user id or a hint is malformed.
+    """
     check_request_id(request.request_id)
     count = len(request.subjects)
     if not 1 <= count <= MAX_SUBJECTS:
         raise InvalidInput(f"give 1 to {MAX_SUBJECTS} subjects", field="subjects", limit=MAX_SUBJECTS, count=count)
     if len({subject.user_id for subject in request.subjects}) < count:
         raise InvalidInput("every subject needs its own user id", field="subjects.user_id")
-    return tuple(_subject_from(subject) for subject in request.subjects)
+    return tuple(_subject_from(subject, tenant=tenant) for subject in request.subjects)
 
 
 def request_to(
@@ -153,14 +157,15 @@ def outcomes_from(response: apply_pb2.ApplyCloakResponse) -> dict[str, str]:
     return {s.user_id: apply_pb2.CloakOutcome.Name(s.outcome).removeprefix(_OUTCOME_PREFIX) for s in response.subjects}
 
 
-def _subject_from(message: apply_pb2.Subject) -> Subject:
+def _subject_from(message: apply_pb2.Subject, *, tenant: str) -> Subject:
     check_user_id(message.user_id, field="subjects.user_id")
     hint = message.face.WhichOneof("hint")
     if hint == "box":
-        return Subject(user_id=message.user_id, box=box_from(message.face.box, field="subjects.face.box"))
+        box = box_from(message.face.box, field="subjects.face.box")
+        return Subject(user_id=message.user_id, tenant=tenant, box=box)
     if hint == "landmarks":
-        return Subject(user_id=message.user_id, landmarks=_landmarks_from(message.face.landmarks))
-    return Subject(user_id=message.user_id)
+        return Subject(user_id=message.user_id, tenant=tenant, landmarks=_landmarks_from(message.face.landmarks))
+    return Subject(user_id=message.user_id, tenant=tenant)
 
 
 def _landmarks_from(message: common_pb2.FaceLandmarks) -> np.ndarray:

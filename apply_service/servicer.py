@@ -20,6 +20,7 @@ from facecloak.limits import check_request_id
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
 from facecloak_rpc.admission import Admitted
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
+from facecloak_rpc.identity import current_caller
 from facecloak_rpc.interceptor import current_request_id, log_defect
 
 SERVICE_NAME = apply_pb2.DESCRIPTOR.services_by_name["ApplyService"].full_name
@@ -114,7 +115,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
     def _cloak(
         self, request: apply_pb2.ApplyCloakRequest, *, check: Callable[[], None]
     ) -> apply_pb2.ApplyCloakResponse:
-        subjects = convert.subjects_from(request)
+        subjects = convert.subjects_from(request, tenant=current_caller().tenant)
         if request.request_id:
             structlog.contextvars.bind_contextvars(client_request_id=request.request_id)
         photo = request.photo  # protobuf hands out a new copy each time

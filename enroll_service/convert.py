@@ -21,6 +21,7 @@ from facecloak.errors import InvalidInput
 from facecloak.limits import check_request_id
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.boxes import box_from, box_to
+from facecloak_rpc.identity import ANYBODY, Caller
 
 _STAGES = {
     Stage.QUEUED: enroll_pb2.ENROLL_STAGE_QUEUED,
@@ -41,9 +42,11 @@ _STRENGTH_NUMBERS = {strength.value: number for strength, number in _STRENGTHS.i
 _STAGE_NAMES = {number: stage for stage, number in _STAGES.items()}
 
 
-def request_from(message: enroll_pb2.EnrollUserRequest) -> EnrollmentRequest:
-    """Raises InvalidInput where the request id is malformed or the strength unknown; the rest is checked by the
-    domain."""
+def request_from(message: enroll_pb2.EnrollUserRequest, *, caller: Caller = ANYBODY) -> EnrollmentRequest:
+    """What ``caller`` asks for.
+
+    Raises InvalidInput where the request id is malformed or the strength unknown; the rest is checked by the domain.
+    """
     check_request_id(message.request_id)
     seed = message.options.seed if message.options.HasField("seed") else None
     strength = _STRENGTH_NAMES.get(message.options.strength)
@@ -55,6 +58,7 @@ def request_from(message: enroll_pb2.EnrollUserRequest) -> EnrollmentRequest:
     photos = tuple(_photo_from(photo) for photo in message.photos)
     return EnrollmentRequest(
         user_id=message.user_id,
+        tenant=caller.tenant,
         photos=photos,
         seed=seed,
         request_id=message.request_id,

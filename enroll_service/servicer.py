@@ -9,9 +9,9 @@ import structlog
 
 from enroll_service import convert
 from enroll_service.enrollments import Enrollments
-from facecloak.users import DEFAULT_TENANT, User
 from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.errors import CallCancelled
+from facecloak_rpc.identity import current_caller
 from facecloak_rpc.logging import user_tag
 
 SERVICE_NAME = enroll_pb2.DESCRIPTOR.services_by_name["EnrollService"].full_name
@@ -27,8 +27,9 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         self, request: enroll_pb2.EnrollUserRequest, context: grpc.ServicerContext
     ) -> Iterator[enroll_pb2.EnrollUserResponse]:
         """Progress, then the result."""
-        enrollment = convert.request_from(request)
-        structlog.contextvars.bind_contextvars(user=user_tag(request.user_id), client_request_id=request.request_id)
+        caller = current_caller()
+        enrollment = convert.request_from(request, caller=caller)
+        structlog.contextvars.bind_contextvars(user=user_tag(enrollment.user), client_request_id=request.request_id)
         subscriber = self._enrollments.enroll(enrollment)
         # False: the call ended before we could ask to be told so.
         if not context.add_callback(subscriber.leave):
@@ -41,11 +42,11 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         self, request: enroll_pb2.GetEnrollmentRequest, context: grpc.ServicerContext
     ) -> enroll_pb2.GetEnrollmentResponse:
         """What is known about the stored mask."""
-        enrollment = self._enrollments.get(User(DEFAULT_TENANT, request.user_id))
+        enrollment = self._enrollments.get(current_caller().user(request.user_id))
         return enroll_pb2.GetEnrollmentResponse(enrollment=convert.enrollment_to(enrollment))
 
     def DeleteUser(  # noqa: N802
         self, request: enroll_pb2.DeleteUserRequest, context: grpc.ServicerContext
     ) -> enroll_pb2.DeleteUserResponse:
         """Deletes the mask; deleting nothing succeeds."""
-        return enroll_pb2.DeleteUserResponse(deleted=self._enrollments.delete(User(DEFAULT_TENANT, request.user_id)))
+        return enroll_pb2.DeleteUserResponse(deleted=self._enrollments.delete(current_caller().user(request.user_id)))

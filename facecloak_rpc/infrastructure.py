@@ -32,6 +32,25 @@ class InfrastructureCalls:
         """Lets the threads that read end."""
         self._reader.close()
 
+    def guarded(
+        self, handler: grpc.RpcMethodHandler, *, check: Callable[[grpc.ServicerContext], object]
+    ) -> grpc.RpcMethodHandler:
+        """Reflection's handler, :meth:`bounded` and for those alone whom ``check`` lets in; it raises for others."""
+        bounded = self.bounded(handler)
+        inner: Any = bounded.stream_stream
+
+        def behavior(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+            try:
+                check(context)
+            except Exception as error:  # noqa: BLE001 - the edge: every error ends here, as a status
+                status = to_status(error, request_id="")
+            else:
+                yield from inner(requests, context)
+                return
+            abort(context, status)
+
+        return grpc.stream_stream_rpc_method_handler(behavior, None, handler.response_serializer)
+
     def bounded(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         """The handler, with a time for each of its messages."""
         if handler.response_streaming:

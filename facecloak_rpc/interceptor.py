@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,6 +23,10 @@ from facecloak.limits import is_request_id
 from facecloak_rpc.admission import Admission, Admitted, Unlimited
 from facecloak_rpc.answers import Answers
 from facecloak_rpc.errors import CallCancelled, to_status
+from facecloak_rpc.identity import Authenticator, IdentitySettings
+from facecloak_rpc.identity.authenticator import auth_context_of
+from facecloak_rpc.identity.caller import Caller, Right, set_caller
+from facecloak_rpc.identity.rights import RIGHTS, require_right
 from facecloak_rpc.infrastructure import InfrastructureCalls, abort, parsed
 from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
@@ -31,7 +35,7 @@ from facecloak_rpc.tracing import Metadata, Tracer
 
 REQUEST_ID_HEADER = "x-request-id"
 # Housekeeping that a client may keep open for as long as it lives: neither logged nor waited for.
-_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
+_HEALTH, _REFLECTION = "/grpc.health.", "/grpc.reflection."
 _log = structlog.get_logger("facecloak.rpc")
 
 
@@ -53,10 +57,12 @@ class CallInterceptor(grpc.ServerInterceptor):
         message_seconds: float = 10.0,
         answer_seconds: float = 30.0,
         admission: Admission | None = None,
+        authenticator: Authenticator | None = None,
+        rights: Mapping[str, Right] = RIGHTS,
     ) -> None:
         """``calls_limit`` calls may be open at once, ``connection_calls_limit`` of them of one connection, and
         ``reading_limit`` messages come in; each has to be whole after ``message_seconds``, and each answer taken after
-        ``answer_seconds``."""
+        ``answer_seconds``. ``rights``: what each method asks for."""
         self._metrics = metrics
         self._tracer = tracer
         self._admission = admission or Unlimited()
@@ -65,6 +71,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._answers = Answers(metrics, seconds=answer_seconds, is_short=lambda: self._admission.is_short)
         self._trimmer = MemoryTrimmer()
         self._infrastructure = InfrastructureCalls(message_seconds=message_seconds)
+        self._authenticator = authenticator or Authenticator(IdentitySettings())
+        self._rights = rights
         self._changed = threading.Condition()
         self._in_flight = 0
 
@@ -90,8 +98,10 @@ class CallInterceptor(grpc.ServerInterceptor):
         method = handler_call_details.method
         if handler is None:
             return None
-        if method.startswith(_INFRASTRUCTURE):
+        if method.startswith(_HEALTH):
             return self._infrastructure.bounded(handler)
+        if method.startswith(_REFLECTION):
+            return self._infrastructure.guarded(handler, check=self._caller)
         metadata = tuple(handler_call_details.invocation_metadata or ())
         request_id = _request_id(metadata)
         # Messages are parsed here: one that is malformed is the caller's fault, and gRPC would call it our own.
@@ -166,6 +176,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         """What the handler gets: its one message, as soon as the service has room for it, or all as they come."""
         with ExitStack() as stack:
             stack.enter_context(self._open.one(connection=context.peer()))
+            self._identify(context, method=method)
             if handler.request_streaming:
                 yield (parsed(message, handler.request_deserializer) for message in requests), Unlimited()
                 return
@@ -188,6 +199,17 @@ class CallInterceptor(grpc.ServerInterceptor):
 
         return done
 
+    def _caller(self, context: grpc.ServicerContext) -> Caller:
+        return self._authenticator.caller(context.invocation_metadata(), auth_context_of(context))
+
+    def _identify(self, context: grpc.ServicerContext, *, method: str) -> None:
+        """Who calls, and whether they may: before anything of the call's message is read."""
+        caller = self._caller(context)
+        if caller.is_known:
+            structlog.contextvars.bind_contextvars(caller=caller.name, tenant=caller.tenant)
+        require_right(caller, method, rights=self._rights)
+        set_caller(caller)
+
     @contextmanager
     def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:
         name = method.lstrip("/")
@@ -196,6 +218,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         remaining = context.time_remaining()
         # Not taken back at the end: the thread serves nothing but calls, and the next one sets its own.
         deadline.set(None if remaining is None else time.monotonic() + remaining)
+        set_caller(None)
         self._count(+1)
         context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
         structlog.contextvars.clear_contextvars()

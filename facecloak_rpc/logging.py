@@ -14,6 +14,8 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from facecloak.users import User
+
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -58,9 +60,9 @@ def drop_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     return event
 
 
-def user_tag(user_id: str) -> str:
+def user_tag(user: User) -> str:
     """Returns a short keyed hash that tells users apart in one process's log and nothing else.
 
     The key is drawn at start and kept nowhere, so a log cannot be searched for a known user id.
     """
-    return hashlib.blake2b(user_id.encode(), key=_process_key, digest_size=6).hexdigest()
+    return hashlib.blake2b(user.to_bytes(), key=_process_key, digest_size=6).hexdigest()

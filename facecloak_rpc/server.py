@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
@@ -18,6 +18,8 @@ from grpc_reflection.v1alpha import reflection
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.addresses import host_and_port, is_loopback
 from facecloak_rpc.admission import Admission
+from facecloak_rpc.identity import Authenticator, Right
+from facecloak_rpc.identity.rights import RIGHTS
 from facecloak_rpc.infrastructure import CALLS_LIMIT
 from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
@@ -157,6 +159,7 @@ def build_server(
     share_port: bool = False,
     admission: Admission | None = None,
     message_bytes_limit: int | None = None,
+    rights: Mapping[str, Right] = RIGHTS,
 ) -> RpcServer:
     """Builds a server of one service, bound to its port but not started.
 
@@ -166,11 +169,12 @@ def build_server(
         telemetry: whose registry /metrics shows.
         admission: what the service takes on; by default every call that is let in.
         message_bytes_limit: largest message that it takes, bytes; by default the settings' own.
+        rights: what each method asks of callers.
         share_port: whether other processes may listen on the same port, and the kernel spreads connections over them.
 
     Raises:
         AddressInUse: the port is taken or the host is not this machine's.
-        FileUnusable: a certificate or its key cannot be used.
+        FileUnusable: a certificate, its key, or a file of callers or keys cannot be used.
     """
     metrics = RpcMetrics(telemetry.registry)
     interceptor = CallInterceptor(
@@ -182,6 +186,8 @@ def build_server(
         message_seconds=settings.message_seconds,
         answer_seconds=settings.answer_seconds,
         admission=admission,
+        authenticator=Authenticator(settings.identity, is_mutual=settings.tls.is_mutual),
+        rights=rights,
     )
     grpc_server = grpc.server(
         # A thread for every call that is let in, for every probe, and for those that are about to be refused.

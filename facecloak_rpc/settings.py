@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facecloak_rpc.addresses import bare_host, is_loopback
+from facecloak_rpc.identity.settings import IdentitySettings
 from facecloak_rpc.logging import LogFormat, LogLevel
 from facecloak_rpc.tls import TlsSettings
 
@@ -36,12 +37,16 @@ class RpcSettings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     """The server's certificate and who may connect; fields as ..._TLS__<FIELD>."""
 
+    identity: IdentitySettings = IdentitySettings()
+    """Who is who, and may do what; fields as ..._IDENTITY__<FIELD>."""
+
     insecure_listen: bool = False
     """Listen beyond this machine without TLS, or for callers whom nobody has told apart. Only where something else sees
     to both: a network that only your pipeline is on, or a mesh or proxy with mutual TLS."""
 
     reflection: bool = True
-    """Whether gRPC reflection tells callers what the service offers."""
+    """Whether gRPC reflection tells callers what the service offers; those alone who prove who they are, where callers
+    have to. Health is told to whoever can connect."""
 
     message_mebibytes_limit: int = Field(default=64, ge=1, le=1024)
     """Largest message in either direction, MiB. 64 holds a 48-megapixel photo; gRPC's own default of 4 rejects 12."""
@@ -133,15 +138,21 @@ class RpcSettings(BaseSettings):
     def _listens_safely(self) -> RpcSettings:
         if not is_loopback(self.host) and not self.is_protected and not self.insecure_listen:
             raise ValueError(
-                "host is reached by other machines: set tls with a client_ca, or insecure_listen where something else "
-                "protects the port"
+                "host is reached by other machines: set tls with a client_ca or with identity jwks, or insecure_listen "
+                "where something else protects the port"
             )
         return self
 
     @property
     def is_protected(self) -> bool:
         """Whether calls travel by TLS and callers prove who they are."""
-        return self.tls.is_mutual
+        return self.tls.is_mutual or (self.tls.is_on and bool(self.identity.jwks))
+
+    @model_validator(mode="after")
+    def _callers_can_prove_it(self) -> RpcSettings:
+        if self.identity.is_on and not self.identity.jwks and not self.tls.is_mutual:
+            raise ValueError("identity callers need a way to prove who they are: tls client_ca, or identity jwks")
+        return self
 
     @property
     def message_bytes_limit(self) -> int:

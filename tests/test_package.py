@@ -199,6 +199,7 @@ def test_documented_reasons_are_those_of_the_code() -> None:
         "enroll_service.pipeline.errors",
         "facecloak.cloaking.cloaker",
         "facecloak_rpc.errors",
+        "facecloak_rpc.identity.errors",
         "facecloak_rpc.messages",
     ):
         importlib.import_module(name)

@@ -97,7 +97,7 @@ def test_everything_is_probed(values_set: str) -> None:
 
 @pytest.mark.parametrize(("part", "settings_class"), [("apply", ApplySettings), ("enroll", EnrollSettings)])
 def test_tls_by_a_secret(part: str, settings_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = ("tls.secret=facecloak-tls", "tls.mutual=true", "insecureListen=false")
+    chosen = ("tls.secret=facecloak-tls", "tls.mutual=true", "insecureListen=false", "callersSecret=callers")
     (workload,) = (one for one in render("cpu", *chosen) if one["metadata"]["name"] == f"demo-{part}" and "spec" in one
                    and one["kind"] == "Deployment")  # fmt: skip
     pod = workload["spec"]["template"]["spec"]
@@ -106,6 +106,8 @@ def test_tls_by_a_secret(part: str, settings_class: Any, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     settings = load_settings(settings_class)
     assert settings.is_protected
+    assert str(settings.identity.callers) == "/callers/callers.toml"
+    assert {"name": "callers", "mountPath": "/callers", "readOnly": True} in container["volumeMounts"]
     assert not settings.insecure_listen
     (volume,) = (one for one in pod["volumes"] if one["name"] == "tls")
     assert volume["secret"]["secretName"] == "facecloak-tls"

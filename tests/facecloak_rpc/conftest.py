@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import wrappers_pb2
 
 from facecloak_rpc.client import open_channel
+from facecloak_rpc.identity import Right
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
@@ -30,13 +31,16 @@ class Echo:
         self.server: RpcServer
         self.channel: grpc.Channel
 
-    def start(self, settings: RpcSettings, *, tracer: Tracer | None = None) -> None:
+    def start(
+        self, settings: RpcSettings, *, tracer: Tracer | None = None, rights: Mapping[str, Right] | None = None
+    ) -> None:
         self.server = build_server(
             settings=settings,
             service=SERVICE,
             add_servicer=self._add,
             probe=self._probe,
             telemetry=Telemetry(tracer=tracer),
+            rights=rights or {},
         )
         self.server.start()
         assert self.server.readiness.wait_ready(5)

@@ -11,6 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from apply_service.settings import ApplySettings
+from facecloak.users import User
 from facecloak_rpc.command import InvalidSettings, load_settings
 from facecloak_rpc.logging import configure_logging, user_tag
 from facecloak_rpc.settings import describe
@@ -33,8 +34,9 @@ def test_levels_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_user_tags_tell_users_apart_and_nothing_else() -> None:
-    assert user_tag("alice") == user_tag("alice") != user_tag("bob")
-    assert "alice" not in user_tag("alice")
+    alice, bob = User("", "alice"), User("", "bob")
+    assert len({user_tag(alice), user_tag(alice), user_tag(bob), user_tag(User("acme", "alice"))}) == 3
+    assert "alice" not in user_tag(alice)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,9 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 - {name: {{ .prefix }}TLS__CLIENT_CA, value: /tls/ca.crt}
 {{- end }}
 {{- end }}
+{{- if $v.callersSecret }}
+- {name: {{ .prefix }}IDENTITY__CALLERS, value: /callers/callers.toml}
+{{- end }}
 - {name: {{ .prefix }}METRICS_PORT, value: {{ .values.metricsPort | quote }}}
 - {name: {{ .prefix }}GRACE_SECONDS, value: {{ .grace | quote }}}
 - {name: {{ .prefix }}CONNECTION_AGE_SECONDS, value: {{ $v.connectionAgeSeconds | quote }}}
@@ -219,6 +222,9 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- if .root.Values.tls.secret }}
 - {name: tls, mountPath: /tls, readOnly: true}
 {{- end }}
+{{- if .root.Values.callersSecret }}
+- {name: callers, mountPath: /callers, readOnly: true}
+{{- end }}
 {{- with .values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -237,6 +243,9 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- end }}
 {{- with .root.Values.tls.secret }}
 - {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
+{{- end }}
+{{- with .root.Values.callersSecret }}
+- {name: callers, secret: {secretName: {{ . }}, defaultMode: 0440}}
 {{- end }}
 {{- with .values.extraVolumes }}
 {{ toYaml . }}
