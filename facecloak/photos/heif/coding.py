@@ -6,8 +6,10 @@ import io
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
+from facecloak.photos.decoding import run_decoder
+from facecloak.photos.decoding.runner import Decoder
 from facecloak.photos.errors import PhotoDamaged, UnsupportedPhoto
 from facecloak.photos.heif.structure import HeifStructure
 from facecloak.photos.orientation import to_stored
@@ -31,10 +33,19 @@ def decode(structure: HeifStructure) -> np.ndarray:
         UnsupportedPhoto: the decoder is not installed.
     """
     try:
-        samples = _decode_avif(structure) if structure.format is PhotoFormat.AVIF else _decode_heic(structure)
+        if structure.format is PhotoFormat.AVIF:
+            return _run(decode_avif, structure)
+        samples = _run(decode_deep_heic if structure.bits > 8 else decode_heic, structure)
+        # libheif turns the picture as the file says.
+        return np.ascontiguousarray(to_stored(samples, structure.orientation))
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, IndexError) as error:
         raise PhotoDamaged(f"The {structure.format}'s picture data is damaged.") from error
-    return samples
+
+
+def _run(decoder: Decoder, structure: HeifStructure) -> np.ndarray:
+    """``decoder`` of the file as it came, wherever decoders run: what stands behind its boxes is not the decoder's."""
+    data = structure.data[: structure.end]
+    return run_decoder(decoder, data, pixels=structure.width * structure.height, sample_bytes=8, memory_bytes=64)
 
 
 def encode(samples: np.ndarray, original: HeifStructure) -> bytes:
@@ -74,27 +85,30 @@ def _sample(samples: np.ndarray) -> np.ndarray:
     return np.vstack(rows)
 
 
-def _decode_heic(structure: HeifStructure) -> np.ndarray:
+def decode_heic(data: bytes) -> np.ndarray:
+    """(H, W, 3 or 4) uint8, upright."""
+    return _decode_heic(data, deep=False)
+
+
+def decode_deep_heic(data: bytes) -> np.ndarray:
+    """(H, W, 3 or 4) uint16, upright."""
+    return _decode_heic(data, deep=True)
+
+
+def _decode_heic(data: bytes, *, deep: bool) -> np.ndarray:
     try:
         import pillow_heif
     except ImportError as error:
         raise UnsupportedPhoto("HEIC needs the extra `heif`.", format="HEIC") from error
     pillow_heif.options.DECODE_THREADS = 1
-    deep = structure.bits > 8
-    file = pillow_heif.open_heif(_bare(structure), convert_hdr_to_8bit=not deep, hdr_to_16bit=True)
+    file = pillow_heif.open_heif(data, convert_hdr_to_8bit=not deep, hdr_to_16bit=True)
     image = file[file.primary_index]
     samples = np.asarray(image)
     if samples.ndim == 2:
-        samples = np.repeat(samples[:, :, None], 3, axis=2)
-    elif samples.shape[2] == 2:
-        samples = np.dstack([*[samples[:, :, 0]] * 3, samples[:, :, 1]])
-    # libheif turns the picture as the file says.
-    return np.ascontiguousarray(to_stored(samples, structure.orientation))
-
-
-def _bare(structure: HeifStructure) -> bytes:
-    """The file as it came: what stands behind its boxes is not the decoder's."""
-    return structure.data[: structure.end]
+        return np.repeat(samples[:, :, None], 3, axis=2)
+    if samples.shape[2] == 2:
+        return np.dstack([*[samples[:, :, 0]] * 3, samples[:, :, 1]])
+    return samples
 
 
 def _encode_heic(samples: np.ndarray, original: HeifStructure, quality: int) -> bytes:
@@ -140,11 +154,11 @@ def _chroma(original: HeifStructure) -> int:
     return 420
 
 
-def _decode_avif(structure: HeifStructure) -> np.ndarray:
-    with Image.open(io.BytesIO(_bare(structure)), formats=["AVIF"]) as image:
-        samples = np.array(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
-    # Pillow leaves the picture as it is stored.
-    return samples
+def decode_avif(data: bytes) -> np.ndarray:
+    """(H, W, 3 or 4) uint8, as stored: Pillow does not turn the picture."""
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    with Image.open(io.BytesIO(data), formats=["AVIF"]) as image:
+        return np.array(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
 
 
 def _encode_avif(samples: np.ndarray, original: HeifStructure, quality: int) -> bytes:
