@@ -160,12 +160,10 @@ def test_the_largest_photos_fit_into_memory(values_set: str, monkeypatch: pytest
         monkeypatch.setenv(name, value)
     settings = load_settings(ApplySettings)
     assert settings.processes == 1
-    # As the settings say; and half a gigabyte for the process, its models and its cache.
-    needed = (settings.memory_mebibytes + 512) * 2**20
     assert 11 * settings.photo_megapixels_limit * 10**6 < settings.memory_mebibytes * 2**20
-    gibibytes = container["resources"]["limits"]["memory"]
-    assert gibibytes.endswith("Gi")
-    assert needed <= int(gibibytes.removesuffix("Gi")) * 2**30
+    limit = container["resources"]["limits"]["memory"]
+    units = {"Mi": 1, "Gi": 1024}
+    assert settings.process_mebibytes <= int(limit[:-2]) * units[limit[-2:]]
 
 
 @EACH

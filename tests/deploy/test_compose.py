@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
+from apply_service.settings import ApplySettings
 from deploy.tools import binaries
 from facecloak.recognizers.triton.dev_server.process import TritonProcess
+from facecloak_rpc.command import load_settings
 from facecloak_rpc.health import health_of
 from tests.stores.conftest import _free_ports as free_ports
 from tests.stores.conftest import weed_binary
@@ -65,6 +67,15 @@ def test_everything_is_bounded_pinned_and_hardened(services: dict[str, Any]) -> 
         for mount in service.get("volumes", []):
             if mount["type"] == "bind" and name != "client":
                 assert Path(mount["source"]).exists(), mount["source"]
+
+
+def test_apply_has_the_memory_that_its_settings_take(services: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in services["apply"]["environment"].items():
+        if name.startswith("FACECLOAK_"):
+            monkeypatch.setenv(name, value)
+    settings = load_settings(ApplySettings)
+    limit = int(services["apply"]["deploy"]["resources"]["limits"]["memory"])
+    assert settings.process_mebibytes * 2**20 <= limit
 
 
 def test_prometheus_looks_where_metrics_are(services: dict[str, Any]) -> None:

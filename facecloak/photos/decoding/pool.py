@@ -45,7 +45,12 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_AREN
 
 def can_isolate() -> bool:
     """Whether this system has what a pool needs (Linux 5.3)."""
-    return all(hasattr(os, name) for name in ("memfd_create", "pidfd_open")) and hasattr(signal, "pidfd_send_signal")
+    try:
+        for descriptor in (os.memfd_create("facecloak", os.MFD_CLOEXEC), os.pidfd_open(os.getpid())):
+            os.close(descriptor)
+    except (AttributeError, OSError):  # another system, or a container that forbids it
+        return False
+    return True
 
 
 @dataclass
