@@ -13,9 +13,12 @@ from facecloak.faces.shape import OUTLINE, face_shape
 _SOFT_PX = 3.0
 # Over so many px, what is at the frame's edge fades: the chin lies across it.
 _EDGE_PX = 14.0
-# Middle of either eye of the mean face, px, and how far an iris and what is about it reach, across and down.
-_IRISES = ((37.9, 52.0), (74.0, 52.0))
+# Middle of either eye of the mean face, px; how far an iris and what is about it reach, across and down; and how far an
+# eye reaches with its lids, and as a share of that the edge over which it ends.
+_EYES = ((37.9, 52.0), (74.0, 52.0))
 _IRIS_PX = (6.5, 4.5)
+_EYE_PX = (11.0, 7.5)
+_EYE_EDGE = (0.9, 1.5)
 
 
 @functools.cache
@@ -58,7 +61,21 @@ def irises() -> np.ndarray:
     """(112, 112) float32 0..1: 1 on the middle of either eye of the mean face, softly 0 beyond. Read-only."""
     y, x = np.mgrid[:ALIGNED_SIZE, :ALIGNED_SIZE].astype(np.float32)
     width, height = _IRIS_PX
-    spots = [np.exp(-(((x - across) / width) ** 2) - ((y - down) / height) ** 2) for across, down in _IRISES]
+    spots = [np.exp(-(((x - across) / width) ** 2) - ((y - down) / height) ** 2) for across, down in _EYES]
     where: np.ndarray = np.clip(sum(spots), 0, 1).astype(np.float32)
+    where.setflags(write=False)
+    return where
+
+
+@functools.cache
+def eyes() -> np.ndarray:
+    """(2, 112, 112) float32 0..1: 1 on either eye of the mean face with its lids, softly 0 beyond. Read-only."""
+    y, x = np.mgrid[:ALIGNED_SIZE, :ALIGNED_SIZE].astype(np.float32)
+    width, height = _EYE_PX
+    inner, outer = _EYE_EDGE
+    reach = [np.hypot((x - across) / width, (y - down) / height) for across, down in _EYES]
+    apart = np.clip((outer - np.stack(reach)) / (outer - inner), 0, 1).astype(np.float32)
+    # Each is the other's mirror image, so that what is the same on both sides stays so.
+    where: np.ndarray = (apart + apart[::-1, :, ::-1]) / 2
     where.setflags(write=False)
     return where

@@ -1,11 +1,15 @@
-"""The part that moves: a smooth field, the same on both sides of the face, zero beyond it."""
+"""The part that moves: a smooth field, the same on both sides of the face, zero beyond it.
+
+Each eye moves as a whole. People look at eyes first, and see a bent lid or an iris that is not round at once; where the
+eyes are, they notice least.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from enroll_service.pipeline.ops.face_region import face_window
+from enroll_service.pipeline.ops.face_region import eyes, face_window
 from enroll_service.pipeline.ops.ssim import smooth
 from enroll_service.pipeline.perturb.directions import shrinking
 from enroll_service.pipeline.settings import PipelineSettings
@@ -33,6 +37,7 @@ class DisplacementLearner:
         self._earlier = earlier
         window = face_window(grown_px=self._recipe.grown_px, soft_px=self._recipe.soft_px)
         self._window = torch.from_numpy(window.copy())[None, None]
+        self._eyes = [torch.from_numpy(eye.copy())[None, None] for eye in eyes()]
         self._field = torch.zeros(1, 2, MASK_SIZE, MASK_SIZE) if earlier is None else earlier.clone()
         self._velocity = torch.zeros_like(self._field)
 
@@ -42,7 +47,7 @@ class DisplacementLearner:
         return self._field * self._window
 
     def step(self, gradient: Tensor, done: float) -> None:
-        """Momentum, then smoothness, the largest length, symmetry and the root mean square."""
+        """Momentum, then smoothness, the largest length, symmetry, whole eyes and the root mean square."""
         self._velocity = self._momentum * self._velocity + (1 - self._momentum) * gradient * self._window
         direction = smooth(self._velocity, self._recipe.sigma_px)
         step = shrinking(self._recipe.step_px, done)
@@ -51,13 +56,20 @@ class DisplacementLearner:
             field = field + self._pull * (self._earlier - field)
         most = self._budget.displacement_largest_px
         field = smooth(field * (most / _lengths(field).clamp_min(most)), _CUT_PX)
-        field = (field + mirrored(field)) / 2
+        field = self._with_whole_eyes((field + mirrored(field)) / 2)
         rms = rms_px(field * self._window)
         self._field = field * (self._budget.displacement_rms_px / max(rms, self._budget.displacement_rms_px))
 
     def finish(self) -> Tensor:
         """As it is: a displacement grows to its budget within a few steps."""
         return self.value
+
+    def _with_whole_eyes(self, field: Tensor) -> Tensor:
+        """The field with its mean over each eye in the eye's place."""
+        for eye in self._eyes:
+            mean = (field * eye).sum((2, 3), keepdim=True) / eye.sum()
+            field = field + eye * (mean - field)
+        return field
 
 
 def mirrored(field: Tensor) -> Tensor:

@@ -25,7 +25,9 @@ SETTINGS = PipelineSettings(
     kind=MaskKind.PAINT,
     masks=2,
     recipe=Recipe(
-        synthesis=SynthesisRecipe(variations=16), perturb=PerturbRecipe(iterations=4), bank=BankRecipe(iterations=3)
+        synthesis=SynthesisRecipe(variations=16, morphed=0.9),
+        perturb=PerturbRecipe(iterations=4, batch=8, onward=1.0),
+        bank=BankRecipe(iterations=3),
     ),
 )
 
