@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from facecloak.cloaking.cloaker import Cloaker
     from facecloak.cloaking.face_search import FoundFaces
     from facecloak.v1 import apply_pb2
+    from facecloak_client import FaceCloakClient
     from facecloak_rpc.connection import Connection
     from facecloak_rpc.settings import RpcSettings
 
     _Answering = Callable[[apply_pb2.ApplyCloakRequest], apply_pb2.ApplyCloakResponse]
+
+Answer = TypeVar("Answer")
 
 
 @click.command()
@@ -105,12 +108,12 @@ def apply(
 def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: bool, connection: Connection) -> None:
     """Print the faces that PHOTO shows, largest first, each as --face of `facecloak apply` and `enroll` takes it."""
     from apply_service import convert
-    from facecloak.v1 import apply_pb2
 
     content = photo.read_bytes()
-    request = apply_pb2.FindFacesRequest(photo=content)
     if target:
-        answer = _ask(target, lambda stub: stub.FindFaces(request, timeout=timeout_seconds), connection=connection)
+        answer = _ask(
+            target, lambda client: client.find_faces(content, timeout_s=timeout_seconds), connection=connection
+        )
         found = convert.faces_from(answer)
     else:
         found = _find_here(content)
@@ -126,12 +129,11 @@ def faces(*, photo: Path, target: str | None, timeout_seconds: float, as_json: b
         click.echo("facecloak: no face was found", err=True)
 
 
-def _ask(target: str, call: Callable[[Any], Any], *, connection: Connection) -> Any:
-    from facecloak.v1 import apply_pb2_grpc
-    from facecloak_rpc.client import open_channel, remote_errors
+def _ask(target: str, call: Callable[[FaceCloakClient], Answer], *, connection: Connection) -> Answer:
+    from facecloak_rpc.client import open_client, remote_errors
 
-    with open_channel(target, connection=connection) as channel, remote_errors(target):
-        return call(apply_pb2_grpc.ApplyServiceStub(channel))
+    with open_client(apply=target, connection=connection) as client, remote_errors(target):
+        return call(client)
 
 
 def _answering(target: str | None, *, timeout_seconds: float, connection: Connection, data: Path | None) -> _Answering:
@@ -139,7 +141,15 @@ def _answering(target: str | None, *, timeout_seconds: float, connection: Connec
     if not target:
         return _answering_here(data)
     return lambda request: _ask(
-        target, lambda stub: stub.ApplyCloak(request, timeout=timeout_seconds), connection=connection
+        target,
+        lambda client: client.apply(
+            request.photo,
+            request.subjects,
+            require_cloaked=request.require_cloaked,
+            recloak=request.recloak,
+            timeout_s=timeout_seconds,
+        ),
+        connection=connection,
     )
 
 

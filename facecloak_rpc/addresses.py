@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 
-# A bare IPv6 address has two colons or more; what follows the last one can only be meant as the port.
-_BARE_IPV6_AND_PORT = re.compile(r"([0-9a-fA-F:.]*:[0-9a-fA-F:.]*(?:%[^:\]]+)?):([0-9]{1,5})")
 _ANY = frozenset({"0.0.0.0", "::", "::0", "0:0:0:0:0:0:0:0"})
 
 
@@ -20,12 +17,6 @@ def bare_host(host: str) -> str:
 def host_and_port(host: str, port: int) -> str:
     """``host:port``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def target_of(target: str) -> str:
-    """A gRPC target; an IPv6 address before the port gets the brackets that it needs."""
-    found = _BARE_IPV6_AND_PORT.fullmatch(target)
-    return f"[{found[1]}]:{found[2]}" if found else target
 
 
 def is_any(host: str) -> bool:

@@ -1,24 +1,21 @@
-"""The client's side: channels with the right limits, and errors as the server meant them."""
+"""The commands' side of facecloak_client: its failures as errors of FaceCloak, with what stands between."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import grpc
 from google.protobuf import any_pb2
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from facecloak.errors import ErrorCode, FaceCloakError
-from facecloak_rpc import addresses, proxies
+from facecloak_client import CallFailed, FaceCloakClient, Retries
+from facecloak_client.channels import MESSAGE_BYTES_LIMIT, channel_options
+from facecloak_client.failures import failure_of_call
+from facecloak_client.targets import target_of
+from facecloak_rpc import proxies
 from facecloak_rpc.connection import Connection
-from facecloak_rpc.errors import ERROR_DOMAIN, RETRY_AFTER_KEY
-
-MESSAGE_BYTES_LIMIT = 64 * 1024 * 1024
-"""Default largest message, bytes: the servers' default."""
-
+from facecloak_rpc.errors import REQUEST_ID_KEY
 
 # What gRPC itself says where a connection comes to nothing.
 _MAY_BE_A_PROXYS = frozenset(
@@ -55,11 +52,10 @@ def open_channel(
     message_bytes_limit: int = MESSAGE_BYTES_LIMIT,
     health_service: str = "",
 ) -> grpc.Channel:
-    """Opens a channel; it connects at the first call. Close it after use.
+    """Opens a channel that repeats nothing; it connects at the first call. Close it after use.
 
     Args:
-        target: ``host:port``, an IPv6 address in brackets or without, or a name of several servers such as
-            ``dns:///apply.svc:50062``: calls then go to all of them in turn. (gRPC's default would send all to one.)
+        target: see :class:`facecloak_client.Connection`.
         connection: how it is reached, by TLS and with which headers; by default in clear.
         health_service: full name of a service, such as ``facecloak.v1.ApplyService``; calls then go only to servers
             whose health says that it serves (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
@@ -67,57 +63,42 @@ def open_channel(
     Raises:
         FileUnusable: a certificate file cannot be read.
     """
-    target = addresses.target_of(target)
-    config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
-    if health_service:
-        config["healthCheckConfig"] = {"serviceName": health_service}
-    return (connection or Connection()).open(
-        target,
-        options=[
-            ("grpc.max_receive_message_length", message_bytes_limit),
-            ("grpc.max_send_message_length", message_bytes_limit),
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.service_config", json.dumps(config)),
-        ],
+    options = channel_options(
+        health_service,
+        retries=Retries(attempts=1),
+        health_checks=bool(health_service),
+        message_bytes_limit=message_bytes_limit,
     )
+    return (connection or Connection()).open(target_of(target), options=options)
+
+
+def open_client(*, enroll: str = "", apply: str = "", connection: Connection | None = None) -> FaceCloakClient:
+    """The client of the commands and the evaluation. A server that does not serve says why itself: its health is not
+    asked. Raises FileUnusable where a certificate file cannot be read."""
+    how = connection or Connection()
+    return FaceCloakClient(enroll=enroll, apply=apply, tls=how.tls_files(), headers=how.headers, health_checks=False)
 
 
 @contextmanager
 def remote_errors(target: str = "") -> Iterator[None]:
-    """Turns every ``grpc.RpcError`` of the block into a :class:`RemoteError`; ``target`` is the server it calls."""
+    """Turns what a call of the block fails with into a :class:`RemoteError`; ``target`` is the server it calls."""
     try:
         yield
-    except grpc.RpcError as error:
+    except (grpc.RpcError, CallFailed) as error:
         raise to_remote_error(error, target=target) from error
 
 
-def to_remote_error(error: grpc.RpcError, *, target: str = "") -> RemoteError:
-    """Reads code, reason, metadata and delay out of a failed call. An error that no server of ours answered with names
-    the proxy that stands before ``target``, if one does: gRPC takes it from the environment without a word."""
-    code = _code_of(error)
-    details = str(error.details() or "") if isinstance(error, grpc.Call) else str(error)
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    reason = code.value
-    metadata: dict[str, str] = {}
-    delay: float | None = None
-    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    details_of_status: Sequence[any_pb2.Any] = status.details if status is not None else ()
-    for detail in details_of_status:
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            reason, metadata = info.reason, dict(info.metadata)
-        elif detail.Unpack(retry):
-            delay = retry.retry_delay.ToTimedelta().total_seconds()
-    metadata.pop(RETRY_AFTER_KEY, None)
-    # gRPC appends where in its own code it met the error.
-    details = details.partition("\n=== ")[0].strip() or code.value
-    if not info.domain and code in _MAY_BE_A_PROXYS and (proxy := proxies.proxy_before(target)):
-        details = f"{details.rstrip('.')}; {proxy}"
-    return RemoteError(details, code=code, reason=reason, retry_seconds=delay, details=details_of_status, **metadata)
-
-
-def _code_of(error: grpc.RpcError) -> ErrorCode:
-    if isinstance(error, grpc.Call) and error.code() is not None:
-        name = error.code().name
-        if name in ErrorCode.__members__:
-            return ErrorCode[name]
-    return ErrorCode.INTERNAL
+def to_remote_error(error: grpc.RpcError | CallFailed, *, target: str = "") -> RemoteError:
+    """What a call failed with. An error that no server of ours answered with names the proxy that stands before
+    ``target``, if one does: gRPC takes it from the environment without a word."""
+    failure = error if isinstance(error, CallFailed) else failure_of_call(error)
+    code = ErrorCode[failure.code.name] if failure.code.name in ErrorCode.__members__ else ErrorCode.INTERNAL
+    message = failure.message
+    answered = failure.reason != failure.code.name or bool(failure.details)
+    if not answered and code in _MAY_BE_A_PROXYS and (proxy := proxies.proxy_before(target)):
+        message = f"{message.rstrip('.')}; {proxy}"
+    metadata = {**failure.metadata, **({REQUEST_ID_KEY: failure.request_id} if answered else {})}
+    return RemoteError(
+        message, code=code, reason=failure.reason if answered else code.value, retry_seconds=failure.retry_after_s,
+        details=failure.details, **metadata,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import grpc
 
 from facecloak.errors import InvalidInput
+from facecloak_client import Tls
 from facecloak_rpc.watched_files import read_bounded
 
 # RFC 9110's tokens in lower case, as HTTP/2 and gRPC want them; a name that ends in -bin would carry bytes.
@@ -51,17 +52,21 @@ class Connection:
 
     def open(self, target: str, *, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
         """A channel to ``target``; see :func:`facecloak_rpc.client.open_channel`. Raises FileUnusable."""
-        if self.is_secure:
-            channel = grpc.secure_channel(target, self._credentials(), options=options)
+        tls = self.tls_files()
+        if tls is not None:
+            channel = grpc.secure_channel(target, tls.credentials(), options=options)
         else:
             channel = grpc.insecure_channel(target, options=options)
         return grpc.intercept_channel(channel, _Headers(self.headers)) if self.headers else channel
 
-    def _credentials(self) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(
-            root_certificates=read_bounded(self.ca) if self.ca is not None else None,
-            private_key=read_bounded(self.key) if self.key is not None else None,
-            certificate_chain=read_bounded(self.certificate) if self.certificate is not None else None,
+    def tls_files(self) -> Tls | None:
+        """The certificates, read; None in clear. Raises FileUnusable."""
+        if not self.is_secure:
+            return None
+        return Tls(
+            authorities=read_bounded(self.ca) if self.ca is not None else None,
+            certificate=read_bounded(self.certificate) if self.certificate is not None else None,
+            key=read_bounded(self.key) if self.key is not None else None,
         )
 
 

@@ -40,12 +40,10 @@ def delete(*, user_id: str, target: str | None, data: Path | None, as_json: bool
 
 
 def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> bool:
-    from facecloak.v1 import enroll_pb2, enroll_pb2_grpc
-    from facecloak_rpc.client import open_channel, remote_errors
+    from facecloak_rpc.client import open_client, remote_errors
 
-    with open_channel(target, connection=connection) as channel, remote_errors(target):
-        stub = enroll_pb2_grpc.EnrollServiceStub(channel)
-        return stub.DeleteUser(enroll_pb2.DeleteUserRequest(user_id=user_id), timeout=30).deleted
+    with open_client(enroll=target, connection=connection) as client, remote_errors(target):
+        return client.delete(user_id)
 
 
 def _delete_here(user_id: str, *, data: Path | None) -> bool:

@@ -97,22 +97,21 @@ def enroll_remotely(
 ) -> Enrollment:
     """Enrolls through EnrollUser. Raises RemoteError."""
     from enroll_service import convert
-    from facecloak.v1 import enroll_pb2_grpc
-    from facecloak_rpc.client import RemoteError, open_channel, remote_errors
+    from facecloak_rpc.client import open_client, remote_errors
 
-    with open_channel(target, connection=connection) as channel, remote_errors(target):
-        stub = enroll_pb2_grpc.EnrollServiceStub(channel)
-        call = stub.EnrollUser(convert.request_to(request), timeout=timeout_seconds)
-        # Leaving early, by Ctrl-C for one, closes the channel, and that cancels the call.
-        for message in call:
-            event = message.WhichOneof("event")
-            if event == "progress":
-                show(convert.progress_from(message.progress))
-            elif event == "result":
-                return convert.enrollment_from(message.result)
-    from facecloak.errors import ErrorCode
-
-    raise RemoteError("the service sent no result", code=ErrorCode.INTERNAL, reason="NO_RESULT", retry_seconds=None)
+    message = convert.request_to(request)
+    # Leaving early, by Ctrl-C for one, closes the client, and that cancels the call.
+    with open_client(enroll=target, connection=connection) as client, remote_errors(target):
+        enrollment = client.enroll(
+            message.user_id,
+            message.photos,
+            options=message.options,
+            request_id=message.request_id,
+            timeout_s=timeout_seconds,
+        )
+        for progress in enrollment:
+            show(convert.progress_from(progress))
+        return convert.enrollment_from(enrollment.result())
 
 
 def enroll_here(request: EnrollmentRequest, *, data: Path | None, show: Show) -> Enrollment:

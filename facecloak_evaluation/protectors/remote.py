@@ -8,18 +8,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from enroll_service.convert import request_to
-from enroll_service.jobs.request import EnrollmentRequest
-from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import Box
-from facecloak.v1 import apply_pb2, apply_pb2_grpc, common_pb2, enroll_pb2, enroll_pb2_grpc
+from facecloak.v1 import apply_pb2, enroll_pb2
+from facecloak_client import photo as enrollment_photo
+from facecloak_client import subject
 from facecloak_evaluation.protocol import CloakedPhoto, EnrollmentCost
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 from facecloak_rpc.boxes import box_to
-from facecloak_rpc.client import open_channel, remote_errors
+from facecloak_rpc.client import open_client, remote_errors
 from facecloak_rpc.connection import Connection
 
-ENROLL_SECONDS_LIMIT = 900.0
 APPLY_SECONDS_LIMIT = 60.0
 
 _OUTCOME_PREFIX = "CLOAK_OUTCOME_"
@@ -38,9 +36,7 @@ class RemoteProtector:
     """
 
     def __init__(self, *, enroll_target: str, apply_target: str, connection: Connection | None = None) -> None:
-        self._channels = tuple(open_channel(target, connection=connection) for target in (enroll_target, apply_target))
-        self._enroll = enroll_pb2_grpc.EnrollServiceStub(self._channels[0])
-        self._apply = apply_pb2_grpc.ApplyServiceStub(self._channels[1])
+        self._client = open_client(enroll=enroll_target, apply=apply_target, connection=connection)
         self._users: dict[str, str] = {}
         self._surrogates: dict[str, RecognizerIdentity] = {}
         self._versions: dict[str, str] = {}
@@ -57,26 +53,20 @@ class RemoteProtector:
     def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
         """Raises RemoteError."""
         user_id = f"evaluation-{secrets.token_hex(16)}"
-        request = EnrollmentRequest(
-            user_id=user_id, photos=(EnrollmentPhoto(photo, face=box),), request_id=secrets.token_hex(16)
-        )
+        face = box_to(box) if box is not None else None
         began = time.perf_counter()
         with self._lock:
             self._users[user] = user_id
         with remote_errors():
-            for message in self._enroll.EnrollUser(request_to(request), timeout=ENROLL_SECONDS_LIMIT):
-                if message.WhichOneof("event") == "result":
-                    self._learn(message.result)
+            enrollment = self._client.enroll(user_id, enrollment_photo(photo, face=face))
+            self._learn(enrollment.result())
         return EnrollmentCost(seconds=time.perf_counter() - began)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:
         """Raises RemoteError."""
-        hint = common_pb2.FaceHint(box=box_to(box))
-        subject = apply_pb2.Subject(user_id=self._users[user], face=hint)
+        whose = subject(self._users[user], box=box_to(box))
         with remote_errors():
-            response = self._apply.ApplyCloak(
-                apply_pb2.ApplyCloakRequest(photo=photo, subjects=[subject]), timeout=APPLY_SECONDS_LIMIT
-            )
+            response = self._client.apply(photo, whose, require_cloaked=False, timeout_s=APPLY_SECONDS_LIMIT)
         outcome = apply_pb2.CloakOutcome.Name(response.subjects[0].outcome)
         return CloakedPhoto(photo=response.photo, outcome=outcome.removeprefix(_OUTCOME_PREFIX))
 
@@ -85,10 +75,9 @@ class RemoteProtector:
         try:
             for user_id in self._users.values():
                 with remote_errors():
-                    self._enroll.DeleteUser(enroll_pb2.DeleteUserRequest(user_id=user_id), timeout=APPLY_SECONDS_LIMIT)
+                    self._client.delete(user_id, timeout_s=APPLY_SECONDS_LIMIT)
         finally:
-            for channel in self._channels:
-                channel.close()
+            self._client.close()
 
     def _learn(self, enrollment: enroll_pb2.Enrollment) -> None:
         versions = dict(enrollment.versions)

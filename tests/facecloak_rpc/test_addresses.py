@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from facecloak_rpc.addresses import bare_host, has_ipv6, host_and_port, target_of
+from facecloak_client.targets import target_of
+from facecloak_rpc.addresses import bare_host, has_ipv6, host_and_port
 from facecloak_rpc.health import health_of
 from facecloak_rpc.proxies import proxy_before
 from facecloak_rpc.server import AddressInUse

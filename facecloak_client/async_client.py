@@ -1,0 +1,176 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from facecloak.v1 import apply_pb2, enroll_pb2
+from facecloak_client import methods
+from facecloak_client.async_stream import Photos, cloak_each
+from facecloak_client.attempts import Attempts
+from facecloak_client.channels import Connection, Tls, Token
+from facecloak_client.client import APPLY_TIMEOUT_S, DEFAULT_IN_FLIGHT, ENROLL_TIMEOUT_S, channel_of
+from facecloak_client.enrollment import AsyncEnrollment
+from facecloak_client.failures import REQUEST_ID_HEADER, failure_of_call
+from facecloak_client.feed import Key, StreamAnswer
+from facecloak_client.methods import Method
+from facecloak_client.requests import PhotoLike, SubjectLike, apply_request, enroll_request, new_request_id
+from facecloak_client.service_config import APPLY_SERVICE, ENROLL_SERVICE, Retries
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+@dataclass
+class _Channel:
+    connection: Connection
+    interceptors: Sequence[grpc.aio.ClientInterceptor]
+    _open: grpc.aio.Channel | None = field(default=None, init=False)
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        if self._open is None:  # in the event loop of the first call
+            self._open = self.connection.open_asyncio(interceptors=self.interceptors)
+        return self._open
+
+    async def close(self) -> None:
+        if self._open is not None:
+            await self._open.close()
+
+
+class AsyncFaceCloakClient:
+    """Both services, in one event loop. As :class:`facecloak_client.FaceCloakClient`, with ``await``."""
+
+    def __init__(
+        self,
+        *,
+        enroll: str = "",
+        apply: str = "",
+        tls: Tls | None = None,
+        token: Token | None = None,
+        token_in_the_clear: bool = False,
+        headers: Sequence[tuple[str, str]] = (),
+        retries: Retries | None = None,
+        health_checks: bool = True,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> None:
+        """See :class:`facecloak_client.FaceCloakClient`."""
+        self._retries = retries or Retries()
+        self._channels = {
+            service: _Channel(
+                Connection(
+                    target, service, tls=tls, token=token, token_in_the_clear=token_in_the_clear,
+                    headers=headers,
+                    retries=self._retries, health_checks=health_checks,
+                ),
+                interceptors,
+            )
+            for service, target in ((ENROLL_SERVICE, enroll), (APPLY_SERVICE, apply))
+            if target
+        }  # fmt: skip
+
+    def enroll(
+        self,
+        user_id: str,
+        photos: PhotoLike | Iterable[PhotoLike],
+        *,
+        options: enroll_pb2.EnrollOptions | None = None,
+        request_id: str = "",
+        timeout_s: float = ENROLL_TIMEOUT_S,
+    ) -> AsyncEnrollment:
+        """Learns the user's mask: ``async for`` progress in what is returned, or ``await`` its ``result()``."""
+        request = enroll_request(user_id, photos, options=options, request_id=request_id)
+        channel = self._channel(methods.ENROLL_USER)
+
+        def begin(seconds: float) -> Any:
+            call = channel.channel.unary_stream(
+                methods.ENROLL_USER.path,
+                request_serializer=enroll_pb2.EnrollUserRequest.SerializeToString,
+                response_deserializer=enroll_pb2.EnrollUserResponse.FromString,
+            )
+            metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request.request_id))
+            return call(request, timeout=seconds, metadata=metadata)
+
+        return AsyncEnrollment(begin, Attempts(self._retries, timeout_s=timeout_s), request_id=request.request_id)
+
+    async def get_enrollment(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> enroll_pb2.Enrollment:
+        """What is known of the user's stored mask. Raises MaskNotFound."""
+        request = enroll_pb2.GetEnrollmentRequest(user_id=user_id)
+        return (await self._call(methods.GET_ENROLLMENT, request, timeout_s=timeout_s)).enrollment
+
+    async def delete(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bool:
+        """Deletes the user's mask for good; whether there was one."""
+        request = enroll_pb2.DeleteUserRequest(user_id=user_id)
+        return (await self._call(methods.DELETE_USER, request, timeout_s=timeout_s)).deleted
+
+    async def apply(
+        self,
+        photo: bytes,
+        subjects: SubjectLike | Iterable[SubjectLike],
+        *,
+        require_cloaked: bool = True,
+        recloak: bool = False,
+        timeout_s: float = APPLY_TIMEOUT_S,
+    ) -> apply_pb2.ApplyCloakResponse:
+        """Cloaks a photo. See :meth:`facecloak_client.FaceCloakClient.apply`."""
+        request = apply_request(photo, subjects, require_cloaked=require_cloaked, recloak=recloak)
+        return await self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s)
+
+    def apply_stream(
+        self, photos: Photos[Key], *, in_flight: int = DEFAULT_IN_FLIGHT
+    ) -> AsyncIterator[StreamAnswer[Key]]:
+        """Cloaks many photos over one call. See :meth:`facecloak_client.FaceCloakClient.apply_stream`.
+
+        Args:
+            photos: pairs as there, of an iterable or an async one; an iterable is asked within the event loop.
+        """
+        channel = self._channel(methods.APPLY_CLOAK_STREAM)
+
+        def begin() -> Any:
+            call = channel.channel.stream_stream(
+                methods.APPLY_CLOAK_STREAM.path,
+                request_serializer=apply_pb2.ApplyCloakStreamRequest.SerializeToString,
+                response_deserializer=apply_pb2.ApplyCloakStreamResponse.FromString,
+            )
+            return call(metadata=(*channel.connection.metadata(), (REQUEST_ID_HEADER, new_request_id())))
+
+        return cloak_each(photos, begin, in_flight=in_flight, retries=self._retries)
+
+    async def find_faces(self, photo: bytes, *, timeout_s: float = APPLY_TIMEOUT_S) -> apply_pb2.FindFacesResponse:
+        """The faces of a photo."""
+        return await self._call(methods.FIND_FACES, apply_pb2.FindFacesRequest(photo=photo), timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        """Hangs up; calls that run end."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def __aenter__(self) -> AsyncFaceCloakClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _call(self, method: Method[Request, Response], request: Request, *, timeout_s: float) -> Response:
+        channel = self._channel(method)
+        call = channel.channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        request_id = new_request_id()
+        metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request_id))
+        try:
+            response: Response = await call(request, timeout=timeout_s, metadata=metadata)
+        except grpc.RpcError as error:
+            raise failure_of_call(error, request_id=request_id) from error
+        return response
+
+    def _channel(self, method: Method[Any, Any]) -> _Channel:
+        return channel_of(self._channels, method)

@@ -1,0 +1,213 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from facecloak.v1 import apply_pb2, enroll_pb2
+from facecloak_client import methods
+from facecloak_client.attempts import Attempts
+from facecloak_client.channels import Connection, Tls, Token
+from facecloak_client.enrollment import Enrollment
+from facecloak_client.failures import REQUEST_ID_HEADER, failure_of_call
+from facecloak_client.feed import Key, StreamAnswer
+from facecloak_client.methods import Method
+from facecloak_client.requests import (
+    PhotoLike,
+    SubjectLike,
+    apply_request,
+    enroll_request,
+    new_request_id,
+)
+from facecloak_client.service_config import APPLY_SERVICE, ENROLL_SERVICE, Retries
+from facecloak_client.stream import cloak_each
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+APPLY_TIMEOUT_S = 30.0
+ENROLL_TIMEOUT_S = 900.0
+DEFAULT_IN_FLIGHT = 8
+
+
+@dataclass
+class _Channel:
+    connection: Connection
+    interceptors: Sequence[Any]
+    _open: grpc.Channel | None = field(default=None, init=False)
+
+    @property
+    def channel(self) -> grpc.Channel:
+        if self._open is None:
+            self._open = grpc.intercept_channel(self.connection.open(), *self.interceptors)
+        return self._open
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+
+
+class FaceCloakClient:
+    """Both services, for any number of threads.
+
+    Close it, or use it in a ``with`` block. Methods raise subclasses of :class:`facecloak_client.CallFailed`; what may
+    help is tried again before (:class:`facecloak_client.Retries`).
+    """
+
+    def __init__(
+        self,
+        *,
+        enroll: str = "",
+        apply: str = "",
+        tls: Tls | None = None,
+        token: Token | None = None,
+        token_in_the_clear: bool = False,
+        headers: Sequence[tuple[str, str]] = (),
+        retries: Retries | None = None,
+        health_checks: bool = True,
+        interceptors: Sequence[Any] = (),
+    ) -> None:
+        """Contacts nothing yet.
+
+        Args:
+            enroll: ``host:port`` of the enrollment service; "" where it is not called.
+            apply: ``host:port`` of the apply service, or a name of several such as ``dns:///apply.svc:50062``.
+            interceptors: gRPC's own, such as those of OpenTelemetry.
+            tls, token, token_in_the_clear, headers, retries, health_checks: see :class:`facecloak_client.Connection`.
+        """
+        self._retries = retries or Retries()
+        self._channels = {
+            service: _Channel(
+                Connection(
+                    target, service, tls=tls, token=token, token_in_the_clear=token_in_the_clear,
+                    headers=headers,
+                    retries=self._retries, health_checks=health_checks,
+                ),
+                interceptors,
+            )
+            for service, target in ((ENROLL_SERVICE, enroll), (APPLY_SERVICE, apply))
+            if target
+        }  # fmt: skip
+
+    def enroll(
+        self,
+        user_id: str,
+        photos: PhotoLike | Iterable[PhotoLike],
+        *,
+        options: enroll_pb2.EnrollOptions | None = None,
+        request_id: str = "",
+        timeout_s: float = ENROLL_TIMEOUT_S,
+    ) -> Enrollment:
+        """Begins to learn the user's mask from 1 to 16 photos. Iterate what is returned for progress, or ask for its
+        ``result()``."""
+        request = enroll_request(user_id, photos, options=options, request_id=request_id)
+        channel = self._channel(methods.ENROLL_USER)
+        call = channel.channel.unary_stream(
+            methods.ENROLL_USER.path,
+            request_serializer=enroll_pb2.EnrollUserRequest.SerializeToString,
+            response_deserializer=enroll_pb2.EnrollUserResponse.FromString,
+        )
+
+        def begin(seconds: float) -> Any:
+            metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request.request_id))
+            return call(request, timeout=seconds, metadata=metadata)
+
+        return Enrollment(begin, Attempts(self._retries, timeout_s=timeout_s), request_id=request.request_id)
+
+    def get_enrollment(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> enroll_pb2.Enrollment:
+        """What is known of the user's stored mask. Raises MaskNotFound."""
+        request = enroll_pb2.GetEnrollmentRequest(user_id=user_id)
+        return self._call(methods.GET_ENROLLMENT, request, timeout_s=timeout_s).enrollment
+
+    def delete(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bool:
+        """Deletes the user's mask for good; whether there was one. May be repeated until it succeeds."""
+        request = enroll_pb2.DeleteUserRequest(user_id=user_id)
+        return self._call(methods.DELETE_USER, request, timeout_s=timeout_s).deleted
+
+    def apply(
+        self,
+        photo: bytes,
+        subjects: SubjectLike | Iterable[SubjectLike],
+        *,
+        require_cloaked: bool = True,
+        recloak: bool = False,
+        timeout_s: float = APPLY_TIMEOUT_S,
+    ) -> apply_pb2.ApplyCloakResponse:
+        """Cloaks a photo. A photo that comes back is safe to publish: where a subject is not cloaked, NotCloaked is
+        raised and says why. With ``require_cloaked`` False it may come back uncloaked: read every outcome."""
+        request = apply_request(photo, subjects, require_cloaked=require_cloaked, recloak=recloak)
+        return self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s)
+
+    def apply_stream(
+        self, photos: Iterable[tuple[Key, apply_pb2.ApplyCloakRequest]], *, in_flight: int = DEFAULT_IN_FLIGHT
+    ) -> Iterator[StreamAnswer[Key]]:
+        """Cloaks many photos over one call, and yields an answer for each as it is ready, not in their order.
+
+        Args:
+            photos: pairs of a key, which the answer carries, and what :func:`facecloak_client.apply_request` makes.
+                They are taken, in another thread, as there is room: at most ``in_flight`` photos are held at once.
+
+        A stream that breaks is opened again, and what had no answer is sent again. A photo that is refused does not end
+        the others: its answer has the failure. Raises CallFailed where the stream cannot go on.
+        """
+        channel = self._channel(methods.APPLY_CLOAK_STREAM)
+        call = channel.channel.stream_stream(
+            methods.APPLY_CLOAK_STREAM.path,
+            request_serializer=apply_pb2.ApplyCloakStreamRequest.SerializeToString,
+            response_deserializer=apply_pb2.ApplyCloakStreamResponse.FromString,
+        )
+
+        def begin(requests: Iterator[apply_pb2.ApplyCloakStreamRequest]) -> Any:
+            return call(requests, metadata=(*channel.connection.metadata(), (REQUEST_ID_HEADER, new_request_id())))
+
+        return cloak_each(photos, begin, in_flight=in_flight, retries=self._retries)
+
+    def find_faces(self, photo: bytes, *, timeout_s: float = APPLY_TIMEOUT_S) -> apply_pb2.FindFacesResponse:
+        """The faces of a photo, to choose whose is whose: send one with :func:`facecloak_client.subject`."""
+        return self._call(methods.FIND_FACES, apply_pb2.FindFacesRequest(photo=photo), timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """Hangs up; calls that run end."""
+        for channel in self._channels.values():
+            channel.close()
+
+    def __enter__(self) -> FaceCloakClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, method: Method[Request, Response], request: Request, *, timeout_s: float) -> Response:
+        channel = self._channel(method)
+        call = channel.channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        request_id = new_request_id()
+        metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request_id))
+        try:
+            response: Response = call(request, timeout=timeout_s, metadata=metadata)
+        except grpc.RpcError as error:
+            raise failure_of_call(error, request_id=request_id) from error
+        return response
+
+    def _channel(self, method: Method[Any, Any]) -> _Channel:
+        return channel_of(self._channels, method)
+
+
+Kind = TypeVar("Kind")
+
+
+def channel_of(channels: dict[str, Kind], method: Method[Any, Any]) -> Kind:
+    """Raises ValueError where the client was not told where the method's service is."""
+    try:
+        return channels[method.service]
+    except KeyError:
+        name = "enroll" if method.service == ENROLL_SERVICE else "apply"
+        raise ValueError(f"{method.name} needs {name}=HOST:PORT, which the client was not given") from None

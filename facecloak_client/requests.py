@@ -1,0 +1,72 @@
+"""The messages of the calls, made from what programs have at hand."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from facecloak.v1 import apply_pb2, common_pb2, enroll_pb2
+
+SubjectLike = str | apply_pb2.Subject
+"""A user id, or a subject with a hint: see :func:`subject`."""
+
+PhotoLike = bytes | enroll_pb2.EnrollmentPhoto
+"""A file's bytes, or those with which face it is: see :func:`photo`."""
+
+
+def new_request_id() -> str:
+    """A random one, which names one call."""
+    return uuid.uuid4().hex
+
+
+def subject(
+    user_id: str, *, box: common_pb2.FaceBox | None = None, landmarks: common_pb2.FaceLandmarks | None = None
+) -> apply_pb2.Subject:
+    """Whose face is to be cloaked, and where it is: a face's box or, better and quicker, its five points."""
+    if box is not None and landmarks is not None:
+        raise ValueError("give box or landmarks, not both")
+    if box is None and landmarks is None:
+        return apply_pb2.Subject(user_id=user_id)
+    hint = common_pb2.FaceHint(box=box) if box is not None else common_pb2.FaceHint(landmarks=landmarks)
+    return apply_pb2.Subject(user_id=user_id, face=hint)
+
+
+def photo(data: bytes, *, face: common_pb2.FaceBox | None = None) -> enroll_pb2.EnrollmentPhoto:
+    """A photo to learn from, and which face is the user's where it shows several."""
+    return enroll_pb2.EnrollmentPhoto(data=data, face=face)
+
+
+def apply_request(
+    data: bytes,
+    subjects: SubjectLike | Iterable[SubjectLike],
+    *,
+    require_cloaked: bool = True,
+    recloak: bool = False,
+    request_id: str = "",
+) -> apply_pb2.ApplyCloakRequest:
+    """A photo to cloak. Unless ``require_cloaked`` is False, a photo that comes back is safe to publish."""
+    given = [subjects] if isinstance(subjects, str | apply_pb2.Subject) else list(subjects)
+    return apply_pb2.ApplyCloakRequest(
+        request_id=request_id,
+        photo=data,
+        subjects=[subject(one) if isinstance(one, str) else one for one in given],
+        require_cloaked=require_cloaked,
+        recloak=recloak,
+    )
+
+
+def enroll_request(
+    user_id: str,
+    photos: PhotoLike | Iterable[PhotoLike],
+    *,
+    options: enroll_pb2.EnrollOptions | None = None,
+    request_id: str = "",
+) -> enroll_pb2.EnrollUserRequest:
+    """Photos to learn a mask from. Without a request id it gets a random one, so that the call can be repeated."""
+    given = [photos] if isinstance(photos, bytes | enroll_pb2.EnrollmentPhoto) else list(photos)
+    return enroll_pb2.EnrollUserRequest(
+        request_id=request_id or new_request_id(),
+        user_id=user_id,
+        photos=[photo(one) if isinstance(one, bytes) else one for one in given],
+        options=options,
+    )
