@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from facecloak.errors import InvalidInput
 from facecloak_rpc.errors import to_status
 from facecloak_rpc.messages import MessageReader, OpenCalls
+from facecloak_rpc.trailers import trailers_of
 
 CALLS_LIMIT = 64
 """Calls of health and reflection that may hold a thread at once. Health's watchers hold none once they are served."""
@@ -128,5 +129,17 @@ def parsed(message: bytes, deserialize: Callable[[bytes], Any] | None) -> Any:
 
 
 def abort(context: grpc.ServicerContext, status: status_pb2.Status) -> None:
-    """Ends the call with a google.rpc.Status. Always raises, as grpc's abort does."""
-    context.abort_with_status(rpc_status.to_status(status))
+    """Ends the call with a google.rpc.Status, and what of it is plain text for clients that do not read those. Always
+    raises, as grpc's abort does."""
+    ending = rpc_status.to_status(status)
+    plain = trailers_of(status, remaining_seconds=context.time_remaining())
+    whole = _Ending(ending.code, ending.details, (*ending.trailing_metadata, *plain))
+    context.abort_with_status(cast(grpc.Status, whole))
+
+
+class _Ending(NamedTuple):
+    """What grpc.Status asks for."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]

@@ -32,8 +32,8 @@ from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.process_memory import MemoryTrimmer
 from facecloak_rpc.tracing import Metadata, Tracer
+from facecloak_rpc.trailers import REQUEST_ID_HEADER
 
-REQUEST_ID_HEADER = "x-request-id"
 # Housekeeping that a client may keep open for as long as it lives: neither logged nor waited for.
 _HEALTH, _REFLECTION = "/grpc.health.", "/grpc.reflection."
 _log = structlog.get_logger("facecloak.rpc")
