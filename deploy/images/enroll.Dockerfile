@@ -2,10 +2,11 @@
 # The enrollment service and the `facecloak` command, for CPUs and for NVIDIA GPUs. Build from the repository's root:
 #
 #   docker build -f deploy/images/enroll.Dockerfile --target cpu -t facecloak-enroll:0.1.0-cpu \
-#       --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU builds> .
+#       --build-arg TORCH=cpu --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU builds> .
 #   docker build -f deploy/images/enroll.Dockerfile --target gpu -t facecloak-enroll:0.1.0-gpu .
 #
-# Without an index of CPU builds the CPU image works too, and is gigabytes larger: the default torch brings CUDA.
+# Without TORCH=cpu the CPU image works too, and is gigabytes larger: the default torch brings CUDA. Behind a mirror of your
+# own: --build-arg PIP_INDEX_URL=..., and for its authority --secret id=ca,src=FILE --build-arg PIP_CERT=/run/secrets/ca.
 ARG PYTHON_IMAGE=python:3.11-bookworm
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
@@ -21,13 +22,21 @@ ENV CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup
 ENV PATH=/usr/local/cargo/bin:$PATH
 RUN python -m venv /opt/facecloak
 ENV PATH=/opt/facecloak/bin:$PATH
-COPY constraints.txt ./
-COPY deploy/images/enroll.lock deploy/images/gpu.lock deploy/images/build.lock deploy/images/
-RUN pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/enroll.lock
-# pip reads this variable itself.
-ARG PIP_EXTRA_INDEX_URL=
-RUN pip install --no-cache-dir -c constraints.txt torch
-RUN pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/build.lock
+COPY deploy/images/enroll.lock deploy/images/torch-cpu.lock deploy/images/torch-cuda.lock deploy/images/gpu.lock \
+    deploy/images/build.lock deploy/images/
+# pip reads these variables itself.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_CERT
+RUN --mount=type=secret,id=ca \
+    pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/enroll.lock
+# cuda or cpu: each build of torch with its own dependencies, all by hash.
+ARG TORCH=cuda
+RUN --mount=type=secret,id=ca \
+    pip install --no-cache-dir --no-deps --require-hashes -r "deploy/images/torch-${TORCH}.lock"
+RUN --mount=type=secret,id=ca \
+    pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/build.lock
 COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE NOTICE ./
 COPY protos protos
 COPY native native
@@ -36,14 +45,17 @@ COPY facecloak_rpc facecloak_rpc
 COPY apply_service apply_service
 COPY enroll_service enroll_service
 COPY facecloak_evaluation facecloak_evaluation
-RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
-    && pip check
 # The package is built without its codec where that fails; an image must not be.
-RUN ls /opt/facecloak/lib/python3.11/site-packages/facecloak/photos/_splice*.so
+ENV FACECLOAK_CODEC=required
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
+    && pip check
 
 FROM build AS build-gpu
+ARG PIP_INDEX_URL
+ARG PIP_CERT
 # The two engines install the same package folder: one goes before the other comes.
-RUN pip uninstall --yes onnxruntime \
+RUN --mount=type=secret,id=ca \
+    pip uninstall --yes onnxruntime \
     && pip install --no-cache-dir --no-deps --require-hashes -r deploy/images/gpu.lock
 
 FROM ${BASE_IMAGE} AS run

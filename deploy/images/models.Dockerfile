@@ -4,11 +4,20 @@
 #
 #   docker build -f deploy/images/models.Dockerfile -t facecloak-models:0.1.0 \
 #       --build-arg ENROLL_IMAGE=facecloak-enroll:0.1.0-cpu .
+#
+# Behind mirrors of your own: --build-arg NPM_CONFIG_REGISTRY=..., PIP_INDEX_URL=..., and for their authority
+# --secret id=ca,src=FILE --build-arg CA_FILE=/run/secrets/ca.
 ARG ENROLL_IMAGE=facecloak-enroll:0.1.0-cpu
 ARG BASE_IMAGE=busybox:1.37
 
 FROM ${ENROLL_IMAGE} AS pull
-RUN ["facecloak", "models", "pull", "--repository", "/models"]
+# npm and pip read these variables themselves.
+ARG NPM_CONFIG_REGISTRY
+ARG PIP_INDEX_URL
+ARG CA_FILE
+ENV NPM_CONFIG_CAFILE=${CA_FILE} PIP_CERT=${CA_FILE}
+RUN --mount=type=secret,id=ca,uid=65532 \
+    facecloak models pull --repository /models
 # What Triton serves: cpu, gpu or gpu-tensorrt.
 ARG TRITON_PROFILE=cpu
 RUN facecloak models build --repository /models --profile "${TRITON_PROFILE}" --output /tmp/triton

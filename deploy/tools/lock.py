@@ -3,13 +3,16 @@
     python -m deploy.tools.lock            # after a change of pyproject.toml or constraints.txt
     python -m deploy.tools.lock --check    # whether they agree with those two; quick, asks no index
 
-Versions are those of constraints.txt; hashes are of the files for Linux on x86-64 and CPython 3.11. torch is not in a
-lock: each variant of the enroll image takes another build of it, from another index, at the version of constraints.txt.
+Versions are those of constraints.txt; hashes are of the files for Linux on x86-64 and on aarch64, and CPython 3.11.
+torch has locks of its own, of which each variant of the enroll image takes one: torch-cuda.lock, for x86-64, PyPI's
+build with the CUDA libraries that it asks for; torch-cpu.lock, for x86-64 the build that this machine's pip finds
+(set it up with PyTorch's index of CPU builds), for aarch64 PyPI's.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +29,16 @@ IMAGES = ROOT / "deploy" / "images"
 EXTRAS = {"apply": ("otel",), "enroll": ("diffusion", "enroll", "otel", "triton")}
 # The GPU variant's engine, in place of onnxruntime.
 GPU_ENGINE = "onnxruntime-gpu"
+# With which torch comes is the image's choice, and a file of its own.
+TORCH = ("torch-cpu", "torch-cuda")
+LOCKS = (*EXTRAS, *TORCH, "gpu", "build")
 _NOT_LOCKED = frozenset({"facecloak", "torch"})
+_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
+# Debian 12's glibc is 2.36.
+_AARCH64 = ("linux_aarch64", "manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37)))
+
+Row = tuple[str, str, tuple[str, ...]]
+"""Name, version, and the sha256 of each platform's file."""
 _HEADER = "# Written by python -m deploy.tools.lock; edits here are lost.\n"
 
 
@@ -61,39 +73,77 @@ def disagreements() -> list[str]:
     for name in EXTRAS:
         locked = pinned((IMAGES / f"{name}.lock").read_text())
         wrong += [f"{name}.lock lacks {missing}" for missing in sorted(direct_requirements(name) - set(locked))]
+    for name in LOCKS:
         wrong += [
             f"{name}.lock has {package} {version}, constraints.txt has {constraints.get(package)}"
-            for package, version in locked.items()
+            for package, version in pinned((IMAGES / f"{name}.lock").read_text()).items()
             if constraints.get(package, version) != version
         ]
+    wrong += [
+        f"{name}.lock lacks torch" for name in TORCH if "torch" not in pinned((IMAGES / f"{name}.lock").read_text())
+    ]
     wanted = {**pinned("\n".join(build_requirements()))}
     locked = pinned((IMAGES / "build.lock").read_text())
     wrong += [f"build.lock lacks {name}=={version}" for name, version in wanted.items() if locked.get(name) != version]
     return wrong
 
 
-def resolve(requirements: list[str], *, deps: bool = True) -> list[tuple[str, str, str]]:
-    """(name, version, sha256) of all packages that pip would install, sorted; facecloak and torch left out."""
+def resolve(requirements: list[str], *options: str, pypi_only: bool = False) -> list[Row]:
+    """All packages that pip would install for them, sorted; facecloak itself left out.
+
+    Args:
+        options: more of pip's.
+        pypi_only: leave out where else this machine's pip looks.
+    """
     with TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-        command += ["-c", str(ROOT / "constraints.txt"), "--report", str(report), *([] if deps else ["--no-deps"])]
-        subprocess.run([*command, *requirements], check=True, cwd=ROOT)
+        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", *options]
+        command += ["-c", str(ROOT / "constraints.txt"), "--report", str(report)]
+        elsewhere = (
+            {"PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": "", "PIP_CONFIG_FILE": os.devnull} if pypi_only else {}
+        )
+        subprocess.run([*command, *requirements], check=True, cwd=ROOT, env={**os.environ, **elsewhere})
         found = json.loads(report.read_text())["install"]
     rows = []
     for entry in found:
-        name = canonical(entry["metadata"]["name"])
-        if name not in _NOT_LOCKED:
-            rows.append(
-                (name, entry["metadata"]["version"], entry["download_info"]["archive_info"]["hashes"]["sha256"])
-            )
+        name, version = canonical(entry["metadata"]["name"]), entry["metadata"]["version"]
+        if name != "facecloak":
+            # torch's builds differ in their local version, which is no part of what is asked for.
+            digest = entry["download_info"]["archive_info"]["hashes"]["sha256"]
+            rows.append((name, version.partition("+")[0], (digest,)))
     return sorted(rows)
 
 
-def write(name: str, rows: list[tuple[str, str, str]]) -> None:
+def with_aarch64(rows: list[Row]) -> list[Row]:
+    """The same with the hashes of the files that aarch64 takes: wheels, or the source where there is no wheel."""
+    pins = [f"{name}=={version}" for name, version, _ in rows]
+    platforms = [word for platform in _AARCH64 for word in ("--platform", platform)]
+    python = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none"]
+    with TemporaryDirectory() as folder:
+        found = resolve(pins, "--no-deps", *platforms, *python, "--target", folder, pypi_only=True)
+    others = {name: digests for name, _, digests in found}
+    return [(name, version, tuple(dict.fromkeys((*digests, *others[name])))) for name, version, digests in rows]
+
+
+def write(name: str, rows: list[Row]) -> None:
     """Writes one lock."""
-    lines = [f"{package}=={version} --hash=sha256:{digest}\n" for package, version, digest in rows]
+    lines = [
+        " ".join([f"{package}=={version}", *(f"--hash=sha256:{digest}" for digest in digests)]) + "\n"
+        for package, version, digests in rows
+    ]
     (IMAGES / f"{name}.lock").write_text(_HEADER + "".join(lines))
+
+
+def write_all() -> None:
+    """Writes every lock; takes minutes, and asks the index for metadata alone."""
+    for name, extras in EXTRAS.items():
+        rows = resolve([f".[{','.join(extras)}]"])
+        write(name, with_aarch64([row for row in rows if row[0] not in _NOT_LOCKED and not _CUDA.match(row[0])]))
+    present = pinned((IMAGES / "enroll.lock").read_text())
+    write("torch-cpu", with_aarch64(resolve(["torch"], "--no-deps")))
+    write("torch-cuda", [row for row in resolve(["torch"], pypi_only=True) if row[0] not in present])
+    write("gpu", resolve([GPU_ENGINE], "--no-deps"))
+    write("build", with_aarch64(resolve(build_requirements())))
 
 
 @click.command()
@@ -101,10 +151,7 @@ def write(name: str, rows: list[tuple[str, str, str]]) -> None:
 def main(*, check: bool) -> None:
     """Write the images' locks."""
     if not check:
-        for name, extras in EXTRAS.items():
-            write(name, resolve([f".[{','.join(extras)}]"]))
-        write("gpu", resolve([GPU_ENGINE], deps=False))
-        write("build", resolve(build_requirements()))
+        write_all()
     for line in (wrong := disagreements()):
         click.echo(line, err=True)
     if wrong:
