@@ -32,6 +32,7 @@ COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE NOTICE ./
 COPY protos protos
 COPY native native
 COPY facecloak facecloak
+COPY facecloak_client facecloak_client
 COPY facecloak_rpc facecloak_rpc
 COPY apply_service apply_service
 COPY enroll_service enroll_service

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,15 @@ def test_what_is_copied_is_there_and_sent(path: Path) -> None:
         for source in one.value.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert any(source == root or source.startswith(f"{root}/") for root in sent), source
+
+
+@pytest.mark.parametrize("name", ["apply", "enroll"])
+def test_every_package_of_the_distribution_is_copied(name: str) -> None:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {path.parent.name for pattern in found for path in ROOT.glob(f"{pattern}/__init__.py")}
+    assert {"facecloak", "facecloak_rpc", "apply_service"} <= packages
+    copied = {one.value.split()[0] for one in parse(IMAGES / f"{name}.Dockerfile") if one.word == "COPY"}
+    assert packages <= copied
 
 
 @EACH
