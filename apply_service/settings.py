@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -96,6 +96,10 @@ class ApplySettings(RpcSettings):
     avif: bool = False
     """Whether AVIF photos are taken, too, by the libavif in Pillow. Off by default, for the same reasons."""
 
+    motion: Literal["drop", "keep"] = "drop"
+    """What becomes of the video of a motion photo (Google, Samsung), which shows the faces as they are: drop leaves it
+    out with all that announces it; keep keeps it, and the answer says so (trailer.video:kept)."""
+
     cache_mebibytes: int = Field(default=64, ge=1)
     """Memory for masks in clear, MiB: at 64 about 1600 users with one mask each, 200 with banks of eight."""
 
@@ -165,6 +169,7 @@ class ApplySettings(RpcSettings):
             max_pixels=round(self.photo_megapixels_limit * 10**6),
             max_side=self.photo_side_limit,
             formats=self.photo_formats,
+            keep_motion=self.motion == "keep",
         )
 
 

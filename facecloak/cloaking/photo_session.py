@@ -24,7 +24,7 @@ FAINTEST_KEPT = 0.5
 """Root mean square, in levels of 0..255 over the mask's part of the photo, below which a mask is as good as lost."""
 
 # A file just written may be larger than what is taken.
-_OF_OWN_FILES = PhotoLimits(max_bytes=2**31, max_pixels=2**31, max_side=65_535)
+_OF_OWN_FILES = PhotoLimits(max_bytes=2**31, max_pixels=2**31, max_side=65_535, formats=frozenset(PhotoFormat))
 
 
 class EncodingPath(StrEnum):
@@ -61,6 +61,7 @@ class PhotoSession:
         self.fallback_reason = ""
         self.dropped: tuple[str, ...] = ()
         self.kept: tuple[float, ...] = ()
+        self._faces: list[Rectangle] = []
         try:
             self._splice = JpegSplice(data, limits=limits)
             self.width, self.height = self._splice.width, self._splice.height
@@ -89,6 +90,7 @@ class PhotoSession:
     def place(self, mask: Mask, face: Face, *, mesh: np.ndarray | None = None, strength: float = 1.0) -> FacePlacement:
         """The mask on a face of this photo, fitted to how the photo shows the face; for the arguments see
         :func:`facecloak.cloaking.placement.place_mask`."""
+        self._faces.append(square_bounds(face, width=self.width, height=self.height))
         crop = self._aligned_crop(face, keep=mask.moves) if mask.paints else None
         return place_mask(mask, face, mesh=mesh, strength=strength, crop_u8=crop)
 
@@ -116,7 +118,9 @@ class PhotoSession:
                 with self._observer("add"):
                     changes = self._splice.changes(placements)
                     self.kept = tuple(self._splice.kept(placement, changes) for placement in placements)
-                    pieces = None if self.is_any_lost else self._splice.added(placements, changes=changes)
+                    pieces = (
+                        None if self.is_any_lost else self._splice.added(placements, changes=changes, faces=self._faces)
+                    )
                 if pieces is None:
                     return self._data, EncodingPath.UNCHANGED
                 self.dropped = pieces.dropped
@@ -144,7 +148,7 @@ class PhotoSession:
         if self.is_any_lost:
             return self._data, EncodingPath.UNCHANGED
         with self._observer("encode"):
-            encoded = encode_reported(photo, cloaked)
+            encoded = encode_reported(photo, cloaked, faces=self._faces)
         if encoded.data is photo.data:
             self.kept = (0.0,) * len(placements)
             return self._data, EncodingPath.UNCHANGED

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from facecloak.photos import heif, jpeg, png, webp
 from facecloak.photos.errors import PhotoTruncated, PixelsMismatch, UnsupportedPhoto
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
-from facecloak.photos.orientation import to_stored, to_upright
-from facecloak.photos.photo import Encoded, Photo
+from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turned_rectangle
+from facecloak.photos.photo import Encoded, Photo, Rectangle
 from facecloak.photos.recognized import name_of
 
 _CODECS = (
@@ -47,7 +49,7 @@ def encode_photo(photo: Photo, pixels: np.ndarray) -> bytes:
     return encode_reported(photo, pixels).data
 
 
-def encode_reported(photo: Photo, pixels: np.ndarray) -> Encoded:
+def encode_reported(photo: Photo, pixels: np.ndarray, *, faces: Sequence[Rectangle] | None = None) -> Encoded:
     """Encode changed pixels as the photo was encoded: format, stored orientation, size, quality, alpha; and metadata,
     but for other pictures of the scene and what the change made false (:mod:`facecloak.photos.metadata`).
 
@@ -55,6 +57,7 @@ def encode_reported(photo: Photo, pixels: np.ndarray) -> Encoded:
         photo: where the pixels came from.
         pixels: (H, W, 3) uint8 RGB, upright, of the photo's own shape, or uint16 as :attr:`Photo.samples_u16`. Equal to
             the photo's own gives ``photo.data``.
+        faces: where a gain map is to show nothing of the old picture, px of the upright photo; by default everywhere.
 
     Raises:
         PixelsMismatch: another shape or type.
@@ -64,7 +67,12 @@ def encode_reported(photo: Photo, pixels: np.ndarray) -> Encoded:
         raise PixelsMismatch("The pixels do not belong to this photo.", shape=pixels.shape, dtype=pixels.dtype)
     if pixels is own or _equal(pixels, own):
         return Encoded(photo.data)
-    return photo.encoding.encode(to_stored(pixels, photo.orientation).reshape(-1, *_stored_line(pixels, photo)))
+    width, height = photo.width, photo.height
+    parts = [(0, 0, width, height)] if faces is None else faces
+    return photo.encoding.encode(
+        to_stored(pixels, photo.orientation).reshape(-1, *_stored_line(pixels, photo)),
+        faces=[turned_rectangle(part, inverse_of(photo.orientation), width=width, height=height) for part in parts],
+    )
 
 
 def _stored_line(pixels: np.ndarray, photo: Photo) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from facecloak.photos import heif, jpeg, png, webp
 from facecloak.photos.errors import PhotoRefused
 from facecloak.photos.jpeg_structure import metadata_end, read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS
+from facecloak.photos.multi_picture import with_true_places
 from facecloak.photos.pieces import Pieces
 
 MAX_PAYLOAD_BYTES = 4096
@@ -68,7 +69,7 @@ def with_tag(photo: bytes | Pieces, payload: bytes) -> bytes:
         return photo.joined(_jpeg_segment(payload))
     if jpeg.SIGNATURE.match(photo):
         at = metadata_end(photo)
-        return photo[:at] + _jpeg_segment(payload) + photo[at:]
+        return with_true_places(photo[:at] + _jpeg_segment(payload) + photo[at:])
     if png.SIGNATURE.match(photo):
         at = next(begin for kind, begin, _ in _png_chunks(photo) if kind == b"IDAT")
         body = _PNG_KIND + payload

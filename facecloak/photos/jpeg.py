@@ -6,38 +6,36 @@ levels to inks without the profile's transform would be a guess), 12-bit, arithm
 A file that lacks no more than its end marker, or has a few stray bytes between segments, is taken, as viewers take it.
 
 What changes besides the pixels: sampling factors that the encoder cannot write (4:4:0, 4:1:1) become the next finer
-ones, whatever follows the picture's end is dropped (previews, gain maps, motion: nobody was cloaked there), and the
-segments are cleaned as :mod:`facecloak.photos.metadata` says.
+ones, what follows the picture's end is dropped but for a gain map (:mod:`facecloak.photos.companions`: nobody was
+cloaked there), and the segments are cleaned as :mod:`facecloak.photos.metadata` says.
 """
 
 from __future__ import annotations
 
-import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import simplejpeg
-from PIL import Image
 
+from facecloak.photos.companions import kept_companions
 from facecloak.photos.decoding import DecoderFailed, run_decoder
 from facecloak.photos.errors import PhotoDamaged, PhotoTruncated
 from facecloak.photos.grayscale import gray_to_rgb
+from facecloak.photos.jpeg_decoding import decode_gray, decode_rgb
 from facecloak.photos.jpeg_encoding import JpegEncoding, encode_jpeg, encoding_of
 from facecloak.photos.jpeg_structure import APP1, JpegStructure, Segment, mended, metadata_end, read_structure
 from facecloak.photos.limits import PhotoLimits
-from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
+from facecloak.photos.metadata.jpeg_segments import cleaned_segments
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
+from facecloak.photos.multi_picture import with_true_places
 from facecloak.photos.orientation import orientation_of
-from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
+from facecloak.photos.photo import Decoded, Encoded, PhotoFormat, Rectangle
 
 SIGNATURE = re.compile(rb"\xff\xd8\xff")
 
 _EXIF = b"Exif\0\0"
-# libjpeg's messages that mean lost picture data. Extra bytes in front of EOI are common in camera files and lose
-# nothing.
-_LOSSES = re.compile(r"Corrupt JPEG data(?!: \d+ extraneous bytes before marker 0xd9)|Premature end")
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,15 @@ class JpegFile:
     Attributes:
         metadata: APPn and COM segments.
         orientation: EXIF orientation 1..8.
-        trailer: what follows the picture, which is dropped.
+        trailer: what follows the picture; see :mod:`facecloak.photos.companions`.
+        limits: say what of it is kept.
     """
 
     encoding: JpegEncoding
     metadata: tuple[Segment, ...]
     orientation: int
     trailer: bytes
+    limits: PhotoLimits
     format: PhotoFormat = PhotoFormat.JPEG
 
     @property
@@ -61,14 +61,18 @@ class JpegFile:
         """None: 8 bits."""
         return None
 
-    def encode(self, stored: np.ndarray) -> Encoded:
+    def encode(self, stored: np.ndarray, *, faces: Sequence[Rectangle]) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         report = Report()
         painter = ThumbnailPainter(lambda _: stored, orientation=self.orientation)
-        kept = cleaned_segments(self.metadata, painter, report)
-        report_trailer(self.trailer, report)
+        beside = kept_companions(
+            self.trailer, self.metadata, faces, size=(stored.shape[1], stored.shape[0]), orientation=self.orientation,
+            limits=self.limits, report=report,
+        )  # fmt: skip
+        kept = cleaned_segments(self.metadata, painter, report, announced=beside.announced)
         encoded = encode_jpeg(stored, self.encoding)
-        return Encoded(b"".join([encoded[:2], *kept, encoded[metadata_end(encoded) :]]), report.names)
+        data = b"".join([encoded[:2], *kept, encoded[metadata_end(encoded) :], beside.data])
+        return Encoded(with_true_places(data), report.names)
 
 
 def decode(data: bytes, limits: PhotoLimits) -> Decoded:
@@ -97,6 +101,7 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
             metadata=tuple(structure.metadata),
             orientation=orientation,
             trailer=data[structure.end :] if structure.has_end else b"",
+            limits=limits,
         ),
     )
 
@@ -105,36 +110,3 @@ def jpeg_orientation(structure: JpegStructure) -> int:
     """The EXIF orientation 1..8, 1 where none is stated."""
     exif = next((s.payload for s in structure.metadata if s.marker == APP1 and s.payload.startswith(_EXIF)), b"")
     return orientation_of(exif)
-
-
-def decode_rgb(data: bytes) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    return _decode_pixels(data, colorspace="RGB")
-
-
-def decode_gray(data: bytes) -> np.ndarray:
-    """(H, W, 1) uint8."""
-    return _decode_pixels(data, colorspace="GRAY")
-
-
-def _decode_pixels(data: bytes, *, colorspace: str) -> np.ndarray:
-    try:
-        return simplejpeg.decode_jpeg(data, colorspace)
-    except ValueError as error:
-        fault = str(error)
-    if _LOSSES.search(fault):
-        if fault.startswith("Premature end of JPEG file"):
-            raise PhotoTruncated("The JPEG ends before its picture does.")
-        raise PhotoDamaged("The JPEG's picture data is damaged.")
-    try:
-        if "subsampling" in fault:  # TurboJPEG takes only the usual sampling factors, libjpeg (in Pillow) takes all
-            return _decode_with_pillow(data, gray=colorspace == "GRAY")
-        return simplejpeg.decode_jpeg(data, colorspace, strict=False)
-    except (ValueError, OSError) as error:
-        raise PhotoDamaged("The JPEG cannot be decoded.") from error
-
-
-def _decode_with_pillow(data: bytes, *, gray: bool) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        pixels = np.array(image.convert("L" if gray else "RGB"))
-    return pixels[:, :, None] if gray else pixels

@@ -31,6 +31,8 @@ class PhotoLimits:
     max_segments: int = 10_000
     """Most segments or chunks of a file."""
 
+    keep_motion: bool = False
+    """Whether the video of a motion photo, which shows the faces as they are, is kept, with what announces it."""
     formats: frozenset[PhotoFormat] = USUAL_FORMATS
     """The formats that are taken."""
 

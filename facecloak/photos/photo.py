@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -26,6 +27,10 @@ USUAL_FORMATS = frozenset((PhotoFormat.JPEG, PhotoFormat.PNG, PhotoFormat.WEBP))
 """The formats that are taken without asking. The decoders of the others have a history of faults."""
 
 
+Rectangle = tuple[int, int, int, int]
+"""(left, top, right, bottom) px, right and bottom exclusive."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A changed photo's file, and what of the original's metadata is not in it as it was
@@ -46,9 +51,10 @@ class Encoding(Protocol):
         """(H, W, 1..4) uint16, stored: gray or RGB, with alpha where there is any; None where the file has 8 bits."""
         ...
 
-    def encode(self, stored: np.ndarray) -> Encoded:
+    def encode(self, stored: np.ndarray, *, faces: Sequence[Rectangle]) -> Encoded:
         """Encode pixels in the stored (not upright) orientation: (H, W, 3) uint8 RGB, or such as :attr:`stored_u16`
-        are, where the file has these."""
+        are, where the file has these. ``faces``: where nothing of the old picture may be left in companions, px of the
+        stored photo."""
         ...
 
 

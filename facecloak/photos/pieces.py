@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facecloak.photos.multi_picture import with_true_places
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pieces:
@@ -19,4 +21,4 @@ class Pieces:
 
     def joined(self, tag: bytes = b"") -> bytes:
         """The file, with ``tag`` in its place."""
-        return b"".join([*self.head, tag, *self.picture])
+        return with_true_places(b"".join([*self.head, tag, *self.picture]))

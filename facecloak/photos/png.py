@@ -12,7 +12,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -27,7 +27,7 @@ from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.png_chunks import cleaned_chunks, png_chunk
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.orientation import orientation_of
-from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
+from facecloak.photos.photo import Decoded, Encoded, PhotoFormat, Rectangle
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 SIGNATURE = re.compile(re.escape(MAGIC))
@@ -116,7 +116,7 @@ class PngEncoding:
         """See :class:`facecloak.photos.photo.Encoding`."""
         return self.stored if self.stored.dtype == np.uint16 else None
 
-    def encode(self, stored: np.ndarray) -> Encoded:
+    def encode(self, stored: np.ndarray, *, faces: Sequence[Rectangle]) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         samples = stored if stored.dtype == np.uint16 else self._with(stored)
         report = Report()

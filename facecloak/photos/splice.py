@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 
 from facecloak.photos.changed_region import Addend, ChangedRegion, Rectangle
+from facecloak.photos.companions import kept_companions
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
 from facecloak.photos.jpeg_structure import JpegStructure, mended, metadata_end, read_structure
 from facecloak.photos.kept_change import kept_in_blocks
 from facecloak.photos.limits import PhotoLimits
-from facecloak.photos.metadata.jpeg_segments import cleaned_segments, report_trailer
+from facecloak.photos.metadata.jpeg_segments import cleaned_segments
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.native_splice import CannotSplice, Change, Fault, NativeScan, Replacement
@@ -80,6 +81,7 @@ class JpegSplice:
             structure = _header_of(data, limits)
         self._data, self._scan = _scan_of(data, limits)
         self._structure = structure
+        self._limits = limits
         self._kept: list[tuple[Rectangle, list[np.ndarray]]] = []
         if (self._scan.width, self._scan.height) != (structure.width, structure.height):
             raise CannotSplice(Fault.DAMAGED)
@@ -129,9 +131,16 @@ class JpegSplice:
         luma = luma[: -(-self._scan.height // _BLOCK), : -(-self._scan.width // _BLOCK)]
         return Look(to_upright(np.repeat(luma[:, :, None], 3, axis=2), self.orientation), 0, 0, 1 / _BLOCK)
 
-    def added(self, addends: Sequence[Addend], *, changes: Sequence[Change] | None = None) -> Pieces | None:
+    def added(
+        self,
+        addends: Sequence[Addend],
+        *,
+        changes: Sequence[Change] | None = None,
+        faces: Sequence[Rectangle] | None = None,
+    ) -> Pieces | None:
         """The photo with all of them made, one after the other; None where that changes nothing. ``changes``: theirs,
-        by :meth:`changes`, where they are at hand.
+        by :meth:`changes`, where they are at hand. ``faces``: where a gain map is to show nothing of the old picture;
+        by default everywhere.
 
         Each displaces the components' samples, at their own sampling, by bicubic interpolation, and adds its levels.
         The quantized coefficients of the difference to what was there are added to the photo's: a block that does not
@@ -142,7 +151,8 @@ class JpegSplice:
         replacements = self._scan.apply(changes) if changes else []
         if not replacements:
             return None
-        return self._pieces(replacements)
+        parts = [(0, 0, self.width, self.height)] if faces is None else faces
+        return self._pieces(replacements, [self._stored(part) for part in parts])
 
     def changes(self, addends: Sequence[Addend]) -> list[Change]:
         """What all of them change, for :meth:`added` and :meth:`kept`."""
@@ -273,16 +283,19 @@ class JpegSplice:
         across, down = -(-(right - left) // step[0]), -(-(bottom - top) // step[1])
         return left, top, left + across * step[0], top + down * step[1]
 
-    def _pieces(self, replacements: list[Replacement]) -> Pieces:
-        """The file with parts replaced, metadata as :mod:`facecloak.photos.metadata` says, without what follows the
-        picture."""
+    def _pieces(self, replacements: list[Replacement], faces: Sequence[Rectangle]) -> Pieces:
+        """The file with parts replaced, metadata as :mod:`facecloak.photos.metadata` says, and behind the picture what
+        :mod:`facecloak.photos.companions` keeps."""
         end = self._scan.end + _EOI_BYTES
         view = memoryview(self._data)
         report = Report()
         painter = ThumbnailPainter(lambda px: self._changed(replacements, px), orientation=self.orientation)
         segments = self._structure.metadata
-        cleaned = cleaned_segments(segments, painter, report)
-        report_trailer(view[end:], report)
+        beside = kept_companions(
+            self._data[end:], segments, faces, size=(self._scan.width, self._scan.height),
+            orientation=self.orientation, limits=self._limits, report=report,
+        )  # fmt: skip
+        cleaned = cleaned_segments(segments, painter, report, announced=beside.announced)
         edits = list(replacements)
         if cleaned != [segment.data for segment in segments]:
             # All of them where the first one was.
@@ -302,7 +315,7 @@ class JpegSplice:
             part = picture if edit.begin >= middle else head
             part += [view[at : edit.begin], edit.content]
             at = edit.end
-        picture.append(view[at:end])
+        picture += [view[at:end], *filter(None, [beside.data])]
         return Pieces(head=tuple(head), picture=tuple(picture), dropped=report.names)
 
     def _changed(self, replacements: list[Replacement], px: int) -> np.ndarray:

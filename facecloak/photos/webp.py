@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.webp_chunks import cleaned_chunk
 from facecloak.photos.orientation import orientation_of
-from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
+from facecloak.photos.photo import Decoded, Encoded, PhotoFormat, Rectangle
 from facecloak.photos.webp_quality import lossy_quality
 
 SIGNATURE = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
@@ -65,7 +66,7 @@ class WebpEncoding:
         """None: 8 bits."""
         return None
 
-    def encode(self, stored: np.ndarray) -> Encoded:
+    def encode(self, stored: np.ndarray, *, faces: Sequence[Rectangle]) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         pixels = stored if self.alpha is None else np.dstack([stored, self.alpha])
         out = io.BytesIO()

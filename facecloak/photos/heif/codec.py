@@ -11,6 +11,7 @@ photo, and boxes of no known kind: all of them show who is on the photo, or are 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,7 @@ from facecloak.photos.metadata.jpeg_segments import report_trailer
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.xmp import cleaned_xmp
-from facecloak.photos.photo import Decoded, Encoded, PhotoFormat
+from facecloak.photos.photo import Decoded, Encoded, PhotoFormat, Rectangle
 
 _XMP_TYPE = b"application/rdf+xml"
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
@@ -65,7 +66,7 @@ class HeifEncoding:
         """EXIF's 1..8, as ``irot`` and ``imir`` say it."""
         return self.structure.orientation
 
-    def encode(self, stored: np.ndarray) -> Encoded:
+    def encode(self, stored: np.ndarray, *, faces: Sequence[Rectangle]) -> Encoded:
         """See :class:`facecloak.photos.photo.Encoding`."""
         report = Report()
         for name in (*self.lost, *_others(self.structure)):

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from facecloak.photos.jpeg_structure import APP0, APP1, APP2, COM, Segment
+from facecloak.photos.metadata.announced import NOTHING, Announced
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif, holds_pictures
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.photoshop import cleaned_resources
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.xmp import cleaned_xmp
+from facecloak.photos.multi_picture import segment_for
 
 APP4, APP8, APP9, APP10, APP11, APP13, APP14 = 0xE4, 0xE8, 0xE9, 0xEA, 0xEB, 0xED, 0xEE
 _EXIF = b"Exif\0\0"
@@ -40,6 +42,8 @@ _DROPPED = (
     (APP10, b"AROT\0", "arot"),  # the curve of a gain map
     (APP11, b"HDR_RI", "jpeg_hdr"),  # another exposure of the same picture
 )
+# They say how a gain map is to be used.
+_OF_GAIN_MAPS = frozenset(("iso21496", "arot"))
 _MAX_PAYLOAD = 65_533
 _ADOBE_BYTES = 12
 _EXTENSION_HEAD = 32 + 4 + 4
@@ -54,9 +58,12 @@ _TRAILERS = (
 )
 
 
-def cleaned_segments(segments: Sequence[Segment], painter: ThumbnailPainter, report: Report) -> list[bytes]:
-    """The segments to write instead, in their order; see :mod:`facecloak.photos.metadata`."""
-    gone = _extended_xmp(segments, report)
+def cleaned_segments(
+    segments: Sequence[Segment], painter: ThumbnailPainter, report: Report, *, announced: Announced = NOTHING
+) -> list[bytes]:
+    """The segments to write instead, in their order; see :mod:`facecloak.photos.metadata`. ``announced``: what stands
+    behind the picture."""
+    gone = _extended_xmp(segments, report, announced)
     boxes = _jumbf_names(segments)
     kept: list[bytes] = []
     unknown = {id(segments[index]) for index in _unknown_with_pictures(segments)}
@@ -68,7 +75,7 @@ def cleaned_segments(segments: Sequence[Segment], painter: ThumbnailPainter, rep
             kept += _photoshop(group, painter, report)
         elif kind == "xmp":
             for segment in group:
-                kept += _xmp(segment, gone.digests, report)
+                kept += _xmp(segment, gone.digests, report, announced)
         elif kind == "extension":
             for segment in group:
                 kept += gone.replaced(segment)
@@ -76,6 +83,10 @@ def cleaned_segments(segments: Sequence[Segment], painter: ThumbnailPainter, rep
             kept += [_jfif(segment, report) for segment in group]
         elif kind == "jumbf":
             kept += _jumbf(group, boxes, report)
+        elif kind == "mpf" and announced.indexed:
+            kept.append(segment_for(1))
+        elif kind in _OF_GAIN_MAPS and announced.has_gain_map:
+            kept += [segment.data for segment in group]
         elif kind == "kept":
             kept += [_kept(segment, report) for segment in group]
         elif kind:
@@ -171,9 +182,9 @@ def _photoshop(group: list[Segment], painter: ThumbnailPainter, report: Report) 
     return [_segment(APP13, _PHOTOSHOP + cleaned[at : at + room]) for at in range(0, len(cleaned), room)]
 
 
-def _xmp(segment: Segment, digests: dict[str, str | None], report: Report) -> list[bytes]:
+def _xmp(segment: Segment, digests: dict[str, str | None], report: Report, announced: Announced) -> list[bytes]:
     old = segment.payload[len(_XMP) :]
-    new = cleaned_xmp(old, report, extension=digests).packet
+    new = cleaned_xmp(old, report, extension=digests, announced=announced).packet
     if new is None:
         return []
     if new is old:
@@ -220,7 +231,7 @@ class _Extensions:
         return new
 
 
-def _extended_xmp(segments: Sequence[Segment], report: Report) -> _Extensions:
+def _extended_xmp(segments: Sequence[Segment], report: Report, announced: Announced) -> _Extensions:
     extensions = _Extensions()
     parts: dict[str, list[tuple[int, int, bytes]]] = {}
     for segment in segments:
@@ -239,7 +250,7 @@ def _extended_xmp(segments: Sequence[Segment], report: Report) -> _Extensions:
             report.dropped("xmp.extended")
             extensions.replace(digest, None)
             continue
-        cleaned = cleaned_xmp(packet, report)
+        cleaned = cleaned_xmp(packet, report, announced=announced)
         if cleaned.packet is not packet:
             extensions.replace(digest, cleaned.packet if cleaned.properties else None)
     return extensions

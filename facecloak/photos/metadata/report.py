@@ -5,6 +5,9 @@ from __future__ import annotations
 REDRAWN = ":redrawn"
 """Ends the name of a picture that was not dropped but drawn anew from the changed photo."""
 
+KEPT = ":kept"
+"""Ends the name of what shows the old face and stays all the same, because a setting says so."""
+
 MAX_XML_ELEMENTS = 50_000
 """A long editing history has hundreds."""
 
@@ -25,6 +28,9 @@ class Report:
 
     def redrawn(self, name: str) -> None:
         self._names[name + REDRAWN] = None
+
+    def kept(self, name: str) -> None:
+        self._names[name + KEPT] = None
 
     @property
     def names(self) -> tuple[str, ...]:

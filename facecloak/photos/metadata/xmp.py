@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from facecloak.photos.metadata.announced import NOTHING, Announced
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.report import Report
 
@@ -29,6 +30,16 @@ _NAMESPACES = {
     "http://ns.xiaomi.com/photos/1.0/camera/": "MiCamera",
     "http://ns.adobe.com/xap/1.0/g/img/": "Thumbnails",
 }  # fmt: skip
+_OF_GAIN_MAPS = frozenset(
+    (
+        "http://ns.adobe.com/hdr-gain-map/1.0/",
+        "http://ns.apple.com/HDRGainMap/1.0/",
+        "http://ns.apple.com/pixeldatainfo/1.0/",
+    )
+)
+_DIRECTORY = ("http://ns.google.com/photos/1.0/container/", "Directory")
+# Where a video begins, counted from the file's end.
+_VIDEO_OFFSETS = ("MicroVideoOffset", "VideoOffset")
 _PROPERTIES = {
     ("http://ns.adobe.com/xap/1.0/", "Thumbnails"): "Thumbnails",
     ("http://purl.org/dc/terms/", "provenance"): "provenance",  # where a C2PA manifest is, which the change voids
@@ -61,7 +72,13 @@ class CleanedXmp:
     properties: int
 
 
-def cleaned_xmp(packet: bytes, report: Report, *, extension: dict[str, str | None] | None = None) -> CleanedXmp:
+def cleaned_xmp(
+    packet: bytes,
+    report: Report,
+    *,
+    extension: dict[str, str | None] | None = None,
+    announced: Announced = NOTHING,
+) -> CleanedXmp:
     """Clean one packet; the very same bytes where nothing was to be done.
 
     Args:
@@ -69,11 +86,12 @@ def cleaned_xmp(packet: bytes, report: Report, *, extension: dict[str, str | Non
         report: told what went.
         extension: digests of extended packets (XMP specification part 3, 1.1.3.1) -> their new digests, None for
             those that are gone.
+        announced: what stands behind the photo, which the packet may go on announcing.
     """
     body = packet.rstrip(_PADDING)
     if b"\0" in body[:4]:
         return _unreadable(packet, report)  # UTF-16 or UTF-32, which no file format allows
-    reader = _Reader(body, extension or {}, report.xml_elements_left)
+    reader = _Reader(body, extension or {}, report.xml_elements_left, announced)
     try:
         reader.read()
     except (expat.ExpatError, _NotXmp):
@@ -140,6 +158,7 @@ class _Reader:
     body: bytes
     extension: dict[str, str | None]
     elements_left: int
+    announced: Announced
     cuts: list[tuple[int, int, bytes]] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
     properties: int = 0
@@ -177,7 +196,7 @@ class _Reader:
         if len(places) * 2 != len(attributes):
             raise _NotXmp
         element = _Element(uri, local, begin, inside, self.body[inside - 2 : inside] == b"/>")
-        element.dropped_as = None if uri == _RDF else _verdict(uri, local)
+        element.dropped_as = None if uri == _RDF else self._verdict(uri, local)
         self.open.append(element)
         for index, (first, last, value) in enumerate(places):
             self._attribute(attributes[2 * index], first, last, value)
@@ -202,7 +221,9 @@ class _Reader:
         content = self.body[value + 1 : end - 1]
         if (uri, local) == (_NOTE, "HasExtendedXMP"):
             self._extended(content, value + 1, end - 1, whole=(begin, end))
-        elif dropped := _verdict(uri, local) or (local if _is_picture(content) else None):
+        elif local in _VIDEO_OFFSETS and self.announced.video_bytes:
+            self.cuts.append((value + 1, end - 1, b"%d" % self.announced.video_bytes))
+        elif dropped := self._verdict(uri, local) or (local if _is_picture(content) else None):
             self._drop(uri, local, begin, end, dropped)
             return
         elif local.endswith("Mime"):
@@ -227,12 +248,23 @@ class _Reader:
             else:
                 element.dropped_as = element.local
         if element.dropped_as is not None:
+            if (element.uri, element.local) == _DIRECTORY and (new := self.announced.directory()):
+                self.cuts.append((element.begin, end, new))
+                self.properties += 1
+                return
             self._drop(element.uri, element.local, element.begin, end, element.dropped_as)
             return
+        if element.leaf and element.local in _VIDEO_OFFSETS and self.announced.video_bytes:
+            self.cuts.append((element.inside, index, b"%d" % self.announced.video_bytes))
         if element.leaf and element.local.endswith("Mime"):
             self.mimes.append((element.uri, element.local, element.begin, end))
         if element.uri != _RDF and self.open and not self._is_within_dropped():
             self.properties += 1
+
+    def _verdict(self, uri: str, local: str) -> str | None:
+        if any((element.uri, element.local) == _DIRECTORY for element in self.open) and self.announced.directory():
+            return None  # all of it is written anew
+        return _verdict(uri, local, self.announced)
 
     def _drop(self, uri: str, local: str, begin: int, end: int, name: str) -> None:
         self.cuts.append((begin, end, b""))
@@ -250,8 +282,12 @@ class _Reader:
                 self.cuts.append((begin, end, new.encode()))
 
 
-def _verdict(uri: str, local: str) -> str | None:
+def _verdict(uri: str, local: str, announced: Announced) -> str | None:
     """The name under which a property goes; None where it stays."""
+    if uri in _OF_GAIN_MAPS and announced.has_gain_map:
+        return None
+    if announced.video_bytes and uri not in _NAMESPACES and _MOTION.search(local):
+        return None
     if (name := _PROPERTIES.get((uri, local)) or _NAMESPACES.get(uri)) is not None:
         return name
     return "MotionPhoto" if _MOTION.search(local) else None

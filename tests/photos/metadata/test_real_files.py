@@ -48,7 +48,7 @@ FAULTS = {
     "landmarks_of_stored_pixels.jpg": ("exif.thumbnail:redrawn",),
     "xmp_gimage_original.jpg": ("xmp.GImage", "xmp.GDepth"),
     "ultrahdr_motion_xmp.jpg": (
-        "xmp.hdrgm", "xmp.MotionPhoto", "xmp.Container", "iso21496", "mpf", "trailer.video", "trailer.pictures",
+        "trailer.video", "trailer.pictures", "xmp.hdrgm", "xmp.MotionPhoto", "xmp.Container", "iso21496", "mpf",
     ),
     "black_and_white.jpeg": (),
     "enroll_from_cloaked.jpg": (),
