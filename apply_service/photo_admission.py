@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from facecloak.photos import PhotoTooLarge
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.memory import estimated_peak_bytes
 from facecloak_rpc.budget import Budget
+from facecloak_rpc.caller_limits import SharedPlaces
 from facecloak_rpc.errors import Overloaded
+from facecloak_rpc.identity import ANYBODY, Caller, current_caller
 
 # A photo takes 10 to 100 ms: by then a place is free.
 _RETRY_AFTER_SECONDS = 0.5
@@ -46,8 +49,19 @@ class AdmittedPhoto:
 class PhotoAdmission:
     """Places for photos, and a memory that they share. See facecloak_rpc.admission."""
 
-    def __init__(self, *, places: int, memory_bytes: int, wait_seconds: float, limits: PhotoLimits) -> None:
-        """A photo waits for place and memory for up to ``wait_seconds``."""
+    def __init__(
+        self,
+        *,
+        places: int,
+        memory_bytes: int,
+        wait_seconds: float,
+        limits: PhotoLimits,
+        shares: SharedPlaces | None = None,
+    ) -> None:
+        """A photo waits for place and memory for up to ``wait_seconds``. ``shares``: callers' parts of the places; by
+        default nobody asks who calls."""
+        self._shares = shares
+        self._lines: Counter[str] = Counter()
         self._places = Budget(places)
         self._memory = Budget(memory_bytes)
         self._wait_seconds = wait_seconds
@@ -64,16 +78,28 @@ class PhotoAdmission:
     @contextmanager
     def arriving(self, method: str) -> Iterator[None]:
         """A call stands in line. Raises Overloaded, at once, where its turn would come too late."""
+        caller = ANYBODY if self._shares is None else current_caller()
         with self._lock:
-            expected = self._line * self._mean_seconds / self._places.total
-            if expected > self._wait_seconds:
-                raise self._overloaded(max(expected, _RETRY_AFTER_SECONDS))
+            self._check_line(caller)
             self._line += 1
+            self._lines[caller.key] += 1
         try:
             yield
         finally:
             with self._lock:
                 self._line -= 1
+                self._lines -= Counter({caller.key: 1})
+
+    def _check_line(self, caller: Caller) -> None:
+        """A caller whose own photos are too many for its part of the places makes the line no longer for others."""
+        if self._shares is not None and caller.is_known:
+            places = self._shares.places(caller)
+            expected = self._lines[caller.key] * self._mean_seconds / places
+            if expected > self._wait_seconds:
+                raise self._shares.exceeded("caller", places, retry_after_seconds=f"{expected:.3g}")
+        expected = self._line * self._mean_seconds / self._places.total
+        if expected > self._wait_seconds:
+            raise self._overloaded(max(expected, _RETRY_AFTER_SECONDS))
 
     @property
     def is_short(self) -> bool:
@@ -93,6 +119,7 @@ class PhotoAdmission:
 
         Raises:
             Overloaded: not within the time.
+            ShareExceeded: the caller has its part of the places.
             PhotoTooLarge: the photo alone takes more than there is, or is beyond the limits.
         """
         cost = _COPIES * len(photo) + estimated_peak_bytes(photo, limits=self._limits)
@@ -103,7 +130,7 @@ class PhotoAdmission:
                 limit="memory_mebibytes", memory_mebibytes=self._memory.total // 2**20, needed=-(-cost // 2**20),
             )  # fmt: skip
         ends = time.monotonic() + wait_seconds
-        with self._taken(self._places, 1, ends=ends):
+        with self._share(ends=ends), self._taken(self._places, 1, ends=ends):
             self._take(self._memory, cost, ends=ends)
             admitted = AdmittedPhoto(self._memory, cost)
             started = time.monotonic()
@@ -112,6 +139,11 @@ class PhotoAdmission:
             finally:
                 admitted.worked()
                 self._took(time.monotonic() - started)
+
+    def _share(self, *, ends: float) -> AbstractContextManager[None]:
+        if self._shares is None:
+            return nullcontext()
+        return self._shares.one(current_caller(), wait_seconds=ends - time.monotonic())
 
     @contextmanager
     def _taken(self, budget: Budget, amount: int, *, ends: float) -> Iterator[None]:

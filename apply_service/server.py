@@ -13,13 +13,15 @@ from apply_service.metrics import ApplyMetrics
 from apply_service.photo_admission import PhotoAdmission
 from apply_service.servicer import SERVICE_NAME, ApplyServicer
 from apply_service.settings import ApplySettings
+from apply_service.upload_ticket import UploadTickets
 from facecloak.cloaking.cloaker import Cloaker
 from facecloak.faces import FaceFinder
 from facecloak.stores import CircuitStore, StoreUnavailable
 from facecloak.v1 import apply_pb2_grpc
+from facecloak_rpc.caller_limits import SharedPlaces
 from facecloak_rpc.decoders import open_decoders
 from facecloak_rpc.readiness import Degraded
-from facecloak_rpc.server import RpcServer, build_server
+from facecloak_rpc.server import KnownCallers, RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 from facecloak_rpc.telemetry import ObservedStore, Telemetry, open_tracer
 
@@ -80,11 +82,13 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
     """Builds the server, bound to its port; ``share_port`` lets other processes listen there too."""
     domain = build_domain(settings)
     executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
+    callers = KnownCallers.of(settings)
     photos = PhotoAdmission(
         places=settings.in_flight_limit,
         memory_bytes=settings.memory_mebibytes * 2**20,
         wait_seconds=settings.admission_seconds,
         limits=settings.photo_limits,
+        shares=SharedPlaces(settings.in_flight_limit, callers.limits, what="photos"),
     )
     servicer = ApplyServicer(
         domain.cloaker,
@@ -94,6 +98,8 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         stream_depth=settings.stream_depth,
         executor=executor,
         metrics=ApplyMetrics(domain.telemetry.registry),
+        limits=callers.limits,
+        tickets=UploadTickets(settings.ticket),
     )
 
     end_decoders = open_decoders(settings, size=settings.in_flight_limit)
@@ -112,6 +118,7 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         begin_drain=servicer.begin_drain,
         close=close,
         admission=photos,
+        callers=callers,
         # No call needs more, and each that comes in may take as much.
         message_bytes_limit=settings.largest_message_bytes,
         share_port=share_port,

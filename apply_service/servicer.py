@@ -15,10 +15,12 @@ from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
 from apply_service.photo_admission import PhotoAdmission
 from apply_service.stream import answer_each
+from apply_service.upload_ticket import Tickets, UploadTickets
 from facecloak.cloaking.cloaker import Cloaker
 from facecloak.limits import check_request_id
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
 from facecloak_rpc.admission import Admitted
+from facecloak_rpc.caller_limits import CallerLimits
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
 from facecloak_rpc.identity import current_caller
 from facecloak_rpc.interceptor import current_request_id, log_defect
@@ -41,6 +43,8 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         stream_seconds: tuple[float, float],
         executor: ThreadPoolExecutor,
         metrics: ApplyMetrics,
+        limits: CallerLimits,
+        tickets: UploadTickets,
     ) -> None:
         """``stream_seconds``: how long a stream's first message may take to come, and each later one."""
         self._cloaker = cloaker
@@ -50,6 +54,8 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         self._stream_depth = stream_depth
         self._executor = executor
         self._metrics = metrics
+        self._limits = limits
+        self._upload_tickets = tickets
         self._draining = threading.Event()
 
     def begin_drain(self) -> None:
@@ -62,7 +68,8 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         """Cloaks one photo, which the server has admitted."""
         check = call_checker(context)
         check()
-        return self._cloak(request, check=check)
+        tickets = self._upload_tickets.of(context.invocation_metadata())
+        return self._cloak(request, check=check, tickets=tickets)
 
     def FindFaces(  # noqa: N802
         self, request: apply_pb2.FindFacesRequest, context: grpc.ServicerContext
@@ -79,8 +86,10 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
     ) -> Iterator[apply_pb2.ApplyCloakStreamResponse]:
         """Cloaks many photos; one that is refused does not end the stream."""
         check = call_checker(context)
+        tickets = self._upload_tickets.of(context.invocation_metadata())
 
         def admit(message: apply_pb2.ApplyCloakStreamRequest) -> AbstractContextManager[Admitted]:
+            self._limits.count_call(current_caller())
             return self._photos.place(message.request.photo, wait_seconds=_STREAM_WAIT_SECONDS)
 
         def answer(
@@ -89,7 +98,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
             try:
                 if failure is not None:
                     raise failure
-                response = self._cloak(message.request, check=check)
+                response = self._cloak(message.request, check=check, tickets=tickets)
             except Exception as error:  # noqa: BLE001 - one photo's error is that photo's answer
                 log_defect(error)
                 status = to_status(error, request_id=current_request_id())
@@ -113,12 +122,16 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
             raise ShuttingDown("the service is about to stop; send what has no answer yet to another one")
 
     def _cloak(
-        self, request: apply_pb2.ApplyCloakRequest, *, check: Callable[[], None]
+        self, request: apply_pb2.ApplyCloakRequest, *, check: Callable[[], None], tickets: Tickets
     ) -> apply_pb2.ApplyCloakResponse:
-        subjects = convert.subjects_from(request, tenant=current_caller().tenant)
+        caller = current_caller()
+        subjects = convert.subjects_from(request, tenant=caller.tenant)
         if request.request_id:
             structlog.contextvars.bind_contextvars(client_request_id=request.request_id)
         photo = request.photo  # protobuf hands out a new copy each time
+        tickets.check((subject.user for subject in subjects), photo)
+        for subject in subjects:
+            self._limits.count_user_call(caller, subject.user)
         result = self._cloaker.cloak(photo, subjects, recloak=request.recloak, check=check)
         self._metrics.answered(result)
         if request.require_cloaked:

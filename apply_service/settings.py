@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from apply_service.upload_ticket import TicketSettings
 from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
 from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
 from facecloak.photos import PhotoLimits
@@ -42,6 +43,9 @@ class ApplySettings(RpcSettings):
 
     store: StoreSettings = StoreSettings()
     """Where masks are read from; fields as FACECLOAK_APPLY_STORE__<FIELD>."""
+
+    ticket: TicketSettings = TicketSettings()
+    """Upload tickets; fields as FACECLOAK_APPLY_TICKET__<FIELD>."""
 
     threads: int = Field(default=1, ge=1)
     """CPU threads that finding one face uses. 1: photos run side by side, which serves more of them a second."""

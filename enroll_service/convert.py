@@ -59,6 +59,7 @@ def request_from(message: enroll_pb2.EnrollUserRequest, *, caller: Caller = ANYB
     return EnrollmentRequest(
         user_id=message.user_id,
         tenant=caller.tenant,
+        caller=caller,
         photos=photos,
         seed=seed,
         request_id=message.request_id,

@@ -20,7 +20,7 @@ from facecloak.recognizers.runtime import RecognizerRuntime
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
 from facecloak_rpc.decoders import open_decoders
-from facecloak_rpc.server import RpcServer, build_server
+from facecloak_rpc.server import KnownCallers, RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 from facecloak_rpc.telemetry import ObservedRuntime, ObservedStore, Telemetry, open_tracer
 
@@ -114,6 +114,8 @@ def build_jobs(
         results_limit=settings.results_limit,
         results_ttl_seconds=settings.results_ttl_seconds,
         metrics=metrics,
+        # Of their own: shares ask who there is, and only the server counts calls.
+        limits=KnownCallers.of(settings).limits,
     )
 
 

@@ -330,3 +330,60 @@ class RequestIncomplete(DeadlineExceeded):
     """The call's message did not come in within the time that the service waits for it."""
 
     known_reason = "REQUEST_INCOMPLETE"
+
+
+# Who calls, and how often.
+
+
+class CredentialsMissing(Unauthenticated):
+    """Neither a token nor a client certificate came with the call, and the service asks for one."""
+
+    known_reason = "CREDENTIALS_MISSING"
+
+
+class CredentialsInvalid(Unauthenticated):
+    """A token or a certificate came, and proves nothing: malformed, ended, meant for others, or of an unknown key."""
+
+    known_reason = "CREDENTIALS_INVALID"
+
+
+class CallerUnknown(PermissionDenied):
+    """The operator has given this caller neither a tenant nor rights."""
+
+    known_reason = "CALLER_UNKNOWN"
+
+
+class RightMissing(PermissionDenied):
+    """The caller may not call this method; ``metadata["right"]`` names the right that it asks for."""
+
+    known_reason = "RIGHT_MISSING"
+
+
+class TicketMissing(PermissionDenied):
+    """No upload ticket came for this user and this very photo."""
+
+    known_reason = "TICKET_MISSING"
+
+
+class TicketInvalid(PermissionDenied):
+    """An upload ticket is malformed, ended, or signed by nobody who may."""
+
+    known_reason = "TICKET_INVALID"
+
+
+class RateLimited(LimitReached):
+    """This caller calls more often than it may, all in all or for this user."""
+
+    known_reason = "RATE_LIMITED"
+
+
+class ShareExceeded(LimitReached):
+    """This caller, or its tenant, has as many calls waiting or in work as it may."""
+
+    known_reason = "SHARE_EXCEEDED"
+
+
+class TokenKeysUnavailable(Unavailable):
+    """The keys that tokens are checked by cannot be had."""
+
+    known_reason = "TOKEN_KEYS_UNAVAILABLE"

@@ -22,6 +22,7 @@ from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.limits import is_request_id
 from facecloak_rpc.admission import Admission, Admitted, Unlimited
 from facecloak_rpc.answers import Answers
+from facecloak_rpc.caller_limits import CallerLimits, CallerLimitSettings, SharedPlaces
 from facecloak_rpc.errors import CallCancelled, to_status
 from facecloak_rpc.identity import Authenticator, IdentitySettings
 from facecloak_rpc.identity.authenticator import auth_context_of
@@ -59,6 +60,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         admission: Admission | None = None,
         authenticator: Authenticator | None = None,
         rights: Mapping[str, Right] = RIGHTS,
+        limits: CallerLimits | None = None,
     ) -> None:
         """``calls_limit`` calls may be open at once, ``connection_calls_limit`` of them of one connection, and
         ``reading_limit`` messages come in; each has to be whole after ``message_seconds``, and each answer taken after
@@ -73,6 +75,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._infrastructure = InfrastructureCalls(message_seconds=message_seconds)
         self._authenticator = authenticator or Authenticator(IdentitySettings())
         self._rights = rights
+        self._limits = limits or CallerLimits(CallerLimitSettings())
+        self._shares = SharedPlaces(calls_limit, self._limits, what="calls")
         self._changed = threading.Condition()
         self._in_flight = 0
 
@@ -176,7 +180,9 @@ class CallInterceptor(grpc.ServerInterceptor):
         """What the handler gets: its one message, as soon as the service has room for it, or all as they come."""
         with ExitStack() as stack:
             stack.enter_context(self._open.one(connection=context.peer()))
-            self._identify(context, method=method)
+            caller = self._identify(context, method=method)
+            self._limits.count_call(caller)
+            stack.enter_context(self._shares.one(caller))
             if handler.request_streaming:
                 yield (parsed(message, handler.request_deserializer) for message in requests), Unlimited()
                 return
@@ -185,7 +191,9 @@ class CallInterceptor(grpc.ServerInterceptor):
                 reading.enter_context(self._admission.arriving(method))
                 with waiting.track_inprogress():
                     # Held until the message is admitted: what waits for that has been read, and takes memory.
-                    reading.enter_context(self._reader.turn(connection=context.peer()))
+                    reading.enter_context(
+                        self._reader.turn(connection=caller.key if caller.is_known else context.peer())
+                    )
                     message = self._reader.read(requests)
                 request = parsed(message, handler.request_deserializer)
                 del message
@@ -202,13 +210,14 @@ class CallInterceptor(grpc.ServerInterceptor):
     def _caller(self, context: grpc.ServicerContext) -> Caller:
         return self._authenticator.caller(context.invocation_metadata(), auth_context_of(context))
 
-    def _identify(self, context: grpc.ServicerContext, *, method: str) -> None:
+    def _identify(self, context: grpc.ServicerContext, *, method: str) -> Caller:
         """Who calls, and whether they may: before anything of the call's message is read."""
         caller = self._caller(context)
         if caller.is_known:
             structlog.contextvars.bind_contextvars(caller=caller.name, tenant=caller.tenant)
         require_right(caller, method, rights=self._rights)
         set_caller(caller)
+        return caller
 
     @contextmanager
     def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.addresses import host_and_port, is_loopback
 from facecloak_rpc.admission import Admission
+from facecloak_rpc.caller_limits import CallerLimits
 from facecloak_rpc.identity import Authenticator, Right
 from facecloak_rpc.identity.rights import RIGHTS
 from facecloak_rpc.infrastructure import CALLS_LIMIT
@@ -147,6 +148,20 @@ class RpcServer:
         return 0
 
 
+@dataclass(frozen=True)
+class KnownCallers:
+    """Who calls, and how much each may: what the server asks before a call, and the service within one."""
+
+    authenticator: Authenticator
+    limits: CallerLimits
+
+    @classmethod
+    def of(cls, settings: RpcSettings) -> KnownCallers:
+        """As the settings say. Raises FileUnusable."""
+        authenticator = Authenticator(settings.identity, is_mutual=settings.tls.is_mutual)
+        return cls(authenticator, CallerLimits(settings.caller_limits, callers=lambda: authenticator.callers))
+
+
 def build_server(
     *,
     settings: RpcSettings,
@@ -160,6 +175,7 @@ def build_server(
     admission: Admission | None = None,
     message_bytes_limit: int | None = None,
     rights: Mapping[str, Right] = RIGHTS,
+    callers: KnownCallers | None = None,
 ) -> RpcServer:
     """Builds a server of one service, bound to its port but not started.
 
@@ -170,6 +186,7 @@ def build_server(
         admission: what the service takes on; by default every call that is let in.
         message_bytes_limit: largest message that it takes, bytes; by default the settings' own.
         rights: what each method asks of callers.
+        callers: who calls and how much each may; by default as the settings say.
         share_port: whether other processes may listen on the same port, and the kernel spreads connections over them.
 
     Raises:
@@ -177,6 +194,7 @@ def build_server(
         FileUnusable: a certificate, its key, or a file of callers or keys cannot be used.
     """
     metrics = RpcMetrics(telemetry.registry)
+    callers = callers or KnownCallers.of(settings)
     interceptor = CallInterceptor(
         metrics,
         telemetry.tracer,
@@ -186,7 +204,8 @@ def build_server(
         message_seconds=settings.message_seconds,
         answer_seconds=settings.answer_seconds,
         admission=admission,
-        authenticator=Authenticator(settings.identity, is_mutual=settings.tls.is_mutual),
+        authenticator=callers.authenticator,
+        limits=callers.limits,
         rights=rights,
     )
     grpc_server = grpc.server(

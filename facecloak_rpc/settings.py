@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facecloak_rpc.addresses import bare_host, is_loopback
+from facecloak_rpc.caller_limits import CallerLimitSettings
 from facecloak_rpc.identity.settings import IdentitySettings
 from facecloak_rpc.logging import LogFormat, LogLevel
 from facecloak_rpc.tls import TlsSettings
@@ -39,6 +40,9 @@ class RpcSettings(BaseSettings):
 
     identity: IdentitySettings = IdentitySettings()
     """Who is who, and may do what; fields as ..._IDENTITY__<FIELD>."""
+
+    caller_limits: CallerLimitSettings = CallerLimitSettings()
+    """Limits by caller; fields as ..._CALLER_LIMITS__<FIELD>."""
 
     insecure_listen: bool = False
     """Listen beyond this machine without TLS, or for callers whom nobody has told apart. Only where something else sees

@@ -18,6 +18,7 @@ class Job:
 
     def __init__(self, request: EnrollmentRequest, *, digest: bytes, changed: threading.Condition) -> None:
         self.user = request.user
+        self.caller = request.caller
         self.request_id = request.request_id
         self.name = (request.tenant, request.request_id)
         self.request: EnrollmentRequest | None = request  # dropped at the end: photos are held no longer than needed

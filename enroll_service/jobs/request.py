@@ -10,6 +10,7 @@ from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.masks.bank import StoredMask
 from facecloak.users import DEFAULT_TENANT, User
+from facecloak_rpc.identity import ANYBODY, Caller
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class EnrollmentRequest:
     leave_out_unfit: bool = False
     earlier: StoredMask | None = field(default=None, repr=False)
     tenant: str = DEFAULT_TENANT
+    caller: Caller = ANYBODY
 
     def __post_init__(self) -> None:
         User(self.tenant, self.user_id)  # refuses what can be none

@@ -27,6 +27,7 @@ from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import MaskCorrupt
 from facecloak.stores import MaskNotFound, SealBroken
 from facecloak.users import User
+from facecloak_rpc.caller_limits import CallerLimits
 from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 
 _log = structlog.get_logger("enroll_service.jobs.runner")
@@ -62,6 +63,7 @@ class EnrollmentJobs:
         results_ttl_seconds: float,
         progress_buffer: int = 64,
         metrics: EnrollMetrics | None = None,
+        limits: CallerLimits | None = None,
     ) -> None:
         self._work = work
         self._recall = recall
@@ -70,7 +72,7 @@ class EnrollmentJobs:
         self._progress_buffer = progress_buffer
         self._metrics = metrics
         self._changed = threading.Condition(threading.RLock())
-        self._waiting = FairQueue(limit=queue_limit, user_limit=user_queue_limit)
+        self._waiting = FairQueue(limit=queue_limit, user_limit=user_queue_limit, limits=limits)
         self._running: set[Job] = set()
         self._results_ttl_seconds = results_ttl_seconds
         self._finished: TTLCache[tuple[str, str], Job] = TTLCache(results_limit, results_ttl_seconds)

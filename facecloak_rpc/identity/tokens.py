@@ -18,11 +18,13 @@ class TokenVerifier:
     """Checks tokens of one issuer for one audience."""
 
     def __init__(
-        self, keys: KeySource, *, algorithms: Sequence[str], issuer: str, audience: str, leeway_seconds: float
+        self, keys: KeySource, *, algorithms: Sequence[str], issuer: str | None, audience: str, leeway_seconds: float
     ) -> None:
+        """``issuer`` None: whoever has a key may have issued them."""
         self._keys = keys
         self._algorithms = frozenset(algorithms)
         self._issuer = issuer
+        self._required = ["exp", "aud", *([] if issuer is None else ["iss"])]
         self._audience = audience
         self._leeway_seconds = leeway_seconds
 
@@ -45,7 +47,7 @@ class TokenVerifier:
                 raise CredentialsInvalid("the token's key is none of the issuer's")
             return jwt.decode(
                 token, key, algorithms=[algorithm], audience=self._audience, issuer=self._issuer,
-                leeway=self._leeway_seconds, options={"require": ["exp", "iss", "aud"]},
+                leeway=self._leeway_seconds, options={"require": self._required},
             )  # fmt: skip
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise CredentialsInvalid(type(error).__name__) from error
