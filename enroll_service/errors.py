@@ -17,10 +17,3 @@ class EnrollmentOvertaken(FaceCloakError):
 
     code = ErrorCode.ABORTED
     reason = "ENROLLMENT_OVERTAKEN"
-
-
-class EnrollmentSuperseded(FaceCloakError):
-    """The user was deleted while the enrollment ran; its mask was not stored."""
-
-    code = ErrorCode.ABORTED
-    reason = "USER_DELETED"

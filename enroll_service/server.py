@@ -105,8 +105,7 @@ def build_jobs(
     """The queue as the settings want it."""
     return EnrollmentJobs(
         work=work,
-        keep=store.put,
-        recall=store.get,
+        masks=store,
         workers=settings.workers,
         queue_limit=settings.queue_limit,
         user_queue_limit=settings.user_queue_limit,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from facecloak.stores import KeyUnusable, S3Connection, Sealer, WrongKey, holds_no_store, open_store
+from facecloak.stores import EnvironmentKeys, FileKeys, Keyring, KeyUnusable, S3Connection, holds_no_store, open_store
+from facecloak.stores.key_providers import KeyProvider
 from facecloak.stores.sealed import SealedMaskStore
+from facecloak_rpc.key_settings import KeyServerSettings
 
 
 class StoreSettings(BaseModel):
@@ -23,11 +24,19 @@ class StoreSettings(BaseModel):
     """Mask store: file:///folder or s3://bucket/prefix. Empty: masks/ in the data folder."""
 
     key: SecretStr | None = None
-    """Key that seals the masks, 32 bytes in base64. Without it the key file is used."""
+    """Key that wraps the masks' data keys, 32 bytes in base64. Without it the key file is used."""
+
+    old_keys: tuple[SecretStr, ...] = ()
+    """Further keys that are read with, as a JSON list: what another key wrapped can be read until `facecloak keys
+    rotate` has wrapped it anew. Only together with key; a key file has its own."""
 
     key_file: Path | None = None
-    """File of that key, mode 0600. Empty: mask.key in the data folder. Made on first use for a new store in the data
+    """File of such keys, one a line, mode 0600: the first line's wraps, all are read with. It is read again when a key
+    is needed that it did not hold. Empty: mask.key in the data folder. Made on first use for a new store in the data
     folder; never for a url, nor where masks are already."""
+
+    key_server: KeyServerSettings = KeyServerSettings()
+    """A server that holds the wrapping keys; fields as ..._STORE__KEY_SERVER__<FIELD>."""
 
     s3_endpoint: str = ""
     """HOST or HOST:PORT of the S3 server, for an s3:// URL. It is reached directly: proxy variables are not used."""
@@ -53,6 +62,8 @@ class StoreSettings(BaseModel):
         in_s3 = self.url.startswith("s3://")
         if self.key is not None and self.key_file is not None:
             raise ValueError("give key or key_file, not both")
+        if self.old_keys and self.key is None:
+            raise ValueError("old_keys are for a key that is given by key; a key file has a line for each")
         if in_s3 and not self.s3_endpoint:
             raise ValueError("a store in S3 needs s3_endpoint")
         if self.s3_endpoint and not in_s3:
@@ -74,7 +85,8 @@ class StoreSettings(BaseModel):
     @property
     def is_untouched(self) -> bool:
         """Whether this is the default folder before its first use, when its key may still have to be made."""
-        return not self.url and self.key is None and not self.key_path.exists() and holds_no_store(self.folder)
+        by_file = self.key is None and not self.key_server.kind
+        return not self.url and by_file and not self.key_path.exists() and holds_no_store(self.folder)
 
     @property
     def key_path(self) -> Path:
@@ -93,36 +105,34 @@ def open_configured_store(settings: StoreSettings, *, begins: bool = True) -> Se
         KeyUnusable: among others, there is no key: none is made for S3, another folder, or one that holds masks.
         InvalidStoreUrl, StoreUnavailable: see :mod:`facecloak.stores`.
     """
-    sealer, made = _sealer(settings)
+    keyring, made = _keyring(settings)
     url = settings.url or settings.folder.as_uri()
     s3 = s3_connection(settings)
-    store = open_store(
-        url, sealer, s3=s3, begins=begins or made, check_key=partial(_require_same_key, settings, sealer)
-    )
+    # A probe notices a key file that went away; whether its keys open the store, the key check tells.
+    store = open_store(url, keyring, s3=s3, begins=begins or made, check_key=keyring.refresh)
     if made:
         store.probe_reading()
     return store
 
 
-def _sealer(settings: StoreSettings) -> tuple[Sealer, bool]:
-    """The key, and whether it may have been made just now."""
+def _keyring(settings: StoreSettings) -> tuple[Keyring, bool]:
+    """The keys, and whether one may have been made just now."""
+    server = settings.key_server.provider()
+    providers: list[KeyProvider] = [] if server is None else [server]
     if settings.key is not None:
-        return Sealer.from_base64(settings.key.get_secret_value()), False
+        texts = [secret.get_secret_value() for secret in (settings.key, *settings.old_keys)]
+        return Keyring([*providers, EnvironmentKeys(texts)]), False
+    if server is not None and not settings.key_path.exists():
+        return Keyring(providers), False
     make = settings.is_untouched
     try:
         # The key's default place counts for a store elsewhere too: a key belongs to the operator, not to the bucket.
-        return Sealer.from_key_file(settings.key_path, make=make), make
+        return Keyring([*providers, FileKeys(settings.key_path, make=make)]), make
     except KeyUnusable as error:
         if settings.key_path.exists():
             raise
         what = "a store at a URL" if settings.url else "a folder that holds masks already"
         raise KeyUnusable(f"There is no key, and none is made for {what}.") from error
-
-
-def _require_same_key(settings: StoreSettings, sealer: Sealer) -> None:
-    """Raises where the key file holds another key by now than the service began with."""
-    if settings.key is None and Sealer.from_key_file(settings.key_path, make=False) != sealer:
-        raise WrongKey("The key file holds another key than when the service started.")
 
 
 def s3_connection(settings: StoreSettings) -> S3Connection | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from facecloak.errors import FaceCloakError
 from facecloak.masks.bank import StoredMask
 from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
-from facecloak.stores import MaskStore
+from facecloak.stores import DeletionReceipt, MaskStore
 from facecloak.users import User
 from facecloak_rpc.errors import reason_of
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
@@ -124,8 +124,17 @@ class ObservedStore:
         self._store = store
         self._call = telemetry.store_call
 
-    def put(self, user: User, mask: StoredMask) -> None:
-        self._call("put", lambda: self._store.put(user, mask))
+    def epoch(self, user: User) -> int:
+        return self._call("epoch", lambda: self._store.epoch(user))
+
+    def put(self, user: User, mask: StoredMask, *, epoch: int | None = None) -> None:
+        self._call("put", lambda: self._store.put(user, mask, epoch=epoch))
+
+    def erase(self, user: User) -> DeletionReceipt:
+        return self._call("delete", lambda: self._store.erase(user))
+
+    def deleted_receipt(self, user: User) -> Mapping[str, str]:
+        return self._call("epoch", lambda: self._store.deleted_receipt(user))
 
     def get(self, user: User) -> StoredMask:
         return self._call("get", lambda: self._store.get(user))

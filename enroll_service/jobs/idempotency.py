@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -42,9 +43,13 @@ def is_of(mask: StoredMask, request: EnrollmentRequest, *, ttl_seconds: float) -
     Raises:
         RequestIdReused: by one of this id with other content.
     """
-    receipt = mask.receipt
     age = datetime.now(UTC) - datetime.fromisoformat(mask.created_at)
-    if not request.request_id or not receipt or age.total_seconds() > ttl_seconds:
+    return age.total_seconds() <= ttl_seconds and is_receipt_of(mask.receipt, request)
+
+
+def is_receipt_of(receipt: Mapping[str, str], request: EnrollmentRequest) -> bool:
+    """Whether a mask's receipt is of this very request, however long ago. Raises as :func:`is_of`."""
+    if not request.request_id or not receipt:
         return False
     try:
         salt, known_id, content = (bytes.fromhex(receipt[name]) for name in ("salt", "request_id", "content"))

@@ -16,11 +16,14 @@ from facecloak_rpc.errors import CallCancelled
 class Job:
     """One enrollment. All fields that change are guarded by ``changed``, the condition of the whole queue."""
 
-    def __init__(self, request: EnrollmentRequest, *, digest: bytes, changed: threading.Condition) -> None:
+    def __init__(
+        self, request: EnrollmentRequest, *, digest: bytes, changed: threading.Condition, epoch: int = 1
+    ) -> None:
         self.user = request.user
         self.caller = request.caller
         self.request_id = request.request_id
         self.name = (request.tenant, request.request_id)
+        self.epoch = epoch  # of the user's masks when this one was asked for: a deletion since then refuses it
         self.request: EnrollmentRequest | None = request  # dropped at the end: photos are held no longer than needed
         self.digest = digest
         self.turn = 0  # the lowest goes first; see FairQueue

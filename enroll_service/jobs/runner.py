@@ -9,38 +9,57 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 from cachetools import TTLCache
 
-from enroll_service.errors import EnrollmentOvertaken, EnrollmentSuperseded, RequestIdReused
+from enroll_service.errors import EnrollmentOvertaken, RequestIdReused
 from enroll_service.jobs.fair_queue import FairQueue
-from enroll_service.jobs.idempotency import is_of, with_receipt
+from enroll_service.jobs.idempotency import is_of, is_receipt_of, with_receipt
 from enroll_service.jobs.job import Job, Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.metrics import EnrollMetrics
 from enroll_service.pipeline.progress import Progress
 from facecloak.call_context import cancellation, deadline
+from facecloak.errors import FaceCloakError
 from facecloak.masks.bank import StoredMask
 from facecloak.masks.mask import MaskCorrupt
-from facecloak.stores import MaskNotFound, SealBroken
+from facecloak.stores import MaskNotFound, SealBroken, StoreUnavailable, UserDeleted
 from facecloak.users import User
 from facecloak_rpc.caller_limits import CallerLimits
 from facecloak_rpc.errors import DeadlineExceeded, ShuttingDown
 
 _log = structlog.get_logger("enroll_service.jobs.runner")
 _CONTENT_KEY = secrets.token_bytes(32)
+# A store that restarts is back within seconds; who waits for an enrollment has waited for a minute.
+_READ_BACK_SECONDS = 10.0
+_READ_BACK_PAUSE_SECONDS = 0.5
 
 Work = Callable[[EnrollmentRequest, Callable[[Progress], None], Callable[[], bool]], StoredMask]
 """Learns a mask: (request, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
 
-Recall = Callable[[User], StoredMask]
-"""A user's stored mask; raises MaskNotFound."""
 
-Keep = Callable[[User, StoredMask], None]
-"""Stores a user's finished mask, atomically."""
+class Masks(Protocol):
+    """What the queue needs of a :class:`facecloak.stores.MaskStore`."""
+
+    def get(self, user: User) -> StoredMask:
+        """A user's stored mask; raises MaskNotFound."""
+        ...
+
+    def epoch(self, user: User) -> int:
+        """Of a mask that is asked for now."""
+        ...
+
+    def put(self, user: User, mask: StoredMask, *, epoch: int | None = None) -> None:
+        """Stores a user's finished mask, atomically; raises UserDeleted."""
+        ...
+
+    def deleted_receipt(self, user: User) -> Mapping[str, str]:
+        """By which request the mask was made that was last deleted."""
+        ...
 
 
 class EnrollmentJobs:
@@ -53,8 +72,7 @@ class EnrollmentJobs:
         self,
         *,
         work: Work,
-        keep: Keep,
-        recall: Recall,
+        masks: Masks,
         workers: int,
         queue_limit: int,
         user_queue_limit: int,
@@ -66,8 +84,7 @@ class EnrollmentJobs:
         limits: CallerLimits | None = None,
     ) -> None:
         self._work = work
-        self._recall = recall
-        self._keep = keep
+        self._masks = masks
         self._seconds_limit = seconds_limit
         self._progress_buffer = progress_buffer
         self._metrics = metrics
@@ -99,6 +116,7 @@ class EnrollmentJobs:
         Raises:
             Overloaded: the queue is full; says when to come back.
             RequestIdReused: the request id belongs to other content.
+            UserDeleted, EnrollmentOvertaken: the mask that this very request made is there no more.
             ShuttingDown: the service stops.
             StoreUnavailable, WrongKey: the store could not take the mask.
         """
@@ -107,15 +125,15 @@ class EnrollmentJobs:
             subscriber = self._join(request, digest=digest)
         if subscriber is not None:
             return subscriber
-        made = self._made_before(request)  # without the lock: a store may be slow
+        stored, epoch = self._stored(request)  # without the lock: a store may be slow
         with self._changed:
             subscriber = self._join(request, digest=digest)
             if subscriber is None:
-                job = Job(request, digest=digest, changed=self._changed)
+                job = Job(request, digest=digest, changed=self._changed, epoch=epoch)
+                made = self._made_before(request, stored, digest=digest)
                 if made is None:
                     self._enqueue(job)
                 else:
-                    # Not remembered here: the store knows, and whether the user was deleted meanwhile, too.
                     job.finish(result=made)
                 subscriber = self._subscribe(job)
         return subscriber
@@ -125,7 +143,7 @@ class EnrollmentJobs:
         with self._changed:
             for job in [*self._waiting, *self._running]:
                 if job.user == user:
-                    job.cancel(EnrollmentSuperseded("the user was deleted while the enrollment ran"))
+                    job.cancel(UserDeleted("the user was deleted while the enrollment ran"))
             self._waiting.drop(self._retire_if_cancelled)
             for known in [key for key, job in self._finished.items() if job.user == user]:
                 del self._finished[known]
@@ -143,7 +161,7 @@ class EnrollmentJobs:
             thread.join(timeout=30)
 
     def _join(self, request: EnrollmentRequest, *, digest: bytes) -> Subscriber | None:
-        """Follows the job of the same request id, if this instance knows one."""
+        """Follows the job of the same request id that waits or runs, if this instance knows one."""
         if self._closed:
             raise ShuttingDown("the service is about to stop")
         job = self._known(request, digest) if request.request_id else None
@@ -153,21 +171,43 @@ class EnrollmentJobs:
         name = (request.tenant, request.request_id)  # a tenant's request ids are its own
         live = [job for job in (*self._running, *self._waiting) if job.name == name]
         # A job that was told to stop gives no result: its caller's retry is a new job.
-        job = next((job for job in live if not job.cancelled.is_set()), None) or self._finished.get(name)
+        job = next((job for job in live if not job.cancelled.is_set()), None)
         if job is not None and job.digest != digest:
             raise RequestIdReused("this request id was used with other photos, another user or other options")
         return job
 
-    def _made_before(self, request: EnrollmentRequest) -> Enrollment | None:
-        """What this very request has made before a restart, or on another instance of the service."""
+    def _stored(self, request: EnrollmentRequest) -> tuple[StoredMask | None, int]:
+        """The user's present mask, and the epoch of the next one.
+
+        Raises:
+            UserDeleted: this very request made a mask that was deleted since, here or at another instance.
+        """
         # Asked whatever the request: a store that is away, or another key's, would take no mask after minutes of work.
+        epoch = self._masks.epoch(request.user)
         try:
-            mask = self._recall(request.user)
+            return self._masks.get(request.user), epoch
         except (MaskNotFound, MaskCorrupt, SealBroken):
-            return None  # nothing that a new enrollment would not mend
+            pass  # nothing that a new enrollment would not mend
+        if epoch > 1 and is_receipt_of(self._masks.deleted_receipt(request.user), request):
+            raise UserDeleted("the user was deleted after this request was done")
+        return None, epoch
+
+    def _made_before(
+        self, request: EnrollmentRequest, stored: StoredMask | None, *, digest: bytes
+    ) -> Enrollment | None:
+        """What this very request has made, here, before a restart, or at another instance: as long as it is there."""
         if not request.request_id:
             return None
-        return Enrollment.of(mask) if is_of(mask, request, ttl_seconds=self._results_ttl_seconds) else None
+        known = self._finished.get((request.tenant, request.request_id))
+        if known is not None and known.digest != digest:
+            raise RequestIdReused("this request id was used with other photos, another user or other options")
+        if stored is not None and is_of(stored, request, ttl_seconds=self._results_ttl_seconds):
+            return Enrollment.of(stored)
+        if known is None or known.result is None:
+            return None
+        if stored is None:
+            raise UserDeleted("the user was deleted after this request was done")
+        raise EnrollmentOvertaken("the mask that this request made was replaced since: use a new request id")
 
     def _subscribe(self, job: Job) -> Subscriber:
         subscriber = Subscriber(job, buffer=self._progress_buffer)
@@ -229,12 +269,12 @@ class EnrollmentJobs:
         try:
             request = job.request
             if request.add:
-                request = replace(request, earlier=self._recall(job.user))
+                request = replace(request, earlier=self._masks.get(job.user))
             mask = with_receipt(self._work(request, progress, cancelled), request)
             with self._storing:
                 if not cancelled():
                     self._require_current(request)
-                    self._keep(job.user, mask)
+                    self._keep(job, mask)
                 else:
                     mask = None
         except Exception as caught:  # noqa: BLE001 - it belongs to the caller, whom it reaches through the subscriber
@@ -250,9 +290,27 @@ class EnrollmentJobs:
             self._metrics.ended(outcome, seconds=seconds, mask=mask)
         _log.info("enrollment", outcome=outcome, seconds=round(seconds, 2))
 
+    def _keep(self, job: Job, mask: StoredMask) -> None:
+        """Stores the mask. Where the store does not say that it did, what is there is read before any answer."""
+        try:
+            self._masks.put(job.user, mask, epoch=job.epoch)
+        except StoreUnavailable:
+            end = time.monotonic() + _READ_BACK_SECONDS
+            while True:
+                try:
+                    if self._masks.get(job.user).mask_id == mask.mask_id:
+                        return
+                except StoreUnavailable:
+                    if time.monotonic() < end:
+                        time.sleep(_READ_BACK_PAUSE_SECONDS)
+                        continue
+                except FaceCloakError:
+                    pass  # none, or one that cannot be read: not this one
+                raise
+
     def _require_current(self, request: EnrollmentRequest) -> None:
         """Of two calls that refine one mask at once, the later would undo the other's photos."""
-        if request.earlier is not None and self._recall(request.user).mask_id != request.earlier.mask_id:
+        if request.earlier is not None and self._masks.get(request.user).mask_id != request.earlier.mask_id:
             raise EnrollmentOvertaken("the user's mask was replaced while it was being refined")
 
     def _finish(self, job: Job, *, error: BaseException | None, mask: StoredMask | None = None) -> None:

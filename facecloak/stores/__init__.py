@@ -6,31 +6,43 @@ from facecloak.stores.circuit import CircuitStore
 from facecloak.stores.errors import (
     InvalidStoreUrl,
     KeyCheckBroken,
+    KeyServerUnavailable,
     KeyUnusable,
     MaskNotFound,
     SealBroken,
     StoreUnavailable,
+    UserDeleted,
     WrongKey,
 )
+from facecloak.stores.key_providers import EnvironmentKeys, FileKeys, Keyring, LocalKeys
 from facecloak.stores.local import LocalMaskStore, holds_no_store
+from facecloak.stores.receipts import DeletionReceipt, ReceiptInvalid
 from facecloak.stores.s3 import S3Connection, S3MaskStore
 from facecloak.stores.sealing import Sealer
 from facecloak.stores.urls import open_store
 
 __all__ = [
     "CircuitStore",
+    "DeletionReceipt",
+    "EnvironmentKeys",
+    "FileKeys",
     "InvalidStoreUrl",
     "InvalidUserId",
     "KeyCheckBroken",
+    "KeyServerUnavailable",
     "KeyUnusable",
+    "Keyring",
+    "LocalKeys",
     "LocalMaskStore",
     "MaskNotFound",
     "MaskStore",
+    "ReceiptInvalid",
     "S3Connection",
     "S3MaskStore",
     "SealBroken",
     "Sealer",
     "StoreUnavailable",
+    "UserDeleted",
     "WrongKey",
     "holds_no_store",
     "open_store",

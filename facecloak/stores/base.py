@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from facecloak.masks.bank import MAX_BANK_BYTES, StoredMask
-from facecloak.stores.sealing import OVERHEAD_BYTES
+from facecloak.stores.envelope import OVERHEAD_BYTES
+from facecloak.stores.keys import KEY_BYTES
+from facecloak.stores.receipts import DeletionReceipt
 from facecloak.users import User
 
-MAX_OBJECT_BYTES = MAX_BANK_BYTES + OVERHEAD_BYTES
+MAX_OBJECT_BYTES = MAX_BANK_BYTES + KEY_BYTES + OVERHEAD_BYTES
 """Largest stored object; nothing longer is ever read into memory."""
 
 
@@ -22,22 +25,43 @@ class MaskStore(Protocol):
     context's (:data:`facecloak.call_context.deadline`), or answers as no store would.
     """
 
-    def put(self, user: User, mask: StoredMask) -> None:
+    def epoch(self, user: User) -> int:
+        """Of a mask that the user consents to now, from 1: every deletion of the user raises it by one."""
+        ...
+
+    def put(self, user: User, mask: StoredMask, *, epoch: int | None = None) -> None:
         """Keep ``mask``, in place of the user's earlier one; when this returns, it is durable. Where the store's answer
-        is lost, what it did is read back."""
+        is lost, what it did is read back.
+
+        Args:
+            epoch: what :meth:`epoch` said when the mask was asked for; by default what it says now.
+
+        Raises:
+            UserDeleted: the user was deleted since ``epoch``; nothing was kept.
+        """
         ...
 
     def get(self, user: User) -> StoredMask:
         """The user's mask.
 
         Raises:
-            MaskNotFound: there is none.
+            MaskNotFound: there is none, or one from before the user was deleted.
             MaskCorrupt, SealBroken, WrongKey: there is one, and it cannot be used.
         """
         ...
 
     def delete(self, user: User) -> bool:
-        """Remove the user's mask; whether there was one. When this returns, the store has said that it is gone."""
+        """As :meth:`erase`; whether there was a mask."""
+        ...
+
+    def erase(self, user: User) -> DeletionReceipt:
+        """Remove the user's mask with all its versions, and refuse whatever was made before: a tombstone is written
+        first. When this returns, the store has said that the mask is gone."""
+        ...
+
+    def deleted_receipt(self, user: User) -> Mapping[str, str]:
+        """By which request the mask was made that was last deleted (:attr:`facecloak.masks.mask.Mask.receipt`); empty
+        where that is not known."""
         ...
 
     def version(self, user: User) -> str | None:
@@ -45,7 +69,7 @@ class MaskStore(Protocol):
         ...
 
     def user_key(self, user: User) -> bytes:
-        """A secret of this user under this store's key, the same for all of their masks. Asks no server."""
+        """A secret of this user in this store, the same for all of their masks. Asks the server once."""
         ...
 
     def probe(self) -> None:
@@ -88,8 +112,25 @@ class ObjectPlace(Protocol):
         """Make the object unless it exists; of concurrent writers one wins. Whether this one did."""
         ...
 
+    def replace(self, name: str, data: bytes, version: str) -> bool:
+        """Replace the object if it is ``version`` still, durably; whether it was. Nothing that was written meanwhile is
+        overwritten."""
+        ...
+
+    def read_version(self, name: str) -> tuple[bytes, str] | None:
+        """The object, as :meth:`read`, and its version."""
+        ...
+
     def remove(self, name: str) -> None:
-        """Remove the object, if it is there."""
+        """Remove the object with all its versions, if it is there."""
+        ...
+
+    def names(self) -> Iterator[str]:
+        """Names of all masks and tombstones. What comes or goes meanwhile may be missed."""
+        ...
+
+    def prove_conditions(self) -> None:
+        """Prove that :meth:`replace` keeps its word; raises :class:`StoreUnavailable` (fault NoConditions)."""
         ...
 
     def mask_names(self, limit: int) -> list[str]:

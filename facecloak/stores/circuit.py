@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from circuitbreaker import CircuitBreaker
@@ -11,6 +11,7 @@ from circuitbreaker import CircuitBreaker
 from facecloak.masks.bank import StoredMask
 from facecloak.stores.base import MaskStore
 from facecloak.stores.errors import StoreUnavailable
+from facecloak.stores.receipts import DeletionReceipt
 from facecloak.users import User
 
 Result = TypeVar("Result")
@@ -45,9 +46,21 @@ class CircuitStore:
         """See :class:`facecloak.stores.MaskStore`."""
         return self._read(lambda: self._store.version(user))
 
-    def put(self, user: User, mask: StoredMask) -> None:
+    def epoch(self, user: User) -> int:
         """See :class:`facecloak.stores.MaskStore`."""
-        self._store.put(user, mask)
+        return self._store.epoch(user)
+
+    def put(self, user: User, mask: StoredMask, *, epoch: int | None = None) -> None:
+        """See :class:`facecloak.stores.MaskStore`."""
+        self._store.put(user, mask, epoch=epoch)
+
+    def erase(self, user: User) -> DeletionReceipt:
+        """See :class:`facecloak.stores.MaskStore`."""
+        return self._store.erase(user)
+
+    def deleted_receipt(self, user: User) -> Mapping[str, str]:
+        """See :class:`facecloak.stores.MaskStore`."""
+        return self._store.deleted_receipt(user)
 
     def delete(self, user: User) -> bool:
         """See :class:`facecloak.stores.MaskStore`."""

@@ -12,6 +12,29 @@ class MaskNotFound(FaceCloakError):
     reason = "MASK_NOT_FOUND"
 
 
+class UserDeleted(FaceCloakError):
+    """The user was deleted after the mask was asked for; it was not kept."""
+
+    code = ErrorCode.ABORTED
+    reason = "USER_DELETED"
+
+
+class KeyServerUnavailable(FaceCloakError):
+    """The server that holds the wrapping keys does not answer, or not in time, or not as it should.
+
+    Attributes:
+        fault: its HTTP status or what became of the connection; in the metadata too.
+    """
+
+    code = ErrorCode.UNAVAILABLE
+    reason = "KEY_SERVER_UNAVAILABLE"
+    advice = "is the key server up, unsealed and reachable, and is its address right (STORE__KEY_SERVER)?"
+
+    def __init__(self, public_message: str, /, *, fault: str, **metadata: object) -> None:
+        super().__init__(public_message, fault=fault, **metadata)
+        self.fault = fault
+
+
 class StoreUnavailable(FaceCloakError):
     """The store does not answer, or not in time, or refuses the service itself, or is not the one that is meant.
 

@@ -49,6 +49,9 @@ ADVICE = {
     "Timeout": "the S3 server takes calls and does not answer in time: look at it, and at the network between",
     "ConnectionBroken": "the S3 server, or what is between, closed the connection: is it HTTPS (STORE__S3_SECURE)?",
     "TlsFailed": _TLS,
+    "VersionsNotRemoved": "let enroll's credentials list versions (s3:ListBucketVersions) and delete them "
+    "(s3:DeleteObjectVersion), then delete the user again",
+    "NoConditions": "keys cannot be rotated there: the S3 server takes no If-Match, or the file system no locks",
     "FolderMissing": "is the volume mounted? A new store's folder is made by the enrollment service when it starts",
     "ENOSPC": "the disk is full",
     "EDQUOT": "the disk quota is used up",

@@ -1,4 +1,4 @@
-"""One secret, three derived keys: for sealing, for object names, and a public id of the secret.
+"""One secret, several derived keys: for sealing, wrapping, object names, and a public id of the secret.
 
 HKDF-SHA256 (RFC 5869) keeps them apart: no use of one tells anything about another.
 """
@@ -50,9 +50,18 @@ def key_from_base64(text: str) -> bytes:
     return secret
 
 
+MAX_KEYS = 16
+"""Most keys of a key file."""
+
+
 def key_from_file(path: Path, *, make: bool = True) -> bytes:
-    """The key in a file; where there is none yet and ``make`` allows it, a new one (random, mode 0600), which
-    concurrent makers all get.
+    """The first key of a key file; see :func:`keys_from_file`."""
+    return keys_from_file(path, make=make)[0]
+
+
+def keys_from_file(path: Path, *, make: bool = True) -> list[bytes]:
+    """The keys in a file, one a line, at most MAX_KEYS; where there is no file yet and ``make`` allows it, a new key
+    (random, mode 0600), which concurrent makers all get.
 
     Raises:
         KeyUnusable: missing, unreadable, malformed, or readable by other users of the machine.
@@ -60,13 +69,21 @@ def key_from_file(path: Path, *, make: bool = True) -> bytes:
     try:
         if make and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_new(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            write_new(path, new_key().encode() + b"\n")
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise KeyUnusable("Other users can read the key file: its mode must be 0600.")
-            text = file.read(1024).decode("ascii").strip()
+            text = file.read(4096).decode("ascii")
     except FileNotFoundError as error:
         raise KeyUnusable("There is no key file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise KeyUnusable("The key file cannot be read or made.") from error
-    return key_from_base64(text)
+    found = [key_from_base64(line) for line in text.split()]
+    if not 1 <= len(found) <= MAX_KEYS:
+        raise KeyUnusable(f"A key file has 1 to {MAX_KEYS} keys.", keys=len(found))
+    return found
+
+
+def new_key() -> str:
+    """A random key in base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()

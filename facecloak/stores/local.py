@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import re
 import secrets
 import time
@@ -15,11 +17,14 @@ from facecloak.stores.base import MAX_OBJECT_BYTES
 from facecloak.stores.errors import StoreUnavailable
 from facecloak.stores.faults import advice_for
 from facecloak.stores.key_check import KEY_CHECK
+from facecloak.stores.key_providers import Keyring
+from facecloak.stores.names import TOMBSTONE_SUFFIX
 from facecloak.stores.sealed import SealedMaskStore
 from facecloak.stores.sealing import Sealer
 
 _SUFFIX = ".mask"
 _MASK_NAME = re.compile(r"[0-9a-f]{64}")
+_TOMBSTONE_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(TOMBSTONE_SUFFIX))
 # A crashed writer's temporary file; a living writer holds one for milliseconds.
 _LEFTOVER_AFTER_S = 3600.0
 
@@ -50,24 +55,40 @@ class LocalFolder:
                 status = self._path(name).stat()
             except FileNotFoundError:
                 return None
-        # Inode and time together: a filesystem reuses inodes at once, and its clock may tick only every few
-        # milliseconds.
-        return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
+        return _version_of(status)
 
     def write(self, name: str, data: bytes) -> None:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
-        with _failures():
+        with _failures(), self._locked():
             write_atomically(self._made(name), data)
+
+    def replace(self, name: str, data: bytes, version: str) -> bool:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with _failures(), self._locked():
+            if self.version(name) != version:
+                return False
+            write_atomically(self._made(name), data)
+            return True
+
+    def read_version(self, name: str) -> tuple[bytes, str] | None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with _failures():
+            try:
+                with self._path(name).open("rb") as file:
+                    version = _version_of(os.fstat(file.fileno()))
+                    return file.read(MAX_OBJECT_BYTES + 1), version
+            except FileNotFoundError:
+                return None
 
     def write_new(self, name: str, data: bytes) -> bool:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
-        with _failures():
+        with _failures(), self._locked():
             return write_new(self._made(name), data)
 
     def remove(self, name: str) -> None:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
         path = self._path(name)
-        with _failures():
+        with _failures(), self._locked():
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -89,6 +110,28 @@ class LocalFolder:
                     break
         return names
 
+    def names(self) -> Iterator[str]:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with _failures():
+            for path in sorted(self._root.glob("??/*")):
+                name = path.name.removesuffix(_SUFFIX)
+                if _MASK_NAME.fullmatch(name) or _TOMBSTONE_NAME.fullmatch(name):
+                    yield name
+
+    def prove_conditions(self) -> None:
+        """The folder's lock sees to them, where the file system has one. See
+        :class:`facecloak.stores.base.ObjectPlace`."""
+        with _failures():
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError as error:
+                raise StoreUnavailable(
+                    "The mask store cannot be locked.", fault="NoConditions", advice=advice_for("NoConditions")
+                ) from error
+            finally:
+                os.close(descriptor)
+
     def begin(self) -> None:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
         with _failures():
@@ -107,7 +150,23 @@ class LocalFolder:
                 path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        return self._root / name[:2] / f"{name}{_SUFFIX}" if _MASK_NAME.fullmatch(name) else self._root / name
+        if _MASK_NAME.fullmatch(name):
+            return self._root / name[:2] / f"{name}{_SUFFIX}"
+        return self._root / name[:2] / name if _TOMBSTONE_NAME.fullmatch(name) else self._root / name
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone among the writers of all processes that use this folder."""
+        if not self._root.is_dir():
+            yield  # fails by itself, and makes no folder where a volume should be
+            return
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(OSError):  # a file system that cannot: :meth:`prove_conditions` tells
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _made(self, name: str) -> Path:
         path = self._path(name)
@@ -121,7 +180,7 @@ class LocalMaskStore(SealedMaskStore):
     """The :class:`facecloak.stores.MaskStore` of a :class:`LocalFolder`."""
 
     def __init__(
-        self, root: Path, sealer: Sealer, *, begins: bool = True, check_key: Callable[[], None] = lambda: None
+        self, root: Path, sealer: Keyring | Sealer, *, begins: bool = True, check_key: Callable[[], None] = lambda: None
     ) -> None:
         """See :class:`facecloak.stores.sealed.SealedMaskStore`."""
         super().__init__(LocalFolder(root), sealer, begins=begins, check_key=check_key)
@@ -138,6 +197,11 @@ def holds_no_store(root: Path) -> bool:
             return True
     folder = LocalFolder(root)
     return folder.read(KEY_CHECK) is None and not folder.mask_names(1)
+
+
+def _version_of(status: os.stat_result) -> str:
+    # Inode and time together: a filesystem reuses inodes at once, and its clock may tick only every few milliseconds.
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
 
 
 @contextlib.contextmanager

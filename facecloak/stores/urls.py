@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from facecloak.stores.errors import InvalidStoreUrl
+from facecloak.stores.key_providers import Keyring
 from facecloak.stores.local import LocalMaskStore
 from facecloak.stores.s3 import S3Connection, S3MaskStore
 from facecloak.stores.sealed import SealedMaskStore
@@ -15,7 +16,7 @@ from facecloak.stores.sealing import Sealer
 
 def open_store(
     url: str,
-    sealer: Sealer,
+    sealer: Keyring | Sealer,
     *,
     s3: S3Connection | None = None,
     begins: bool = True,

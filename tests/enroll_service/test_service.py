@@ -377,18 +377,21 @@ def test_deleting_a_user_stops_the_users_enrollment(service: Any) -> None:
         service.store.get(ALICE)
 
 
-def test_a_deleted_users_result_is_forgotten(service: Any) -> None:
+def test_a_deleted_users_request_is_not_done_again(service: Any) -> None:
     service.gate.open()
     first = list(service.enroll(request_id="r-1"))[-1].result
     delete(service, "alice")
-    assert list(service.enroll(request_id="r-1"))[-1].result.mask_id != first.mask_id
+    # A retry that was on its way must not bring the user back; nor does it say that the mask is there.
+    error = refused(lambda: list(service.enroll(request_id="r-1")))
+    assert (error.code, error.reason) == (ErrorCode.ABORTED, "USER_DELETED")
+    assert list(service.enroll(request_id="r-2"))[-1].result.mask_id != first.mask_id
 
 
 def test_a_store_that_fails_is_no_success(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StoreUnavailable("the mask store does not answer")
 
-    monkeypatch.setattr(service.domain.jobs, "_keep", fail)
+    monkeypatch.setattr(service.domain.jobs._masks, "put", fail)
     service.gate.open()
     error = refused(lambda: list(service.enroll(request_id="r-1")))
     assert (error.code, error.reason) == (ErrorCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -433,3 +436,46 @@ def test_logs_hold_no_user_id(service: Any, capsys: pytest.CaptureFixture[str]) 
     assert enrollment["request_id"] == call["request_id"]
     assert enrollment["user"] == call["user"]
     assert call["client_request_id"] == "r-1"
+
+
+def test_a_user_who_is_deleted_at_another_instance_is_not_enrolled_by_this_one(service: Any) -> None:
+    call = service.enroll(request_id="r-1")
+    service.gate.wait(lambda: service.gate.started == ["alice"])
+    service.store.delete(ALICE)  # as another instance does
+    service.gate.open()
+    error = refused(lambda: list(call))
+    assert (error.code, error.reason) == (ErrorCode.ABORTED, "USER_DELETED")
+    with pytest.raises(MaskNotFound):
+        service.store.get(ALICE)
+
+
+def test_what_is_remembered_is_not_said_to_be_stored_when_it_is_gone(service: Any) -> None:
+    service.gate.open()
+    list(service.enroll(request_id="r-1"))
+    service.store.delete(ALICE)  # as another instance does
+    error = refused(lambda: list(service.enroll(request_id="r-1")))
+    assert (error.code, error.reason) == (ErrorCode.ABORTED, "USER_DELETED")
+    list(service.enroll(request_id="r-2"))
+    service.store.put(ALICE, Mask.new(np.zeros((112, 112, 3), np.int8), seed=0))
+    error = refused(lambda: list(service.enroll(request_id="r-2")))
+    assert (error.code, error.reason) == (ErrorCode.ABORTED, "ENROLLMENT_OVERTAKEN")
+
+
+def test_a_write_that_was_not_acknowledged_is_read_back(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, asked = service.domain.jobs._masks.put, []
+
+    def unanswered(*arguments: Any, **options: Any) -> None:
+        put(*arguments, **options)
+        raise StoreUnavailable("the mask store does not answer")
+
+    def away_at_first(user: Any, get: Any = service.domain.jobs._masks.get) -> Any:
+        asked.append(user)
+        if len(asked) == 2:
+            raise StoreUnavailable("the mask store does not answer")
+        return get(user)
+
+    monkeypatch.setattr(service.domain.jobs._masks, "put", unanswered)
+    monkeypatch.setattr(service.domain.jobs._masks, "get", away_at_first)
+    service.gate.open()
+    result = list(service.enroll())[-1].result
+    assert service.store.get(ALICE).mask_id == result.mask_id

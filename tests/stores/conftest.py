@@ -22,7 +22,7 @@ import pytest
 from minio import Minio
 
 from facecloak.masks.mask import Mask
-from facecloak.stores import S3Connection, Sealer
+from facecloak.stores import LocalMaskStore, MaskStore, S3Connection, S3MaskStore, Sealer, open_store
 from tests.stores.faulty_s3 import FaultyS3, faulty_s3
 
 _START_S = 30.0
@@ -78,6 +78,52 @@ def make_mask() -> Callable[[int], Mask]:
         return Mask.new(pixels, seed=seed, versions={"facecloak": "test"}, report={"ssim": 0.9})
 
     return make
+
+
+@dataclass(frozen=True)
+class Case:
+    """A store, another look at the same place with any key, and raw access to the masks' objects in it."""
+
+    store: MaskStore
+    reopen: Callable[..., MaskStore]
+    all_names: Callable[[], list[str]]
+    remove: Callable[[str], object]
+    read: Callable[[str], bytes]
+    write: Callable[[str, bytes], None]
+
+    def names(self) -> list[str]:
+        return [name for name in self.all_names() if name.endswith(".mask")]
+
+
+@pytest.fixture(params=["local", "s3"])
+def case(request: pytest.FixtureRequest, tmp_path: Path, sealer: Sealer) -> Iterator[Case]:
+    if request.param == "local":
+        root = tmp_path / "masks"
+        yield Case(
+            store=LocalMaskStore(root, sealer),
+            reopen=lambda key, begins=True: LocalMaskStore(root, key, begins=begins),
+            all_names=lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()),
+            remove=lambda name: (root / name).unlink(),
+            read=lambda name: (root / name).read_bytes(),
+            write=lambda name, data: (root / name).write_bytes(data) and None,
+        )
+        return
+    server = request.getfixturevalue("s3")
+    prefix = f"case-{secrets.token_hex(6)}"
+    yield Case(
+        store=open_store(f"s3://{server.bucket}/{prefix}", sealer, s3=server.connection),
+        reopen=lambda key, begins=True: S3MaskStore(
+            server.client, bucket=server.bucket, prefix=prefix, sealer=key, begins=begins
+        ),
+        all_names=lambda: sorted(
+            o.object_name for o in server.client.list_objects(server.bucket, f"{prefix}/", recursive=True)
+        ),
+        remove=lambda name: server.client.remove_object(
+            server.bucket, name if name.startswith(prefix) else f"{prefix}/{name}"
+        ),
+        read=lambda name: server.client.get_object(server.bucket, name).read(),
+        write=lambda name, data: server.client.put_object(server.bucket, name, io.BytesIO(data), len(data)) and None,
+    )
 
 
 def weed_binary() -> str | None:

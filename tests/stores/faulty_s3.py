@@ -40,6 +40,8 @@ class FaultyS3:
         self.mode = "pass"
         self.only: frozenset[str] = frozenset()
         """Methods that the mode is for; empty: all."""
+        self.only_paths = ""
+        """What a path must hold for the mode to be for it; empty: all."""
         self.requests: list[str] = []
         self._upstream = upstream
         self._ended = threading.Event()
@@ -77,7 +79,8 @@ class FaultyS3:
     def _answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         self.requests.append(f"{handler.command} {handler.path}")
-        mode = self.mode if not self.only or handler.command in self.only else "pass"
+        meant = (not self.only or handler.command in self.only) and self.only_paths in handler.path
+        mode = self.mode if meant else "pass"
         if self._ended.is_set():
             mode = "close"  # connections that were kept alive die with the server
         if mode == "hang":

@@ -58,11 +58,12 @@ from pathlib import Path
 import numpy as np
 from facecloak.masks.mask import Mask
 from facecloak.stores import LocalMaskStore, Sealer
+from facecloak.users import User
 store = LocalMaskStore(Path(sys.argv[1]), Sealer(bytes(range(32))))
 seed = 0
 while True:
     seed += 1
-    store.put(ALICE, Mask.new(np.full((112, 112, 3), seed % 100, np.int8), seed=seed))
+    store.put(User("", "alice"), Mask.new(np.full((112, 112, 3), seed % 100, np.int8), seed=seed))
     sys.stdout.write(".")
     sys.stdout.flush()
 """

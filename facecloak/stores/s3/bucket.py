@@ -1,13 +1,14 @@
 """Masks in an S3 bucket: one sealed object a user.
 
-The bucket must exist. In a bucket with versioning, replaced and deleted masks stay until its own lifecycle rules remove
-them.
+The bucket must exist. In a bucket with versioning, a replaced mask stays until the bucket's lifecycle rules remove it,
+or the user is deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from minio.error import S3Error
 from facecloak.call_context import within
 from facecloak.stores.base import MAX_OBJECT_BYTES
 from facecloak.stores.errors import StoreUnavailable
+from facecloak.stores.key_providers import Keyring
+from facecloak.stores.names import TOMBSTONE_SUFFIX
 from facecloak.stores.s3.answers import only_answers, says_absent, unavailable
 from facecloak.stores.s3.connection import S3Client
 from facecloak.stores.sealed import SealedMaskStore
@@ -24,6 +27,9 @@ from facecloak.stores.sealing import Sealer
 
 _SUFFIX = ".mask"
 _MASK_NAME = re.compile(r"[0-9a-f]{64}")
+_TOMBSTONE_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(TOMBSTONE_SUFFIX))
+# Names of one listing, within the time of one call.
+_PAGE = 1000
 
 
 class S3Bucket:
@@ -67,10 +73,34 @@ class S3Bucket:
         with self._call():
             return self._client.put_new(self._bucket, self._key(name), data)
 
-    def remove(self, name: str) -> None:
+    def replace(self, name: str, data: bytes, version: str) -> bool:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
         with self._call():
-            self._client.remove_object(self._bucket, self._key(name))
+            return self._client.replace(self._bucket, self._key(name), data, etag=version)
+
+    def read_version(self, name: str) -> tuple[bytes, str] | None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        with self._call():
+            return self._get(self._key(name))
+
+    def remove(self, name: str) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`. Where the versions may not be listed or removed, the object
+        itself is, and the fault is VersionsNotRemoved."""
+        key = self._key(name)
+        try:
+            with self._call():
+                found = self._client.list_objects(self._bucket, prefix=key, recursive=True, include_version=True)
+                versions = [(one.object_name, one.version_id) for one in found]
+            for of, version in versions:
+                if of == key:
+                    with self._call():
+                        self._client.remove_object(self._bucket, key, version_id=version or None)
+        except StoreUnavailable as error:
+            if error.fault not in ("AccessDenied", "NotImplemented"):
+                raise
+            with self._call():
+                self._client.remove_object(self._bucket, key)
+            raise unavailable("VersionsNotRemoved") from error
 
     def mask_names(self, limit: int) -> list[str]:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
@@ -83,6 +113,37 @@ class S3Bucket:
                 if len(names) == limit:
                     break
         return names
+
+    def names(self) -> Iterator[str]:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        last: str | None = None
+        while True:
+            with self._call():
+                found = self._client.list_objects(self._bucket, prefix=self._prefix, start_after=last)
+                page = [one.object_name for one in itertools.islice(found, _PAGE)]
+            for key in page:
+                name = key.removeprefix(self._prefix).removesuffix(_SUFFIX)
+                if _MASK_NAME.fullmatch(name) or _TOMBSTONE_NAME.fullmatch(name):
+                    yield name
+            if len(page) < _PAGE:
+                return
+            last = page[-1]
+
+    def prove_conditions(self) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        name = f"write-test-{secrets.token_hex(8)}"
+        try:
+            self.write(name, b"test")
+            try:
+                kept = not self.write_new(name, b"other") and not self.replace(name, b"other", "0" * 32)
+            except StoreUnavailable as error:
+                if error.fault != "NotImplemented":
+                    raise
+                kept = False
+            if not kept or self.read(name) != b"test":
+                raise unavailable("NoConditions")
+        finally:
+            self.remove(name)
 
     def begin(self) -> None:
         """Does nothing: buckets are made by their operators."""
@@ -158,7 +219,7 @@ class S3MaskStore(SealedMaskStore):
         client: S3Client,
         *,
         bucket: str,
-        sealer: Sealer,
+        sealer: Keyring | Sealer,
         prefix: str = "",
         begins: bool = True,
         check_key: Callable[[], None] = lambda: None,

@@ -101,6 +101,17 @@ class S3Client(Minio):
             self._execute("PUT", bucket, key, body=data, headers=headers)
         return True
 
+    def replace(self, bucket: str, key: str, data: bytes, *, etag: str) -> bool:
+        """Replace an object that has this ETag still; whether it had (PutObject with If-Match)."""
+        headers: dict[str, str | list[str] | tuple[str]] = {"Content-Type": "application/octet-stream"}
+        try:
+            self._execute("PUT", bucket, key, body=data, headers={**headers, "If-Match": f'"{etag}"'})
+        except S3Error as error:
+            if error.code in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
+                return False
+            raise
+        return True
+
 
 # A healthy server has answered long before.
 _SHORTEST_ATTEMPT_S = 0.25
