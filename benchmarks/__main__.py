@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
-NAMES = ("apply", "enrollment", "gradients", "placement", "splice", "serving", "triton")
+NAMES = (
+    "apply", "enrollment", "gradients", "message_load", "overload", "placement", "splice", "serving", "triton",
+    "worst_case",
+)  # fmt: skip
 
 
 @click.command()
@@ -20,7 +23,18 @@ NAMES = ("apply", "enrollment", "gradients", "placement", "splice", "serving", "
 @click.option("--enrollments", default=2, show_default=True, type=click.IntRange(1))
 def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enrollments: int) -> None:
     """Measure NAMES (all if none is given)."""
-    from benchmarks import apply, enrollment, gradients, placement, serving, splice, triton
+    from benchmarks import (
+        apply,
+        enrollment,
+        gradients,
+        message_load,
+        overload,
+        placement,
+        serving,
+        splice,
+        triton,
+        worst_case,
+    )
     from facecloak_evaluation.ledger import MEASURING_PACKAGES, provenance, write_json
 
     for name in names or NAMES:
@@ -35,6 +49,12 @@ def main(*, names: tuple[str, ...], repository: Path, out: Path, runs: int, enro
             result = placement.measure(repository, runs=4 * runs)
         elif name == "splice":
             result = splice.measure(repository, runs=runs)
+        elif name == "message_load":
+            result = message_load.measure(repository)
+        elif name == "overload":
+            result = overload.measure(repository)
+        elif name == "worst_case":
+            result = worst_case.measure(repository)
         elif name == "serving":
             result = serving.measure(repository, runs=runs)
         else:
@@ -76,7 +96,12 @@ def _lines(name: str, result: dict[str, Any]) -> list[str]:
             f"ratio {photo['ratio']}"
             for photo in result["photos"]
         ]
-    if name == "serving":
+    if name == "worst_case":
+        return [
+            f"{row['cpu_seconds']:8.2f} s {row['peak_mebibytes']:6} MiB  {row['outcome']:<20} {row['file']}"
+            for row in result["worst_case"]
+        ]
+    if name in ("serving", "message_load", "overload"):
         return [json.dumps(result)]
     return [
         f"{size['width']}x{size['height']}  {what:<24} {timing['median_ms']:8.2f} ms"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -49,9 +49,14 @@ def cpu_seconds_of(process: int) -> float:
 
 @contextmanager
 def running_service(
-    folder: Path, repository: Path, *, processes: int, environment: dict[str, str] | None = None
+    folder: Path,
+    repository: Path,
+    *,
+    processes: int,
+    environment: dict[str, str] | None = None,
+    errors: IO[bytes] | None = None,
 ) -> Iterator[RunningService]:
-    """Runs `python -m apply_service` on a free port, until the block ends."""
+    """Runs `python -m apply_service` on a free port, until the block ends; ``errors`` takes its log."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -73,7 +78,7 @@ def running_service(
     store = open_configured_store(StoreSettings(data=folder))
     store.put(User("", USER), some_mask(moves=True))
     store.put(User("", SQUARE_USER), some_mask(MaskGeometry.SQUARE))
-    process = subprocess.Popen([sys.executable, "-m", "apply_service"], env=os.environ | settings)
+    process = subprocess.Popen([sys.executable, "-m", "apply_service"], env=os.environ | settings, stderr=errors)
     service = RunningService(target=f"127.0.0.1:{port}", process=process.pid, processes=processes)
     try:
         deadline = time.monotonic() + 60

@@ -32,6 +32,11 @@ class Budget:
         return self._out
 
     @property
+    def owners(self) -> int:
+        """How many owners have any of it."""
+        return len(self._out_by_owner)
+
+    @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._waiters)

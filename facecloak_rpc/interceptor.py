@@ -69,6 +69,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._tracer = tracer
         self._admission = admission or Unlimited()
         self._open = OpenCalls(calls_limit, connection_limit=min(connection_calls_limit, calls_limit))
+        metrics.connections.set_function(lambda: self._open.connections)
         self._reader = MessageReader(places=reading_limit, seconds=message_seconds)
         self._answers = Answers(metrics, seconds=answer_seconds, is_short=lambda: self._admission.is_short)
         self._trimmer = MemoryTrimmer()

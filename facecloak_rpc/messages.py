@@ -91,6 +91,11 @@ class OpenCalls:
         """``connection_limit``: how many of them may be of one connection."""
         self._places = Budget(limit, share=connection_limit)
 
+    @property
+    def connections(self) -> int:
+        """How many connections have calls open."""
+        return self._places.owners
+
     @contextmanager
     def one(self, *, connection: str) -> Iterator[None]:
         """Holds a place for the block. Raises Overloaded where there is none."""

@@ -29,6 +29,10 @@ class RpcMetrics:
             "facecloak_rpc_awaiting_message", "Calls whose message has not come in yet, of those being served.",
             ["method"], registry=registry,
         )  # fmt: skip
+        self.connections = Gauge(
+            "facecloak_rpc_connections", "Connections that have calls open, health's and reflection's aside.",
+            registry=registry,
+        )  # fmt: skip
         self.unread_bytes = Gauge(
             "facecloak_rpc_unread_bytes", "Bytes of answers that callers have not taken yet.", registry=registry
         )

@@ -18,6 +18,14 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_gradients(document)}"
     if "enrollments" in document:
         return f"{title}\n\n{_triton(document)}"
+    if "worst_case" in document:
+        return f"{title}\n\n{_worst_case(document)}"
+    if "overload" in document:
+        return f"{title}\n\n{_overload(document)}"
+    if "not_read" in document:
+        return f"{title}\n\n{_message_load(document)}"
+    if "what_failed" in document:
+        return f"{title}\n\n{_soak(document)}"
     if "calls" in document:
         return f"{title}\n\n{_serving(document)}"
     if "photos" in document and "worst_ratio" in document:
@@ -30,6 +38,68 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
     ]
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def _worst_case(document: Mapping[str, Any]) -> str:
+    """By what they cost."""
+    rows = [
+        ["file made to attack", "bytes", "MP by its header", "processor s", "peak MiB", "answer"],
+        ["---"] * 6,
+        *(
+            [
+                row["file"], f"{row['bytes']:,}", f"{row['megapixels']:g}", f"{row['cpu_seconds']:.2f}",
+                str(row["peak_mebibytes"]), row["outcome"],
+            ]
+            for row in sorted(document["worst_case"], key=lambda row: -row["cpu_seconds"])
+        ),
+    ]  # fmt: skip
+    return (
+        "Cloaking one photo, the place of a face given, decoders in their own processes and counted with the "
+        "service's; peak is what it adds to both.\n\n" + _table(rows)
+    )
+
+
+def _overload(document: Mapping[str, Any]) -> str:
+    rows = [["answer", "calls", "median ms", "99th percentile ms", "say when to come back"], ["---"] * 5]
+    for name, row in document["overload"]["outcomes"].items():
+        rows.append(
+            [name, str(row["calls"]), str(row["p50_ms"]), str(row["p99_ms"]), str(row.get("with_retry_info", ""))]
+        )
+    probes = document["probes"]
+    return (
+        f"{document['overload']['rate_per_second']} calls a second, {document['times']} times what the service was "
+        f"seen to answer ({document['capacity_per_second']}); the caller shares the machine. Of {probes['probes']} "
+        f"probes {probes['refused']} were refused, median {probes['p50_ms']} ms, 99th percentile {probes['p99_ms']} "
+        f"ms.\n\n{_table(rows)}"
+    )
+
+
+def _message_load(document: Mapping[str, Any]) -> str:
+    rows = [["callers", "peak MiB", "MiB 5 s later", "answers"], ["---"] * 4]
+    for name, what in (("read", "read their answers"), ("not_read", "leave them for 8 s")):
+        one = document[name]
+        outcomes = ", ".join(f"{code} {count}" for code, count in one["outcomes"].items())
+        rows.append([what, str(one["peak_mebibytes"]), str(one["resting_mebibytes"]), outcomes])
+    return (
+        f"{document['calls']} calls at once of {document['photo_mebibytes']} MiB each; "
+        f"{document['resident_mebibytes_before']} MiB before.\n\n{_table(rows)}"
+    )
+
+
+def _soak(document: Mapping[str, Any]) -> str:
+    times = document["accepted_seconds"]
+    refused = ", ".join(f"{name} {count}" for name, count in document["attempts_refused"].items())
+    memory = [mebibytes for _, mebibytes in document["memory_mebibytes"]]
+    outcomes = ", ".join(f"{name} {count}" for name, count in document["outcomes"].items())
+    happened = ", ".join(f"{event['what']} ({event['second']:.0f} s)" for event in document["what_failed"])
+    return (
+        f"{document['minutes']:g} minutes at {document['rate_per_second']} photos a second, 0.8 of what the service "
+        f"answered before ({document['capacity_per_second']}), while: {happened}; its log's disk was full throughout. "
+        f"{document['calls']} photos: {outcomes}. Wrong {document['wrong']}, lost {document['lost']}, uncloaked with "
+        f"OK {document['uncloaked_with_ok']}. Cloaked ones took {times['p50']} s in the median, {times['p99']} s at "
+        f"the 99th percentile, repetitions included. Attempts refused and repeated: {refused or 'none'}. Memory of "
+        f"all processes {min(memory)} to {max(memory)} MiB."
+    )
 
 
 def _splice(document: Mapping[str, Any]) -> str:
