@@ -81,7 +81,7 @@ def running_service(
     process = subprocess.Popen([sys.executable, "-m", "apply_service"], env=os.environ | settings, stderr=errors)
     service = RunningService(target=f"127.0.0.1:{port}", process=process.pid, processes=processes)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         ready = 0
         # Each channel is a new connection, which the kernel gives to any of the processes: ask until all have answered.
         while ready < 8 * processes:

@@ -9,7 +9,8 @@ import hashlib
 import logging
 import secrets
 import sys
-from typing import Literal
+import threading
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -22,6 +23,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 # A safety net, not the rule: the rule is not to pass these at all.
 _SECRET_KEYS = frozenset({"user_id", "photo", "photos", "mask", "embedding", "landmarks", "box", "key"})
 _PLAIN = (str, int, float, bool, type(None))
+_printing = threading.Lock()
 _process_key = secrets.token_bytes(32)
 
 
@@ -44,12 +46,30 @@ def configure_logging(*, log_format: LogFormat, level: LogLevel) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         # Looked up for every line: whoever replaces sys.stderr later gets the lines too.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: LineLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
     # It warns of every attempt that is repeated; what came of them is said once, with what to do.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+class LineLogger:
+    """Prints lines to a file, and loses them where it takes none (ENOSPC, EPIPE): a full disk or a log collector that
+    is gone ends no call and no service."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def msg(self, message: str) -> None:
+        """Prints one line, whole."""
+        try:
+            with _printing:
+                print(message, file=self._file, flush=True)
+        except OSError:
+            return
+
+    log = debug = info = warn = warning = err = error = fatal = failure = critical = exception = msg
 
 
 def drop_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +74,21 @@ def test_every_printed_setting_says_what_it_means(monkeypatch: pytest.MonkeyPatc
     for index, line in enumerate(lines):
         if not line.startswith("#"):
             assert lines[index - 1].startswith("# "), line
+
+
+class FullDisk(io.StringIO):
+    """Takes nothing."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_loses_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_logging(log_format="json", level="info")
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    for _ in range(3):
+        structlog.get_logger("test").error("said", size=1)
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    structlog.get_logger("test").error("said again")
+    assert json.loads(written.getvalue())["event"] == "said again"
