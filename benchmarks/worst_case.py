@@ -38,7 +38,8 @@ def measure(repository: Path, *, names: tuple[str, ...] = ()) -> dict[str, Any]:
                 data = make()
                 path.write_bytes(data)
                 rows.append({"file": name, "bytes": len(data), **_row(data, path, small, repository)})
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # hours on a busy machine: what is done is seen
+                # A busy machine takes hours: what is done is seen.
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     return {"worst_case": rows}
 
 
