@@ -31,8 +31,9 @@ from benchmarks.worst_case import _Tree
 _SHARE_OF_CAPACITY = 0.8
 _HOSTILE_SHARE = 0.01
 # What a caller waits for a photo, its own repetitions included.
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
 _CALL_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 3.0
 _CLIENTS = 8
 _THREADS = 64
 _RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
@@ -91,7 +92,7 @@ class Clients:
                     self._tally.refused[f"{error.code().name} {told.reason}".strip()] += 1
                 if upload.expected is None and error.code().name not in _RETRIED:
                     return "hostile refused"
-                pause = told.retry_seconds or 0.2
+                pause = told.retry_seconds or min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
                 attempt += 1
                 if error.code().name not in (*_RETRIED, "DEADLINE_EXCEEDED", "CANCELLED"):
                     return f"refused: {told.reason}"

@@ -46,7 +46,7 @@ def masks() -> dict[str, Any]:
 
 def uploads(repository: Path, *, largest: tuple[int, int] = (4032, 3024)) -> list[Upload]:
     """Photos of one to four faces, of phones and smaller, with boxes, landmarks and without; JPEG, PNG and WebP."""
-    from apply_service.convert import request_to
+    from apply_service.convert import request_to, subjects_from
     from benchmarks.hostile import saved
     from facecloak.cloaking.cloaker import Cloaker, MasksInMemory, Subject
     from facecloak.faces import FaceFinder
@@ -64,9 +64,10 @@ def uploads(repository: Path, *, largest: tuple[int, int] = (4032, 3024)) -> lis
             subjects = tuple(Subject(USERS[(first + n) % 8], box=face.box) for n, face in enumerate(faces))
         else:
             subjects = tuple(Subject(USERS[(first + n) % 8], landmarks=face.landmarks) for n, face in enumerate(faces))
-        result = cloaker.cloak(data, subjects)
+        sent = request_to(data, subjects)
+        result = cloaker.cloak(data, subjects_from(sent))  # with the numbers as they are on the wire
         assert all(subject.outcome.is_cloaked for subject in result.subjects), name
-        made.append(Upload(request_to(data, subjects), without_tag(result.photo), f"{name}, hint: {hint}"))
+        made.append(Upload(sent, without_tag(result.photo), f"{name}, hint: {hint}"))
 
     one = photo(width=1280, height=960)
     for number, hint in enumerate(("none", "box", "landmarks")):
