@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +40,8 @@ _WIDE_REACH = 1.5
 _LEAST_REACH = 0.8
 # What share of the scale that a face wants it must have.
 _LEAST_SCALE = 0.75
+# Up to this side, decoding a face's surroundings once at full size costs less than once small and its middle again.
+_KEPT_SIDE_PX = 256.0
 # From 2560 px on, looking at all of a photo at 3/8 or less costs less than decoding and shrinking it.
 _LARGEST_SMALL_SCALE = 3 / 8
 
@@ -49,6 +52,11 @@ class FaceLocator(Protocol):
     def find(self, srgb_u8: np.ndarray) -> list[Face]: ...
 
     def find_by_looks(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> list[Face] | None: ...
+
+    def find_main(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> Face | None: ...
+
+    @property
+    def glance_side_px(self) -> int | None: ...
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None: ...
 
@@ -111,6 +119,8 @@ class FaceSearch:
             if face is not None:
                 return Sought(face)
             return Sought(None, Outcome.NO_FACE, self._advice_on(subject) or _NOT_THERE, self.faces)
+        if self._main_at_a_glance is not None:
+            return Sought(self._main_at_a_glance)
         if not self.faces:
             return Sought(None, Outcome.NO_FACE)
         face = main_face(self.faces, width=self._photo.width, height=self._photo.height)
@@ -167,6 +177,23 @@ class FaceSearch:
                     return faces
         return self._finder.find(self._photo.srgb_u8)
 
+    @cached_property
+    def _main_at_a_glance(self) -> Face | None:
+        """The face that the photo is of, where that is plain in a small copy of it."""
+        side = None if self._found is not None else self._finder.glance_side_px
+        width, height = self._photo.width, self._photo.height
+        if side is None or longest_looked_at(width=width, height=height) < max(width, height):
+            return None
+        small = self._photo.look((0, 0, width, height), smallest_scale=side / max(width, height))
+        if small is not None:
+            return self._finder.find_main(_copy(small), look=self._near_look)
+        whole = WorkingCopy(self._photo.srgb_u8, np.eye(2, 3))
+        return self._finder.find_main(whole, look=lambda _: whole)
+
+    def _near_look(self, box: Box) -> WorkingCopy | None:
+        look = self._look_around(box)
+        return None if look is None else _copy(look)
+
     def _wide_look(self, box: Box) -> WorkingCopy | None:
         look = self._look_around(box, reach=_WIDE_REACH)
         return None if look is None else _copy(look)
@@ -209,7 +236,8 @@ class FaceSearch:
         )  # fmt: skip
         if part[0] >= part[2] or part[1] >= part[3]:
             return None
-        self._look = self._photo.look(part, smallest_scale=_SIDE_PX / side)
+        # A mask that moves a small face wants it at full size anyway.
+        self._look = self._photo.look(part, smallest_scale=_SIDE_PX / side, keep=side <= _KEPT_SIDE_PX)
         return self._look
 
 

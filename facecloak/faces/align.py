@@ -6,6 +6,8 @@ possible, in the least squares sense, to a fixed template.
 
 from __future__ import annotations
 
+from math import hypot, sqrt
+
 import cv2
 import numpy as np
 
@@ -31,18 +33,26 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     it needs no SVD: with points as complex numbers it is a linear regression, and it never mirrors.
     Raises :class:`InvalidLandmarks` where the points give no scale.
     """
-    source_center, target_center = source.mean(axis=0), target.mean(axis=0)
-    x, y = (source - source_center).T
-    u, v = (target - target_center).T
-    spread = float(x @ x + y @ y)
+    # Of five points, NumPy's calls take ten times as long as the arithmetic.
+    pairs = [(x, y, u, v) for (x, y), (u, v) in zip(source.tolist(), target.tolist(), strict=True)]
+    mean_x, mean_y, mean_u, mean_v = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+    spread = along = across = 0.0
+    for x, y, u, v in pairs:
+        x, y, u, v = x - mean_x, y - mean_y, u - mean_u, v - mean_v
+        spread += x * x + y * y
+        along += x * u + y * v
+        across += x * v - y * u
     if spread < 1e-9:
         raise InvalidLandmarks("the landmarks all lie in one place")
-    cosine = float(x @ u + y @ v) / spread
-    sine = float(x @ v - y @ u) / spread
-    if np.hypot(cosine, sine) < 1e-9:
+    cosine, sine = along / spread, across / spread
+    if hypot(cosine, sine) < 1e-9:
         raise InvalidLandmarks("the landmarks do not form a face")
-    linear = np.array([[cosine, -sine], [sine, cosine]])
-    return np.hstack([linear, (target_center - linear @ source_center)[:, None]])
+    return np.array(
+        [
+            [cosine, -sine, mean_u - cosine * mean_x + sine * mean_y],
+            [sine, cosine, mean_v - sine * mean_x - cosine * mean_y],
+        ]
+    )
 
 
 def aligning_transform(landmarks: np.ndarray) -> np.ndarray:
@@ -52,8 +62,12 @@ def aligning_transform(landmarks: np.ndarray) -> np.ndarray:
 
 def inverse_transform(transform: np.ndarray) -> np.ndarray:
     """The inverse of a (2, 3) affine transform, as (2, 3) float64."""
-    linear = np.linalg.inv(transform[:, :2])
-    return np.hstack([linear, -linear @ transform[:, 2:]])
+    (a, b, x), (c, d, y) = transform.tolist()
+    area = a * d - b * c
+    if area == 0:
+        raise np.linalg.LinAlgError("Singular matrix")
+    a, b, c, d = d / area, -b / area, -c / area, a / area
+    return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
 
 
 def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -63,7 +77,8 @@ def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def scale_of(transform: np.ndarray) -> float:
     """How many target px one source px becomes under a (2, 3) similarity."""
-    return float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
+    (a, b), (c, d) = transform[:, :2].tolist()
+    return sqrt(abs(a * d - b * c))
 
 
 def warp_crop(srgb_u8: np.ndarray, transform: np.ndarray, *, width: int, height: int, fill: int = 0) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from facecloak.faces.detector import CanvasDetections
@@ -40,8 +41,8 @@ class BlazeFace:
 
     def detect(self, canvas_srgb_u8: np.ndarray) -> CanvasDetections:
         """Faces on a (256, 256, 3) uint8 RGB canvas, in its px; overlapping boxes are not merged."""
-        tensor = canvas_srgb_u8.astype(np.float32) / 127.5 - 1
-        fine_scores, coarse_scores, fine_boxes, coarse_boxes = self._model(tensor.transpose(2, 0, 1)[None])
+        tensor = cv2.dnn.blobFromImage(canvas_srgb_u8, 1 / 127.5, mean=(127.5, 127.5, 127.5))
+        fine_scores, coarse_scores, fine_boxes, coarse_boxes = self._model(tensor)
         logits = np.concatenate([fine_scores.ravel(), coarse_scores.ravel()]).astype(np.float64)
         scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
         sure = np.flatnonzero(scores >= _MIN_SCORE)

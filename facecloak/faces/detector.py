@@ -8,8 +8,17 @@ from typing import Protocol
 
 import numpy as np
 
-from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
-from facecloak.faces.views import CanvasView, WorkingCopy, parts_of, tile_views, whole_view, working_copy_of
+from facecloak.faces.align import inverse_transform, scale_of, transform_points
+from facecloak.faces.views import (
+    CanvasView,
+    WorkingCopy,
+    canvas_of,
+    chained,
+    parts_of,
+    tile_views,
+    whole_view,
+    working_copy_of,
+)
 from facecloak.limits import MAX_SUBJECTS
 
 MAX_FACES = MAX_SUBJECTS
@@ -27,27 +36,37 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CanvasDetections:
-    """What a detector saw: ``boxes`` (N, 4) x1 y1 x2 y2, ``scores`` (N,), ``angles`` (N,) in radians clockwise."""
+    """What a detector saw: ``boxes`` (N, 4) x1 y1 x2 y2, ``scores`` (N,), ``angles`` (N,) in radians clockwise, and
+    ``points`` (N, 5, 2), rough landmarks, where it places any."""
 
     boxes: np.ndarray
     scores: np.ndarray
     angles: np.ndarray
+    points: np.ndarray | None = None
+
+    @property
+    def sides(self) -> np.ndarray:
+        """(N,) of squares of the boxes' areas."""
+        return np.sqrt(np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1))
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A place where a face seems to be, in photo px: the center and side of a square, the head's tilt, a score 0..1."""
+    """A place where a face seems to be, in photo px: the center and side of a square, the head's tilt, a score 0..1,
+    and (5, 2) rough landmarks where the detector places any."""
 
     center: tuple[float, float]
     side: float
     angle: float
     score: float
+    points: np.ndarray | None = None
 
     def seen_in(self, copy: WorkingCopy) -> Detection:
         """The same place in px of a copy of the photo."""
         to_copy = inverse_transform(copy.to_photo)
         x, y = transform_points(to_copy, np.array([self.center]))[0].tolist()
-        return Detection((x, y), self.side * scale_of(to_copy), self.angle, self.score)
+        points = None if self.points is None else transform_points(to_copy, self.points)
+        return Detection((x, y), self.side * scale_of(to_copy), self.angle, self.score, points)
 
 
 class BoxDetector(Protocol):
@@ -72,38 +91,35 @@ def search(srgb_u8: np.ndarray, detector: BoxDetector) -> list[Detection]:
 
 def search_in(whole: WorkingCopy, detector: BoxDetector) -> list[Detection]:
     """As :func:`search`, in a copy of a photo that is at hand in no larger size."""
-    parts = [(working_copy_of(part), _size_in_photo(part)) for part in parts_of(whole)]
-    looks = []
-    for copy, (photo_width, photo_height) in parts:
-        height, width = copy.srgb_u8.shape[:2]
-        views = [
-            whole_view(width=width, height=height, canvas=detector.canvas),
-            *tile_views(
-                width=width, height=height, photo_width=photo_width, photo_height=photo_height, canvas=detector.canvas
-            ),
-        ]
-        looks += [_look(copy, view, detector) for view in views]
-    found = _merge(looks)
-    if not found:
-        found = _merge([_look(copy, _padded(copy, detector), detector) for copy, _ in parts])
-    return found
+    parts = [(working_copy_of(part), size_in_photo(part)) for part in parts_of(whole)]
+    found = merged([look(copy, view, detector) for copy, size in parts for view in views_of(copy, size, detector)])
+    return found or merged([look(copy, padded(copy, detector), detector) for copy, _ in parts])
 
 
-def _padded(copy: WorkingCopy, detector: BoxDetector) -> CanvasView:
+def views_of(copy: WorkingCopy, size: tuple[int, int], detector: BoxDetector) -> list[CanvasView]:
+    """All of a copy, and closer looks where its ``size``, px of the photo, is large."""
+    height, width = copy.srgb_u8.shape[:2]
+    canvas, (photo_width, photo_height) = detector.canvas, size
+    tiles = tile_views(width=width, height=height, photo_width=photo_width, photo_height=photo_height, canvas=canvas)
+    return [whole_view(width=width, height=height, canvas=canvas), *tiles]
+
+
+def padded(copy: WorkingCopy, detector: BoxDetector) -> CanvasView:
+    """All of a copy with a wide margin, for a face that fills it."""
     height, width = copy.srgb_u8.shape[:2]
     return whole_view(width=width, height=height, canvas=detector.canvas, zoom=_PADDED_ZOOM)
 
 
-def _size_in_photo(part: WorkingCopy) -> tuple[int, int]:
+def size_in_photo(part: WorkingCopy) -> tuple[int, int]:
     """Width and height of what a copy shows, px of the photo."""
     height, width = part.srgb_u8.shape[:2]
     return round(width * part.to_photo[0, 0]), round(height * part.to_photo[1, 1])
 
 
-def _look(copy: WorkingCopy, view: CanvasView, detector: BoxDetector) -> CanvasDetections:
+def look(copy: WorkingCopy, view: CanvasView, detector: BoxDetector) -> CanvasDetections:
     """The detections of one view, in photo px."""
     width, height = detector.canvas
-    canvas = warp_crop(copy.srgb_u8, view.transform, width=width, height=height, fill=_GRAY)
+    canvas, transform = canvas_of(copy.srgb_u8, view.transform, width=width, height=height, fill=_GRAY)
     seen = detector.detect(canvas)
     keep = np.isfinite(seen.boxes).all(axis=1) & (seen.boxes[:, 2:] > seen.boxes[:, :2]).all(axis=1)
     if any(view.cuts):
@@ -113,20 +129,39 @@ def _look(copy: WorkingCopy, view: CanvasView, detector: BoxDetector) -> CanvasD
             if cut:
                 inside = seen.boxes[:, edge] - limits[edge]
                 keep &= (inside if edge < 2 else -inside) > _EDGE_PX
-    boxes, scores, angles = seen.boxes[keep], seen.scores[keep], seen.angles[keep]
-    corners = transform_points(inverse_transform(view.transform), boxes.reshape(-1, 2) - 0.5)
-    return CanvasDetections(transform_points(copy.to_photo, corners).reshape(-1, 4), scores, angles)
+    return moved(seen, keep, chained(inverse_transform(transform), copy.to_photo))
 
 
-def _merge(parts: list[CanvasDetections]) -> list[Detection]:
+def moved(seen: CanvasDetections, keep: np.ndarray, to_photo: np.ndarray) -> CanvasDetections:
+    """Those of ``keep`` (N,) in photo px, under a (2, 3) similarity that may turn by quarters."""
+    # A box's corners are edges of pixels, whose centers are whole numbers.
+    corners = transform_points(to_photo, seen.boxes[keep].reshape(-1, 2) - 0.5).reshape(-1, 2, 2)
+    points = seen.points
+    if points is not None:
+        points = points[keep]
+        points = transform_points(to_photo, points.reshape(-1, 2)).reshape(points.shape)
+    turn = float(np.arctan2(to_photo[1, 0], to_photo[0, 0]))
+    return CanvasDetections(
+        boxes=np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1),
+        scores=seen.scores[keep],
+        angles=seen.angles[keep] + turn,
+        points=points,
+    )
+
+
+def merged(parts: list[CanvasDetections]) -> list[Detection]:
+    """At most 64 of what one detector saw in several looks, best score first, each face once."""
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     angles = np.concatenate([part.angles for part in parts])
+    placed = [part.points for part in parts if part.points is not None]
+    points = np.concatenate(placed) if len(placed) == len(parts) else None
     detections = []
     for index in best_boxes(boxes, scores, max_iou=_MAX_IOU, limit=MAX_FACES):
         x1, y1, x2, y2 = boxes[index].tolist()
-        side = ((x2 - x1) * (y2 - y1)) ** 0.5
-        detections.append(Detection(((x1 + x2) / 2, (y1 + y2) / 2), side, float(angles[index]), float(scores[index])))
+        center, side = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) * (y2 - y1)) ** 0.5
+        own = None if points is None else points[index]
+        detections.append(Detection(center, side, float(angles[index]), float(scores[index]), own))
     if len(detections) == MAX_FACES:
         log.info("a photo shows at least as many faces as are looked at")
     return detections

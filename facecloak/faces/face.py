@@ -91,8 +91,9 @@ def checked_landmarks(landmarks: np.ndarray) -> np.ndarray:
     points = np.array(landmarks, dtype=np.float64)
     if points.shape != (LANDMARK_COUNT, 2):
         raise InvalidLandmarks("five landmarks of x and y are needed", shape=points.shape)
-    if not np.isfinite(points).all() or np.abs(points).max() > COORDINATE_LIMIT_PX:
+    xs, ys = points.T.tolist()
+    if not all(abs(number) <= COORDINATE_LIMIT_PX for number in (*xs, *ys)):  # nor is a number that is none
         raise InvalidLandmarks("the landmarks hold a number that is not finite or beyond any photo")
-    if np.ptp(points, axis=0).max() < 1e-3:
+    if max(max(xs) - min(xs), max(ys) - min(ys)) < 1e-3:
         raise InvalidLandmarks("the landmarks all lie in one place")
     return points

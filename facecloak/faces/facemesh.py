@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from facecloak.faces.align import inverse_transform, scale_of, transform_points, warp_crop
@@ -53,8 +54,8 @@ class FaceMesh:
         """(468, 3) float64 in sides of the look, and presence."""
         to_input = transform * _SIZE
         to_input[:, 2] -= 0.5
-        crop = warp_crop(srgb_u8, to_input, width=_SIZE, height=_SIZE).astype(np.float32) / 255
-        mesh, presence = self._model(crop.transpose(2, 0, 1)[None])
+        crop = warp_crop(srgb_u8, to_input, width=_SIZE, height=_SIZE)
+        mesh, presence = self._model(cv2.dnn.blobFromImage(crop, 1 / 255))
         return mesh.reshape(468, 3).astype(np.float64) / _SIZE, float(presence.ravel()[0])
 
 

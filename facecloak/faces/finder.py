@@ -11,7 +11,8 @@ import numpy as np
 
 from facecloak.faces.align import aligning_transform, inverse_transform, scale_of, transform_points
 from facecloak.faces.blazeface import BlazeFace
-from facecloak.faces.detector import BoxDetector, Detection, search, search_in
+from facecloak.faces.cascade import SAME_MIDDLE, Cascade
+from facecloak.faces.detector import MAX_FACES, BoxDetector, Detection, search_in
 from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks
 from facecloak.faces.face import Box, Face, checked_landmarks
 from facecloak.faces.facemesh import FaceMesh, five_of_mesh
@@ -23,10 +24,13 @@ from facecloak.faces.landmarks import (
     distance_px,
     refined_landmarks,
     settled_landmarks,
+    strays,
     unbiased,
 )
 from facecloak.faces.pixels import checked_photo
-from facecloak.faces.views import WorkingCopy, chained, close_up
+from facecloak.faces.prominence import BACKGROUND_SIDE
+from facecloak.faces.views import WorkingCopy, chained, close_up, uncut
+from facecloak.faces.yunet import YuNet
 
 _MIN_PRESENCE = 0.5
 # On 742 LFW faces the two landmark networks part by 1.2 px in the median, 5.5 in one of a hundred, 8.7 at most.
@@ -56,6 +60,12 @@ _NEARBY = 3.0
 
 # A look costs 2 to 4 ms, decoding and shrinking all of 12 megapixels 50.
 _MOST_LOOKS = 8
+# What a glance takes for the photo's main face: px of the quick detector's canvas, so that a face beside it that is no
+# background has a fifth of them, and how sure the detector must be. Anything that might be such a face is looked into.
+_LEAST_MAIN_PX = 30.0
+_SURE_SCORE = 0.7
+_DOUBTFUL_SIDE = 0.75 * BACKGROUND_SIDE
+_MOST_SHARED = 0.4
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +73,8 @@ log = logging.getLogger(__name__)
 class FaceFinder:
     """Finds faces and their five landmarks in a photo. Holds no state between calls; safe to share between threads.
 
-    BlazeFace finds, `fr_landmark` places, and the face mesh says whether a face is there. Without the mesh
-    (``mesh=None``) the detector is believed.
+    YuNet and BlazeFace find, `fr_landmark` places, and the face mesh says whether a face is there. Without the mesh
+    (``mesh=None``) the detector is believed, without ``quick`` the one detector looks alone.
     """
 
     def __init__(
@@ -74,12 +84,15 @@ class FaceFinder:
         mesh: FaceMesh | None,
         *,
         first_side: float,
+        quick: YuNet | None = None,
     ) -> None:
         self._detector = detector
+        self._cascade = None if quick is None else Cascade(quick, detector)
         self._landmarks = landmarks
         self._mesh = mesh
         self._first_side = first_side
-        parts = [detector.identity, landmarks.identity, *([mesh.identity] if mesh else [])]
+        quicker = [] if quick is None else [quick.identity]
+        parts = [*quicker, detector.identity, landmarks.identity, *([mesh.identity] if mesh else [])]
         self.identity = "+".join(dict.fromkeys(parts))
         """Names and digests of the models behind it."""
 
@@ -87,17 +100,23 @@ class FaceFinder:
     def load(cls, model_repository: Path, *, threads: int = 1) -> FaceFinder:
         """Opens the finder's models; raises :class:`FinderModelMissing`.
 
-        Where BlazeFace or the mesh was left out (`models pull --without-largest`), `fr_detect` finds, unconfirmed. The
-        landmarks are the same network's, so masks made with the one fit photos read with the other.
+        Where BlazeFace or the mesh was left out (`models pull --without-largest`), `fr_detect` finds, unconfirmed;
+        where the repository is from before YuNet, BlazeFace finds alone. The landmarks are the same network's, so masks
+        made with the one fit photos read with the other.
         """
         landmarks = FrLandmark(model_repository, threads=threads)
         try:
             blazeface = BlazeFace(model_repository, threads=threads)
-            return cls(blazeface, landmarks, FaceMesh(model_repository, threads=threads), first_side=1.1)
+            mesh = FaceMesh(model_repository, threads=threads)
+            return cls(blazeface, landmarks, mesh, first_side=1.1, quick=_quick(model_repository, threads=threads))
         except FinderModelMissing as error:
             fallback = FrDetect(model_repository, threads=threads)
             log.warning("face finder without %s: faces are not confirmed", error.metadata.get("model"))
             return cls(fallback, landmarks, None, first_side=1.0)
+
+    def without_quick(self) -> FaceFinder:
+        """The same without its quick detector, to measure it by."""
+        return FaceFinder(self._detector, self._landmarks, self._mesh, first_side=self._first_side)
 
     def find(self, srgb_u8: np.ndarray) -> list[Face]:
         """All faces of an upright photo (H, W, 3) uint8 RGB, largest first, at most 64.
@@ -105,12 +124,38 @@ class FaceFinder:
         Raises :class:`InvalidPixels`.
         """
         photo = checked_photo(srgb_u8)
-        faces: list[Face] = []
-        for detection in search(photo, self._detector):
-            face = self._face(photo, detection)
-            if face is not None and not any(_is_same(face, other) for other in faces):
-                faces.append(face)
-        return sorted(faces, key=lambda face: face.box.area, reverse=True)
+        found = self._found(self._search(uncut(photo)), look=lambda _: uncut(photo))
+        assert found is not None
+        return found
+
+    def find_main(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> Face | None:
+        """The one face that a photo is of, where a glance leaves no doubt that there is one; None says nothing.
+
+        What :meth:`find` would show beside it is background to :func:`facecloak.faces.prominence.main_face`. For the
+        arguments see :meth:`find_by_looks`; the copy may be as small as :attr:`glance_side_px`.
+        """
+        if self._cascade is None:
+            return None
+        seen = self._cascade.glance(small)
+        if not seen:
+            return None
+        largest = max(seen, key=lambda face: face.side)
+        height, width = small.srgb_u8.shape[:2]
+        canvas_px = self._cascade.canvas_side / max(width, height) * largest.seen_in(small).side
+        others = [face for face in seen if face is not largest]
+        doubtful = any(other.side >= _DOUBTFUL_SIDE * largest.side for other in others)
+        if largest.score < _SURE_SCORE or canvas_px < _LEAST_MAIN_PX or doubtful:
+            return None
+        near = look(_box_of(largest))
+        if near is None:
+            return None
+        placed = self._placed(near.srgb_u8, largest.seen_in(near), to_photo=near.to_photo)
+        return placed.face if placed is not None and placed.is_sure else None
+
+    @property
+    def glance_side_px(self) -> int | None:
+        """Long side of the smallest copy of a photo that :meth:`find_main` needs; None where there is no glance."""
+        return None if self._cascade is None else self._cascade.canvas_side
 
     def find_by_looks(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> list[Face] | None:
         """As :meth:`find` for a photo that is not at hand: sought in a smaller copy of it, and each face then placed in
@@ -122,17 +167,42 @@ class FaceFinder:
         Returns:
             None where a look is not to be had, or where so many are wanted that the whole photo costs less.
         """
-        detections = search_in(small, self._detector)
-        if len(detections) > _MOST_LOOKS:
-            return None
+        return self._found(self._search(small), look=look, most_looks=_MOST_LOOKS)
+
+    def _search(self, copy: WorkingCopy) -> list[Detection]:
+        return search_in(copy, self._detector) if self._cascade is None else self._cascade.search(copy)
+
+    def _found(
+        self,
+        detections: list[Detection],
+        *,
+        look: Callable[[Box], WorkingCopy | None],
+        most_looks: int | None = None,
+    ) -> list[Face] | None:
+        """The faces of detections, largest first; None where a look is not to be had, or too many are wanted."""
         faces: list[Face] = []
+        unsure: list[Face] = []
+        looks = 0
         for detection in detections:
-            (x, y), side = detection.center, detection.side
-            near = look(Box(x - side / 2, y - side / 2, side, side))
+            # Two detectors see most faces both, and what one of them placed need not be placed again.
+            if self._cascade is not None and any(_is_of(detection, face) for face in faces):
+                continue
+            looks += 1
+            near = None if most_looks is not None and looks > most_looks else look(_box_of(detection))
             if near is None:
                 return None
-            face = self._face(near.srgb_u8, detection.seen_in(near), to_photo=near.to_photo)
-            if face is not None and not any(_is_same(face, other) for other in faces):
+            placed = self._placed(near.srgb_u8, detection.seen_in(near), to_photo=near.to_photo)
+            if placed is None:
+                continue
+            if not placed.is_sure:
+                unsure.append(placed.face)
+            elif not any(_is_same(placed.face, other) for other in faces):
+                faces.append(placed.face)
+            if len(faces) == MAX_FACES:
+                break
+        # A face that is turned is taken for another one in the same place; where nothing better is, it is a face.
+        for face in unsure:
+            if len(faces) < MAX_FACES and not any(_is_same(face, other) or _overlap(face, other) for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box.area, reverse=True)
 
@@ -213,18 +283,19 @@ class FaceFinder:
             return None
         around = np.ascontiguousarray(photo[top:bottom, left:right])
         nearest, best_distance = None, wanted.side / 2
-        for seen in search(around, self._detector):
-            center = seen.center[0] + left, seen.center[1] + top
-            distance = float(np.hypot(center[0] - x, center[1] - y))
+        moved = np.array([[1.0, 0.0, left], [0.0, 1.0, top]])
+        for seen in self._search(WorkingCopy(around, moved)):
+            distance = float(np.hypot(seen.center[0] - x, seen.center[1] - y))
             if distance < best_distance and 1 / 3 < seen.side / wanted.side < 3:
-                nearest, best_distance = Detection(center, seen.side, seen.angle, seen.score), distance
-        return None if nearest is None else self._face(photo, nearest)
+                nearest, best_distance = seen, distance
+        placed = None if nearest is None else self._placed(photo, nearest)
+        return None if placed is None else placed.face
 
-    def _face(self, photo: np.ndarray, detection: Detection, *, to_photo: np.ndarray | None = None) -> Face | None:
+    def _placed(self, photo: np.ndarray, detection: Detection, *, to_photo: np.ndarray | None = None) -> _Placed | None:
         """The face of a detection in ``photo``, or, by ``to_photo``, in the photo that this is a part of."""
         copy = close_up(photo, center=detection.center, side=detection.side)
-        near = copy.srgb_u8
-        settled = refined_landmarks(near, detection.seen_in(copy), self._landmarks, first_side=self._first_side)
+        near, here = copy.srgb_u8, detection.seen_in(copy)
+        settled = self._settled(near, here)
         if settled is None:
             return None
         seen = None if self._mesh is None else self._seen(near, settled.points, self._mesh)
@@ -232,7 +303,16 @@ class FaceFinder:
             return None
         to_whole = copy.to_photo if to_photo is None else chained(copy.to_photo, to_photo)
         mesh = None if seen is None else seen.mesh
-        return _face_of(settled.points, mesh, to_whole, score=detection.score)
+        is_sure = settled.moved_px <= _SURE_MOVED_PX and (seen is None or seen.apart_px <= _SURE_PX)
+        return _Placed(_face_of(settled.points, mesh, to_whole, score=detection.score), is_sure)
+
+    def _settled(self, near: np.ndarray, detection: Detection) -> Settled | None:
+        """The landmarks of a detection: from its own on, where it has any, else from its square on."""
+        if detection.points is not None:
+            settled = settled_landmarks(near, detection.points, self._landmarks)
+            if settled is not None and not strays(settled.points, detection):
+                return settled
+        return refined_landmarks(near, detection, self._landmarks, first_side=self._first_side)
 
     @staticmethod
     def _seen(photo: np.ndarray, points: np.ndarray, mesh: FaceMesh) -> _Seen | None:
@@ -258,6 +338,14 @@ class _Seen:
     apart_px: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A face, and whether its landmarks rest where the mesh sees them, too."""
+
+    face: Face
+    is_sure: bool
+
+
 def _face_of(points: np.ndarray, mesh: np.ndarray | None, to_photo: np.ndarray, *, score: float) -> Face:
     """A face of the photo from landmarks and mesh in px of a copy."""
     placed = transform_points(to_photo, points)
@@ -273,6 +361,31 @@ def _box_around(to_photo: np.ndarray) -> Box:
     scale = scale_of(to_photo)
     width, height = _FACE_IN_CROP.width * scale, _FACE_IN_CROP.height * scale
     return Box(x - width / 2, y - height / 2, width, height)
+
+
+def _quick(model_repository: Path, *, threads: int) -> YuNet | None:
+    try:
+        return YuNet(model_repository, threads=threads)
+    except FinderModelMissing:
+        log.warning("face finder without yunet: photos without a hint take several times as long")
+        return None
+
+
+def _box_of(detection: Detection) -> Box:
+    (x, y), side = detection.center, detection.side
+    return Box(x - side / 2, y - side / 2, side, side)
+
+
+def _is_of(detection: Detection, face: Face) -> bool:
+    """Whether a detection is of a face that is known."""
+    side = float(np.sqrt(face.box.area))
+    distance = np.hypot(detection.center[0] - face.box.center[0], detection.center[1] - face.box.center[1])
+    return bool(distance < SAME_MIDDLE * side and 0.4 < detection.side / side < 2.5)
+
+
+def _overlap(one: Face, other: Face) -> bool:
+    """Whether two faces, as they are, cannot both be there."""
+    return one.box.iou(other.box) > _MOST_SHARED
 
 
 def fits(face: Box, hint: Box) -> bool:

@@ -7,6 +7,7 @@ look is at the detector's square, each further one at the square that the last l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import cos, sin
 from typing import Protocol
 
 import numpy as np
@@ -51,10 +52,10 @@ class FivePoints(Protocol):
 
 def square_transform(center: tuple[float, float], side: float, angle: float) -> np.ndarray:
     """(2, 3) similarity that takes a square of ``side`` px, turned clockwise by ``angle`` radians, to 0..1 x 0..1."""
-    cosine, sine = np.cos(angle) / side, np.sin(angle) / side
-    linear = np.array([[cosine, sine], [-sine, cosine]])
+    cosine, sine = cos(angle) / side, sin(angle) / side
+    x, y = center
     # Pixel centers lie at whole numbers, so a photo's edge lies at -1/2.
-    return np.hstack([linear, (0.5 - linear @ np.asarray(center, np.float64))[:, None]])
+    return np.array([[cosine, sine, 0.5 - cosine * x - sine * y], [-sine, cosine, 0.5 + sine * x - cosine * y]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ def refined_landmarks(
     """
     transform = square_transform(detection.center, detection.side * first_side, detection.angle)
     settled = settled_landmarks(srgb_u8, network.place(srgb_u8, transform), network)
-    return None if settled is None or _strays(settled.points, detection) else settled
+    return None if settled is None or strays(settled.points, detection) else settled
 
 
 def settled_landmarks(srgb_u8: np.ndarray, points: np.ndarray, network: FivePoints) -> Settled | None:
@@ -116,7 +117,8 @@ def distance_px(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(((other - one) ** 2).sum(axis=1).mean()) * scale_of(aligning_transform(other)))
 
 
-def _strays(points: np.ndarray, detection: Detection) -> bool:
+def strays(points: np.ndarray, detection: Detection) -> bool:
+    """Whether landmarks lie so far from a detection that they are another face's, or none."""
     size = CROP_SIZE / scale_of(similarity_transform(points, ARCFACE_TEMPLATE.astype(np.float64)))
     shift = np.linalg.norm(points.mean(axis=0) - detection.center)
     low, high = _SIZE_RATIO

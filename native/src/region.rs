@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::dct::{quantized, Decoder};
+use crate::dct::{quantized, two_points, Decoder};
 use crate::fault::Fault;
 use crate::header::{Block, Header, NATURAL, ZIGZAG};
 use crate::scan::Scan;
@@ -210,6 +210,16 @@ pub fn decode(scan: &mut Scan, bounds: Bounds, points: usize, out: &mut [u8]) ->
                 if points == 1 {
                     ac_table.skip_block(&mut place.bits)?;
                     *out.get_mut(begin).ok_or(Fault::Defect)? = (dc / 8.0 + 128.5).clamp(0.0, 255.0) as u8;
+                    continue;
+                }
+                if points == 2 {
+                    // Those at (0, 1), (1, 0) and (1, 1), in zigzag order.
+                    let mut zigzag = [0i16; 64];
+                    ac_table.read_start(&mut place.bits, &mut zigzag, 4)?;
+                    let of = |k: usize| f32::from(zigzag[k]) * f32::from(component.steps[usize::from(NATURAL[k])]);
+                    let [above, below] = two_points([dc, of(1), of(2), of(4)]);
+                    out.get_mut(begin..begin + 2).ok_or(Fault::Defect)?.copy_from_slice(&above);
+                    out.get_mut(begin + stride..begin + stride + 2).ok_or(Fault::Defect)?.copy_from_slice(&below);
                     continue;
                 }
                 let mut coefficients = [[0.0f32; 8]; 8];

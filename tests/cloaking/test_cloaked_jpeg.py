@@ -59,13 +59,23 @@ class CountingFinder:
 
     def find_by_looks(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> list[Face] | None:
         self.pixels += small.srgb_u8.shape[0] * small.srgb_u8.shape[1]
+        return self.finder.find_by_looks(small, look=self._counted(look))
 
+    def find_main(self, small: WorkingCopy, *, look: Callable[[Box], WorkingCopy | None]) -> Face | None:
+        self.pixels += small.srgb_u8.shape[0] * small.srgb_u8.shape[1]
+        return self.finder.find_main(small, look=self._counted(look))
+
+    @property
+    def glance_side_px(self) -> int | None:
+        return self.finder.glance_side_px
+
+    def _counted(self, look: Callable[[Box], WorkingCopy | None]) -> Callable[[Box], WorkingCopy | None]:
         def counted(box: Box) -> WorkingCopy | None:
             seen = look(box)
             self.pixels += 0 if seen is None else seen.srgb_u8.shape[0] * seen.srgb_u8.shape[1]
             return seen
 
-        return self.finder.find_by_looks(small, look=counted)
+        return counted
 
     def landmarks_for(self, srgb_u8: np.ndarray, box: Box) -> Face | None:
         self.pixels += srgb_u8.shape[0] * srgb_u8.shape[1]
@@ -86,8 +96,8 @@ class ScalesOfLooks(PhotoSession):
         super().__init__(data, **options)
         self.scales: list[float] = []
 
-    def look(self, part: Rectangle, *, smallest_scale: float) -> Look | None:
-        look = super().look(part, smallest_scale=smallest_scale)
+    def look(self, part: Rectangle, *, smallest_scale: float, keep: bool = False) -> Look | None:
+        look = super().look(part, smallest_scale=smallest_scale, keep=keep)
         self.scales += [] if look is None else [look.scale]
         return look
 

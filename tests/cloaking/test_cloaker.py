@@ -176,6 +176,8 @@ def test_a_face_beyond_the_photo() -> None:
 class StubFinder:
     """Finds the faces it was given; counts its searches."""
 
+    glance_side_px = None
+
     def __init__(self, *faces: Face) -> None:
         self.faces = list(faces)
         self.searches = 0

@@ -305,7 +305,7 @@ def test_the_same_photo_gives_the_same_face_in_any_thread(
 
 def test_identities_name_the_models(service_finder: FaceFinder, alternate_finder: FaceFinder) -> None:
     names = [part.split(":")[0] for part in service_finder.identity.split("+")]
-    assert names == ["blazeface", "fr_landmark", "facemesh"]
+    assert names == ["yunet", "blazeface", "fr_landmark", "facemesh"]
     names = [part.split(":")[0] for part in alternate_finder.identity.split("+")]
     assert names == ["fr_detect", "facemesh"]
 
@@ -344,9 +344,23 @@ def test_a_model_that_was_tampered_with_is_not_opened(model_repository: Path, tm
     assert caught.value.metadata["model"] == "fr_landmark"
 
 
-def test_a_damaged_detector_is_not_passed_over_for_a_weaker_one(model_repository: Path, tmp_path: Path) -> None:
+def test_a_repository_from_before_the_quick_detector_still_finds(
+    tmp_path: Path, model_repository: Path, astronaut_srgb_u8: np.ndarray
+) -> None:
+    for name in ("blazeface", "fr_landmark", "facemesh"):
+        (tmp_path / name).symlink_to(model_repository / name)
+    finder = FaceFinder.load(tmp_path)
+    assert finder.identity.startswith("blazeface:")
+    assert finder.glance_side_px is None
+    assert len(finder.find(astronaut_srgb_u8)) == 1
+
+
+@pytest.mark.parametrize("name", ["yunet", "blazeface"])
+def test_a_damaged_detector_is_not_passed_over_for_a_weaker_one(
+    model_repository: Path, tmp_path: Path, name: str
+) -> None:
     changed = shutil.copytree(model_repository, tmp_path / "models", ignore=shutil.ignore_patterns("*_grad"))
-    path = changed / "blazeface" / "1" / "model.onnx"
+    path = changed / name / "1" / "model.onnx"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(ModelDamaged):
         FaceFinder.load(changed)

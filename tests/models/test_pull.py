@@ -100,6 +100,12 @@ def test_another_recipe_makes_models_again(repository: ModelRepository, registry
     assert not is_current(repository, newer, recipe=recipe_digest())
 
 
+def test_a_recipe_knows_the_code_of_its_own_way_of_converting() -> None:
+    recipes = {type(entry.network).__name__: recipe_digest(entry) for entry in CATALOG}
+    assert recipes["ReadyOnnx"] == recipes["TfjsGraph"] == recipe_digest()
+    assert recipes["CanvasOnnx"] != recipe_digest()
+
+
 def test_what_was_written_before_a_failure_stays(
     repository: ModelRepository, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
