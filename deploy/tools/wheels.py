@@ -1,6 +1,6 @@
 """Builds one wheel a platform: py3-none-manylinux, with the compiled codec in it, for every Python from 3.11 on.
 
-    python -m deploy.tools.wheels --output dist                        # those that this machine has a Rust target for
+    python -m deploy.tools.wheels --output dist                        # those with a Rust target here, and the client's
     python -m deploy.tools.wheels --output dist --platform aarch64     # fails without: rustup target add ...
 
 The codec is linked by zig (cargo-zigbuild and ziglang from PyPI), which knows the symbols of every glibc: the wheel's
@@ -92,6 +92,18 @@ def build(machine: str, output: Path) -> Path:
         return Path(shutil.copy(wheel, output / wheel.name))
 
 
+def build_client(output: Path) -> Path:
+    """Builds the client's own wheel, which is for every platform; returns its path."""
+    with TemporaryDirectory() as folder:
+        source, built = Path(folder, "source"), Path(folder, "built")
+        _copy_source(source)
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(built)]
+        subprocess.run([*command, str(source / "client")], check=True, env=_environment())
+        (wheel,) = built.glob("*.whl")
+        output.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(wheel, output / wheel.name))
+
+
 def _copy_source(folder: Path) -> None:
     """What the distribution is made of, without what was built in place: an old codec must not come along."""
     listed = subprocess.run(
@@ -138,6 +150,8 @@ def main(*, output: Path, machines: Sequence[str]) -> None:
         click.echo(f"left out: no Rust for {machine}: rustup target add {PLATFORMS[machine]}", err=True)
     for machine in possible:
         click.echo(build(machine, output))
+    if not machines:
+        click.echo(build_client(output))
     if not possible or (machines and len(possible) < len(machines)):
         sys.exit(1)
 

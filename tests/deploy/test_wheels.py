@@ -41,6 +41,7 @@ def test_the_classifiers_name_what_is_tried() -> None:
 
 def test_a_platform_that_rust_lacks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "has_target", lambda machine: False)
+    monkeypatch.setattr(wheels, "build_client", lambda output: output / "client.whl")
     asked = CliRunner().invoke(wheels.main, ["--output", str(tmp_path), "--platform", "aarch64"])
     assert asked.exit_code == 1
     assert "rustup target add aarch64-unknown-linux-gnu" in asked.output
@@ -72,6 +73,16 @@ def test_it_is_for_a_platform_and_for_every_python(wheel: Path, tmp_path: Path) 
     symbols = subprocess.run(["objdump", "-T", str(codec)], capture_output=True, text=True, check=True).stdout
     wanted = {tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_(\d+\.\d+)", symbols)}
     assert (2, 2) < max(wanted) <= (2, 17)
+
+
+@pytest.mark.slow
+def test_the_client_has_a_wheel_of_its_own(tmp_path: Path) -> None:
+    client = wheels.build_client(tmp_path)
+    assert re.fullmatch(r"facecloak_client-[\d.]+-py3-none-any\.whl", client.name)
+    with zipfile.ZipFile(client) as content:
+        names = set(content.namelist())
+    assert {"facecloak_client/client.py", "facecloak/v1/apply_pb2.py"} <= names
+    assert not [name for name in names if name.startswith(("facecloak/photos", "facecloak_rpc", "apply_service"))]
 
 
 @pytest.mark.slow
