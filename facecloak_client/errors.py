@@ -178,6 +178,33 @@ class AnimatedPhoto(PhotoRefused):
     known_reason = "ANIMATED_PHOTO"
 
 
+# UNAUTHENTICATED, PERMISSION_DENIED
+
+
+class CredentialsMissing(Unauthenticated):
+    """Neither a token nor a client certificate came with the call."""
+
+    known_reason = "CREDENTIALS_MISSING"
+
+
+class CredentialsInvalid(Unauthenticated):
+    """One came, and proves nothing: malformed, ended, meant for others, or of an unknown key."""
+
+    known_reason = "CREDENTIALS_INVALID"
+
+
+class CallerUnknown(PermissionDenied):
+    """The operator has given this caller neither a tenant nor rights."""
+
+    known_reason = "CALLER_UNKNOWN"
+
+
+class RightMissing(PermissionDenied):
+    """The caller may not call this method; ``metadata["right"]`` names what it asks for."""
+
+    known_reason = "RIGHT_MISSING"
+
+
 # NOT_FOUND
 
 
@@ -318,6 +345,18 @@ class StoreUnavailable(Unavailable):
     """The mask store does not answer, or not as one would."""
 
     known_reason = "STORE_UNAVAILABLE"
+
+
+class DecoderUnavailable(Unavailable):
+    """No process can be had that decodes photos."""
+
+    known_reason = "DECODER_UNAVAILABLE"
+
+
+class TokenKeysUnavailable(Unavailable):
+    """The keys that tokens are checked by cannot be had."""
+
+    known_reason = "TOKEN_KEYS_UNAVAILABLE"
 
 
 class ShuttingDown(Unavailable):

@@ -96,6 +96,8 @@ def look_at_versions() -> Finding | str:
             wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
         wrong.append("onnxruntime and onnxruntime-gpu overwrite each other: uninstall both, install one")
+    if _installed("facecloak-client"):
+        wrong.append("facecloak has the client inside: uninstall facecloak-client, then install facecloak anew")
     if wrong:
         raise MachineUnfit("; ".join(wrong))
     python = ".".join(str(part) for part in sys.version_info[:3])
