@@ -178,33 +178,6 @@ class AnimatedPhoto(PhotoRefused):
     known_reason = "ANIMATED_PHOTO"
 
 
-# UNAUTHENTICATED, PERMISSION_DENIED
-
-
-class CredentialsMissing(Unauthenticated):
-    """Neither a token nor a client certificate came with the call."""
-
-    known_reason = "CREDENTIALS_MISSING"
-
-
-class CredentialsInvalid(Unauthenticated):
-    """One came, and proves nothing: malformed, ended, meant for others, or of an unknown key."""
-
-    known_reason = "CREDENTIALS_INVALID"
-
-
-class CallerUnknown(PermissionDenied):
-    """The operator has given this caller neither a tenant nor rights."""
-
-    known_reason = "CALLER_UNKNOWN"
-
-
-class RightMissing(PermissionDenied):
-    """The caller may not call this method; ``metadata["right"]`` names what it asks for."""
-
-    known_reason = "RIGHT_MISSING"
-
-
 # NOT_FOUND
 
 
@@ -351,12 +324,6 @@ class DecoderUnavailable(Unavailable):
     """No process can be had that decodes photos."""
 
     known_reason = "DECODER_UNAVAILABLE"
-
-
-class TokenKeysUnavailable(Unavailable):
-    """The keys that tokens are checked by cannot be had."""
-
-    known_reason = "TOKEN_KEYS_UNAVAILABLE"
 
 
 class ShuttingDown(Unavailable):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import TYPE_CHECKING, cast
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -29,6 +30,9 @@ from facecloak_rpc.readiness import Readiness
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
 from facecloak_rpc.tls import server_credentials
+
+if TYPE_CHECKING:
+    from facecloak_rpc.connect import ConnectServer
 
 # After the last call's handler returned, gRPC still has to put its status on the wire.
 _FLUSH_SECONDS = 1.0
@@ -62,6 +66,8 @@ class RpcServer:
     """Called when a stop begins: ends long calls that would otherwise outlast the grace."""
     close: Callable[[], None]
     """Called when no call is left: releases what the service holds."""
+    http: ConnectServer | None = None
+    """The same service over HTTP, where that is on."""
     _metrics_server: WSGIServer | None = field(default=None, init=False)
 
     @property
@@ -90,6 +96,8 @@ class RpcServer:
                 why = error.strerror or type(error).__name__
                 raise AddressInUse(f"/metrics cannot listen at {address}: {why}", address=address) from error
         self.grpc_server.start()
+        if self.http is not None:
+            self.http.start()
         self.readiness.start()
         _log.info(
             "listening", target=self.target, metrics_port=self.metrics_port, tls=self.settings.tls.is_on,
@@ -107,6 +115,8 @@ class RpcServer:
         grace = self.settings.grace_seconds if grace_seconds is None else grace_seconds
         self.readiness.stop()
         stopped = self.grpc_server.stop(grace)
+        if self.http is not None:
+            self.http.stop()
         self.begin_drain()
         # gRPC waits for health watchers and reflection too, which clients never close: wait for the calls that matter.
         waited = 0.0
@@ -239,7 +249,47 @@ def build_server(
     return RpcServer(
         settings=settings, grpc_server=grpc_server, port=port, interceptor=interceptor, readiness=readiness,
         telemetry=telemetry, begin_drain=begin_drain, close=close,
+        http=_http_server(
+            settings, add_servicer, interceptor, share_port=share_port,
+            message_bytes_limit=message_bytes_limit or settings.message_bytes_limit,
+        ),
     )  # fmt: skip
+
+
+def _http_server(
+    settings: RpcSettings,
+    add_servicer: Callable[[grpc.Server], None],
+    interceptor: CallInterceptor,
+    *,
+    share_port: bool,
+    message_bytes_limit: int,
+) -> ConnectServer | None:
+    """The service over HTTP, on its port; None where that is off."""
+    if not settings.http_port:
+        return None
+    from facecloak_rpc.connect import ConnectServer, Gateway, HandlerTable
+
+    handlers = HandlerTable()
+    add_servicer(cast(grpc.Server, handlers))
+    gateway = Gateway(
+        handlers=handlers,
+        interceptor=interceptor,
+        message_bytes_limit=message_bytes_limit,
+        message_seconds=settings.message_seconds,
+    )
+    try:
+        return ConnectServer(
+            gateway,
+            host=settings.host,
+            port=settings.http_port,
+            tls=settings.tls,
+            connections_limit=settings.connections_limit,
+            share_port=share_port,
+        )
+    except OSError as error:
+        address = host_and_port(settings.host, settings.http_port)
+        why = error.strerror or type(error).__name__
+        raise AddressInUse(f"HTTP cannot listen at {address}: {why}", address=address) from error
 
 
 def _server_options(settings: RpcSettings, *, share_port: bool, message_bytes_limit: int) -> list[tuple[str, int]]:

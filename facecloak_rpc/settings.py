@@ -107,6 +107,10 @@ class RpcSettings(BaseSettings):
     """Time between two probes of what the service depends on, seconds; the health service answers by the last one. A
     probe costs a recognizer run each, so it is no more frequent than one that nobody waits for needs to be."""
 
+    http_port: int = Field(default=0, ge=0, le=65535)
+    """Port of HTTP on the same host, for callers without gRPC: JSON by the Connect protocol, with the same TLS,
+    identities and limits. 0 turns it off."""
+
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of HTTP on the same host: /metrics for Prometheus; /livez and /readyz for probes, which no load on gRPC
     holds up. 0 turns it off."""
@@ -134,8 +138,9 @@ class RpcSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> RpcSettings:
-        if self.port and self.port == self.metrics_port:
-            raise ValueError("port and metrics_port must differ")
+        ports = [port for port in (self.port, self.http_port, self.metrics_port) if port]
+        if len(set(ports)) < len(ports):
+            raise ValueError("port, http_port and metrics_port must differ")
         return self
 
     @model_validator(mode="after")
