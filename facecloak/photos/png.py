@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from facecloak.call_context import interruption
 from facecloak.photos.decoding import run_decoder
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
 from facecloak.photos.grayscale import gray_to_rgb, rgb_to_gray
@@ -239,12 +240,13 @@ def _read_header(header: Chunk, limits: PhotoLimits) -> _Header:
 def _check_inflated(chunks: list[Chunk], header: _Header) -> None:
     """Refuses picture data that inflates to more than the header's size needs: libpng would inflate all of it."""
     left = header.inflated_bytes + _MOST_EXCESS
-    inflater = zlib.decompressobj()
+    inflater, check = zlib.decompressobj(), interruption.get()
     for chunk in chunks:
         if chunk.kind != b"IDAT":
             continue
         data: bytes = chunk.payload
         while data and not inflater.eof:
+            check()
             left -= len(inflater.decompress(data, _INFLATED_AT_ONCE))
             if left < 0:
                 raise PhotoDamaged("The PNG's picture data is more than its size needs.")
