@@ -33,10 +33,12 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, durable: b
         sync_folder(path.parent)
 
 
-def write_new(path: Path, data: bytes) -> bool:
-    """Write ``path`` (mode 0600) unless it exists; of several concurrent writers one wins. Returns whether this one
-    did."""
-    with _written(path, data, mode=PRIVATE, durable=True) as temporary:
+def write_new(path: Path, data: bytes, *, mode: int = PRIVATE) -> bool:
+    """Write ``path`` unless it exists; of several concurrent writers one wins. Returns whether this one did.
+
+    ``mode``: of the file, less the umask.
+    """
+    with _written(path, data, mode=mode, durable=True) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
