@@ -57,8 +57,8 @@ class NothingWorks(FaceCloakError):
 def backfill(
     *, source: str, destination: str, manifest: Path | None, user_pattern: str | None, user_id: str | None,
     tenant: str, data: Path | None, run: str, workers: int, ray_address: str | None, accept: tuple[str, ...],
-    recloak: bool, include: tuple[str, ...], exclude: tuple[str, ...], smallest_bytes: int, since: datetime | None, limit: int | None,
-    retry_dead: bool, as_json: bool,
+    recloak: bool, include: tuple[str, ...], exclude: tuple[str, ...], smallest_bytes: int, since: datetime | None,
+    limit: int | None, retry_dead: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Cloak the photos of an archive: from SRC to DST, each exactly once, under the same names.
 

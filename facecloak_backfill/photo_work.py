@@ -53,6 +53,9 @@ class PhotoWorker:
         read = written = 0
         again = False
         try:
+            if "domain" not in self.__dict__:
+                # What opening models and store takes is not this photo's.
+                began, before = self._opened()
             file = self._source.read(task.name, bytes_limit=self._limit)
             read = len(file.data)
             fate, outcome, advice = self._skipped(file) or (Fate.DEAD, "", "")
@@ -76,6 +79,11 @@ class PhotoWorker:
             cpu_ms=1000 * (time.process_time() - began),
             requests=tuple((after - before).items()),
         )
+
+    def _opened(self) -> tuple[float, Counter[str]]:
+        """Opens the domain; the processor time and the requests until now."""
+        _ = self.domain
+        return time.process_time(), self._requests()
 
     def _cloaked(self, task: PhotoTask, data: bytes) -> tuple[Fate, str, str, int, bool]:
         """Fate, outcome, advice, bytes written, and whether the photo was there already."""

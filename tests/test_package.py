@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "onnx", "diffusers", "transformers", "accelerate", "tritonclient", "skimage", "kornia")
 # What the base install promises: packages with all their modules, and what else the command line imports.
 LIGHT_PACKAGES = (
-    "apply_service", "facecloak_rpc", "facecloak/cloaking", "facecloak/commands", "facecloak/faces", "facecloak/masks",
-    "facecloak/photos", "facecloak/stores",
+    "apply_service", "facecloak_backfill", "facecloak_rpc", "facecloak/cloaking", "facecloak/commands",
+    "facecloak/faces", "facecloak/masks", "facecloak/photos", "facecloak/stores",
 )  # fmt: skip
 LIGHT_MODULES = ("facecloak.cli", "facecloak.recognizers", "enroll_service.commands", "facecloak_evaluation.command")
 

@@ -46,6 +46,7 @@ COPY facecloak_rpc facecloak_rpc
 COPY apply_service apply_service
 COPY enroll_service enroll_service
 COPY facecloak_evaluation facecloak_evaluation
+COPY facecloak_backfill facecloak_backfill
 # The package is built without its codec where that fails; an image must not be.
 ENV FACECLOAK_CODEC=required
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
