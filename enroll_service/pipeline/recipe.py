@@ -62,9 +62,9 @@ class SynthesisRecipe(FrozenModel):
     mirrored: Share = 0.5
     """Share of the variations that are mirrored."""
 
-    morphed: Share = 0.5
-    """Share of the variations that are morphed with another face each time that a step looks at them. Of 0, 0.25, 0.5
-    and 0.9, masks with 0.5 hold on most photos (measured: docs/experiments.md)."""
+    morphed: Share = 0.7
+    """Share of the variations that are morphed with another face each time that a step looks at them. With 0 and 0.25
+    masks hold on fewer photos; 0.5, 0.7 and 0.9 differ by little (measured: docs/experiments.md)."""
 
     morph: Share = 1.0
     """Largest share of the other face in a morph; shares are uniform from 0 to this. 0 morphs nothing. Of
@@ -189,8 +189,9 @@ class DisplacementRecipe(FrozenModel):
     """Sigma of the Gaussian that smooths each step: what bends less than a face does looks like the face. At the same
     size 3 protects less, and 1.5 no more, with waves in brows (measured)."""
 
-    grown_px: int = Field(default=-4, ge=-20, le=20)
-    """As for what is painted; negative: within the outline, which people notice first."""
+    grown_px: int = Field(default=-8, ge=-20, le=20)
+    """As for what is painted; negative: within the outline, which people notice first. -4 and 4 protect no more
+    (measured)."""
 
     soft_px: float = Field(default=4.0, gt=0, le=16)
     """Sigma of that outline's edge."""

@@ -13,12 +13,14 @@ from facecloak.faces.shape import OUTLINE, face_shape
 _SOFT_PX = 3.0
 # Over so many px, what is at the frame's edge fades: the chin lies across it.
 _EDGE_PX = 14.0
-# Middle of either eye of the mean face, px; how far an iris and what is about it reach, across and down; and how far an
-# eye reaches with its lids, and as a share of that the edge over which it ends.
+# Middle of either eye of the mean face and of its mouth, px; how far an iris and what is about it reach, across and down,
+# an eye with its lids, and the mouth; and as a share of that the edge over which they end.
 _EYES = ((37.9, 52.0), (74.0, 52.0))
+_MOUTH = (55.5, 92.0)
 _IRIS_PX = (6.5, 4.5)
 _EYE_PX = (11.0, 7.5)
-_EYE_EDGE = (0.9, 1.5)
+_MOUTH_PX = (16.0, 7.0)
+_FEATURE_EDGE = (0.9, 1.5)
 
 
 @functools.cache
@@ -68,14 +70,15 @@ def irises() -> np.ndarray:
 
 
 @functools.cache
-def eyes() -> np.ndarray:
-    """(2, 112, 112) float32 0..1: 1 on either eye of the mean face with its lids, softly 0 beyond. Read-only."""
+def features() -> np.ndarray:
+    """(3, 112, 112) float32 0..1: 1 on either eye of the mean face with its lids, and on its mouth; softly 0 beyond.
+    Read-only."""
     y, x = np.mgrid[:ALIGNED_SIZE, :ALIGNED_SIZE].astype(np.float32)
-    width, height = _EYE_PX
-    inner, outer = _EYE_EDGE
-    reach = [np.hypot((x - across) / width, (y - down) / height) for across, down in _EYES]
+    inner, outer = _FEATURE_EDGE
+    places = (*((middle, _EYE_PX) for middle in _EYES), (_MOUTH, _MOUTH_PX))
+    reach = [np.hypot((x - across) / width, (y - down) / height) for (across, down), (width, height) in places]
     apart = np.clip((outer - np.stack(reach)) / (outer - inner), 0, 1).astype(np.float32)
-    # Each is the other's mirror image, so that what is the same on both sides stays so.
-    where: np.ndarray = (apart + apart[::-1, :, ::-1]) / 2
+    # The eyes are each other's mirror image, the mouth its own, so that what is the same on both sides stays so.
+    where: np.ndarray = (apart + apart[[1, 0, 2], :, ::-1]) / 2
     where.setflags(write=False)
     return where

@@ -1,15 +1,16 @@
 """The part that moves: a smooth field, the same on both sides of the face, zero beyond it.
 
-Each eye moves as a whole. People look at eyes first, and see a bent lid or an iris that is not round at once; where the
-eyes are, they notice least.
+Eyes and mouth each move by an affine map: they may lie elsewhere, be a little larger, slanted or turned, and what is
+straight in them stays straight. People see at once a bent lid, an iris that is not round, and teeth in a wave.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from enroll_service.pipeline.ops.face_region import eyes, face_window
+from enroll_service.pipeline.ops.face_region import face_window, features
 from enroll_service.pipeline.ops.ssim import smooth
 from enroll_service.pipeline.perturb.directions import shrinking
 from enroll_service.pipeline.settings import PipelineSettings
@@ -37,7 +38,7 @@ class DisplacementLearner:
         self._earlier = earlier
         window = face_window(grown_px=self._recipe.grown_px, soft_px=self._recipe.soft_px)
         self._window = torch.from_numpy(window.copy())[None, None]
-        self._eyes = [torch.from_numpy(eye.copy())[None, None] for eye in eyes()]
+        self._features = [_Feature(where) for where in features()]
         self._field = torch.zeros(1, 2, MASK_SIZE, MASK_SIZE) if earlier is None else earlier.clone()
         self._velocity = torch.zeros_like(self._field)
 
@@ -47,7 +48,7 @@ class DisplacementLearner:
         return self._field * self._window
 
     def step(self, gradient: Tensor, done: float) -> None:
-        """Momentum, then smoothness, the largest length, symmetry, whole eyes and the root mean square."""
+        """Momentum, then smoothness, lengths that are cut, symmetry, straight features, and the budget."""
         self._velocity = self._momentum * self._velocity + (1 - self._momentum) * gradient * self._window
         direction = smooth(self._velocity, self._recipe.sigma_px)
         step = shrinking(self._recipe.step_px, done)
@@ -56,20 +57,38 @@ class DisplacementLearner:
             field = field + self._pull * (self._earlier - field)
         most = self._budget.displacement_largest_px
         field = smooth(field * (most / _lengths(field).clamp_min(most)), _CUT_PX)
-        field = self._with_whole_eyes((field + mirrored(field)) / 2)
-        rms = rms_px(field * self._window)
-        self._field = field * (self._budget.displacement_rms_px / max(rms, self._budget.displacement_rms_px))
+        field = (field + mirrored(field)) / 2
+        for feature in self._features:
+            field = feature.straightened(field)
+        seen = field * self._window
+        excess = max(1.0, rms_px(seen) / self._budget.displacement_rms_px, float(_lengths(seen).max()) / most)
+        self._field = field / excess
 
     def finish(self) -> Tensor:
         """As it is: a displacement grows to its budget within a few steps."""
         return self.value
 
-    def _with_whole_eyes(self, field: Tensor) -> Tensor:
-        """The field with its mean over each eye in the eye's place."""
-        for eye in self._eyes:
-            mean = (field * eye).sum((2, 3), keepdim=True) / eye.sum()
-            field = field + eye * (mean - field)
-        return field
+
+class _Feature:
+    """A part of the face whose field is the affine map that fits best.
+
+    Args:
+        where: (112, 112) 0..1: where it is, and how much the fit counts there.
+    """
+
+    def __init__(self, where: np.ndarray) -> None:
+        rows, columns = (np.mgrid[:MASK_SIZE, :MASK_SIZE] / MASK_SIZE).reshape(2, -1)
+        basis = np.stack([np.ones(rows.size), columns, rows])
+        weighted = basis * where.reshape(-1)
+        # The normal equations of least squares, solved once for all fields.
+        solved = np.linalg.solve(weighted @ basis.T, weighted).T
+        self._where = torch.from_numpy(where.copy())[None, None]
+        self._basis, self._solved = torch.from_numpy(basis).float(), torch.from_numpy(solved).float()
+
+    def straightened(self, field: Tensor) -> Tensor:
+        """A field (1, 2, 112, 112) with the affine map in this part's place."""
+        affine = (field.reshape(2, -1) @ self._solved @ self._basis).reshape(field.shape)
+        return field + self._where * (affine - field)
 
 
 def mirrored(field: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from enroll_service.pipeline.ops.face_region import eyes
+from enroll_service.pipeline.ops.face_region import features
 from enroll_service.pipeline.perturb.displacement import DisplacementLearner, mirrored, rms_px
 from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.strengths import Strength
@@ -22,19 +22,24 @@ def _learned(strength: Strength, *, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("strength", list(Strength))
-def test_each_eye_moves_as_a_whole(strength: Strength) -> None:
+def test_straight_lines_of_eyes_and_mouth_stay_straight(strength: Strength) -> None:
     field = _learned(strength, seed=1)[0].numpy()
     assert np.abs(field).max() > 0.2
-    for eye in eyes():
-        inside = field[:, eye == 1]
-        assert inside.shape[1] > 100
-        assert np.ptp(inside, axis=1).max() < 0.01  # the outline's soft edge begins there
+    for where in features():
+        rows, columns = np.nonzero(where == 1)
+        moved = field[:, rows, columns]
+        # The outline's soft edge begins on the mouth: it bends what is there by a hundredth of a px.
+        fitted, *_ = np.linalg.lstsq(np.stack([np.ones(rows.size), columns, rows], axis=1), moved.T, rcond=None)
+        left = moved.T - np.stack([np.ones(rows.size), columns, rows], axis=1) @ fitted
+        assert rows.size > 100
+        assert np.abs(left).max() < 0.1 * np.abs(field).max()
 
 
 def test_other_places_of_the_face_bend() -> None:
     field = _learned(Strength.NATURAL, seed=2)[0].numpy()
-    mouth = field[:, 84:98, 42:70]
-    assert np.ptp(mouth, axis=(1, 2)).min() > 0.2
+    nose = field[:, 60:80, 46:66]
+    second = np.abs(np.diff(nose, 2, axis=2)).max()
+    assert second > 0.02
 
 
 @pytest.mark.parametrize("strength", list(Strength))
@@ -43,11 +48,13 @@ def test_both_sides_move_alike_within_the_budget(strength: Strength) -> None:
     budget = PipelineSettings().of(strength=strength, kind=None).budget
     assert torch.allclose(field, mirrored(field), atol=1e-4)
     assert rms_px(field) <= budget.displacement_rms_px * 1.001
-    assert rms_px(field) > 0.9 * budget.displacement_rms_px
-    assert float(field.square().sum(1).sqrt().max()) <= budget.displacement_largest_px * 1.05
+    assert rms_px(field) > 0.8 * budget.displacement_rms_px
+    assert float(field.square().sum(1).sqrt().max()) <= budget.displacement_largest_px + 1e-4
 
 
-def test_the_eyes_are_mirror_images_and_apart() -> None:
-    left, right = eyes()
+def test_features_are_symmetric_and_apart() -> None:
+    left, right, mouth = features()
     np.testing.assert_array_equal(left, right[:, ::-1])
+    np.testing.assert_array_equal(mouth, mouth[:, ::-1])
     assert not (left * right).any()
+    assert not ((left + right) * mouth).any()
