@@ -63,9 +63,9 @@ class StrengthsRecipe(FrozenModel):
     """Nobody would notice without the original: 2.8 and 6 %."""
 
     strong: StrengthBudget = StrengthBudget(
-        jod=8.45, ssimulacra2=54, displacement_rms_px=1.25, displacement_largest_px=2.1, ssim=0.80
+        jod=8.45, ssimulacra2=54, displacement_rms_px=1.4, displacement_largest_px=2.8, ssim=0.80
     )
-    """Most protection: 3.5 and 6 %. With 4 % the far cheek of a turned head shows a dent (seen on one tuning photo)."""
+    """Most protection: 4 and 8 %."""
 
     def of(self, strength: Strength) -> StrengthBudget:
         """The budget of a strength."""
