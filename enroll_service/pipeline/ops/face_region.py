@@ -13,8 +13,8 @@ from facecloak.faces.shape import OUTLINE, face_shape
 _SOFT_PX = 3.0
 # Over so many px, what is at the frame's edge fades: the chin lies across it.
 _EDGE_PX = 14.0
-# Middle of either eye of the mean face and of its mouth, px; how far an iris and what is about it reach, across and down,
-# an eye with its lids, and the mouth; and as a share of that the edge over which they end.
+# Middle of either eye of the mean face and of its mouth, px; how far an iris and what is about it reach, across and
+# down, an eye with its lids, and the mouth; and as a share of that the edge over which they end.
 _EYES = ((37.9, 52.0), (74.0, 52.0))
 _MOUTH = (55.5, 92.0)
 _IRIS_PX = (6.5, 4.5)
