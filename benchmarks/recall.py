@@ -64,7 +64,19 @@ def main(*, shared: Path, count: int, only: tuple[str, ...], repository: Path, o
     cascade = FaceFinder.load(repository)
     alone = cascade.without_quick()
     measured: dict[str, Any] = {}
-    document = {"schema": "facecloak-recall/1", **provenance(MEASURING_PACKAGES), "count": count, "sets": measured}
+    document = {
+        "schema": "facecloak-bench-finder/1",
+        **provenance(MEASURING_PACKAGES),
+        "what": (
+            "faces found by YuNet first and BlazeFace where it leaves a doubt (the services' finder), and by BlazeFace "
+            "alone, over news photos of one known face each in many guises, crowds put together of them, groups and "
+            "camera photos (there, and for people, what BlazeFace alone finds is sought); 'elsewhere' are found where "
+            f"no known face is within {NEAR_PX:.0f} px of the crop; processor time of one thread on decoded pixels, on "
+            "a machine with other work; a glance is what a photo without a hint takes where that settles whose it is"
+        ),
+        "count": count,
+        "sets": measured,
+    }
     for name, cases in _sets(shared, alone, count).items():
         if only and name not in only:
             continue

@@ -29,8 +29,6 @@ from facecloak.photos.orientation import inverse_of, to_stored, to_upright, turn
 from facecloak.photos.pieces import Pieces
 
 _EOI_BYTES = 2
-# Of a photo that was taken already.
-_UNLIMITED = PhotoLimits(max_bytes=2**31, max_pixels=2**31, max_side=65_535)
 # JFIF 1.02, "Conversion to and from RGB": ITU-R BT.601 at full range.
 _RGB_TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
@@ -38,6 +36,8 @@ _RGB_TO_YCBCR = np.array(
 _BLOCK = 8
 # Bicubic interpolation looks so far.
 _FILTER_SAMPLES = 2
+# The whole photo is kept at no more samples a block side than this: at 2, 12 megapixels take 1.1 MB.
+_KEPT_POINTS = 2
 # Around a look that is kept: what is moved at its edge comes from no further off, as a rule.
 _KEPT_MARGIN_PX = 6
 
@@ -83,6 +83,7 @@ class JpegSplice:
         self._structure = structure
         self._limits = limits
         self._kept: list[tuple[Rectangle, list[np.ndarray]]] = []
+        self._smallest: tuple[int, list[np.ndarray]] | None = None
         if (self._scan.width, self._scan.height) != (structure.width, structure.height):
             raise CannotSplice(Fault.DAMAGED)
         self.orientation = jpeg_orientation(structure)
@@ -105,17 +106,36 @@ class JpegSplice:
             kept = self._decoded(mcus)
             self._kept.append((mcus, kept))
             planes = [_reduced(plane, points) for plane in kept]
+        elif mcus == self._whole():
+            planes = self._small(points)
         else:
             planes = self._scan.decode(left=left, top=top, across=right - left, down=bottom - top, points=points)
+        upright = self._upright(self._pixels_of(left, top, right, bottom))
+        pixels = self._shown(planes, mcus, points=points)
+        return Look(to_upright(pixels, self.orientation), upright[0], upright[1], points / _BLOCK)
+
+    def _shown(self, planes: Sequence[np.ndarray], mcus: Rectangle, *, points: int) -> np.ndarray:
+        """(h, w, 3) uint8 RGB as stored, of some MCUs' samples at ``points`` a block side."""
         scan = self._scan
-        stored = self._pixels_of(left, top, right, bottom)
+        stored = self._pixels_of(*mcus)
         size = tuple(-(-length * points // _BLOCK) for length in (stored[2] - stored[0], stored[3] - stored[1]))
         shape = (planes[0].shape[1] * scan.mcu_width // (scan.factors[0][0] * _BLOCK),
                  planes[0].shape[0] * scan.mcu_height // (scan.factors[0][1] * _BLOCK))  # fmt: skip
         full = [plane if plane.shape[::-1] == shape else cv2.resize(plane, shape) for plane in planes]
-        pixels = self._to_rgb(full)[: size[1], : size[0]]
-        upright = self._upright(stored)
-        return Look(to_upright(pixels, self.orientation), upright[0], upright[1], points / _BLOCK)
+        return self._to_rgb(full)[: size[1], : size[0]]
+
+    def _whole(self) -> Rectangle:
+        return 0, 0, self._scan.mcus_across, self._scan.mcus_down
+
+    def _small(self, points: int) -> list[np.ndarray]:
+        """The components' samples of the whole photo at ``points`` a block side; small ones are decoded once."""
+        if self._smallest is None or self._smallest[0] != points:
+            across, down = self._scan.mcus_across, self._scan.mcus_down
+            planes = self._scan.decode(left=0, top=0, across=across, down=down, points=points)
+            if points > _KEPT_POINTS:
+                return planes
+            self._smallest = points, planes
+        return self._smallest[1]
 
     def thumbnail(self) -> Look:
         """The whole photo at 1/8, in gray (three equal channels), for the price of the entropy decoding alone.
@@ -152,7 +172,7 @@ class JpegSplice:
         if not replacements:
             return None
         parts = [(0, 0, self.width, self.height)] if faces is None else faces
-        return self._pieces(replacements, [self._stored(part) for part in parts])
+        return self._pieces(replacements, changes, [self._stored(part) for part in parts])
 
     def changes(self, addends: Sequence[Addend]) -> list[Change]:
         """What all of them change, for :meth:`added` and :meth:`kept`."""
@@ -283,13 +303,13 @@ class JpegSplice:
         across, down = -(-(right - left) // step[0]), -(-(bottom - top) // step[1])
         return left, top, left + across * step[0], top + down * step[1]
 
-    def _pieces(self, replacements: list[Replacement], faces: Sequence[Rectangle]) -> Pieces:
+    def _pieces(self, replacements: list[Replacement], changes: Sequence[Change], faces: Sequence[Rectangle]) -> Pieces:
         """The file with parts replaced, metadata as :mod:`facecloak.photos.metadata` says, and behind the picture what
         :mod:`facecloak.photos.companions` keeps."""
         end = self._scan.end + _EOI_BYTES
         view = memoryview(self._data)
         report = Report()
-        painter = ThumbnailPainter(lambda px: self._changed(replacements, px), orientation=self.orientation)
+        painter = ThumbnailPainter(lambda px: self._changed(changes, px), orientation=self.orientation)
         segments = self._structure.metadata
         beside = kept_companions(
             self._data[end:], segments, faces, size=(self._scan.width, self._scan.height),
@@ -318,18 +338,26 @@ class JpegSplice:
         picture += [view[at:end], *filter(None, [beside.data])]
         return Pieces(head=tuple(head), picture=tuple(picture), dropped=report.names)
 
-    def _changed(self, replacements: list[Replacement], px: int) -> np.ndarray:
-        """The whole changed photo as stored, its longer side at least ``px``, for the price of the entropy decoding."""
-        parts: list[bytes | memoryview] = []
-        at = 0
-        for edit in replacements:
-            parts += [memoryview(self._data)[at : edit.begin], edit.content]
-            at = edit.end
-        data = b"".join([*parts, memoryview(self._data)[at:]])
-        changed = JpegSplice(data, limits=_UNLIMITED)
-        whole = 0, 0, changed.width, changed.height
-        look = changed.look(whole, smallest_scale=px / max(changed.width, changed.height))
-        return to_stored(look.srgb_u8, self.orientation)
+    def _changed(self, changes: Sequence[Change], px: int) -> np.ndarray:
+        """The whole changed photo as stored, its longer side at least ``px`` where it has as many: that much of it is
+        decoded, where no look at it was, and changed anew. It differs from the file's by what quantization takes."""
+        points = max(1, math.ceil(min(px / max(self.width, self.height), 1.0) * _BLOCK))
+        if self._smallest is not None and points <= self._smallest[0]:
+            points = self._smallest[0]
+        planes = [plane.copy() for plane in self._small(points)]
+        for change in changes:
+            parts = zip(planes, change.planes, self._scan.factors, strict=True)
+            for plane, (levels, channel), (across, down) in parts:
+                rows, columns = change.down * down * points, change.across * across * points
+                part = plane[change.top * down * points :, change.left * across * points :][:rows, :columns]
+                # At the photo's edge a change ends before its last blocks do.
+                height, width = -(-levels.shape[0] * points // _BLOCK), -(-levels.shape[1] * points // _BLOCK)
+                part = part[:height, :width]
+                small = levels[:, :, channel]
+                if points != _BLOCK:
+                    small = cv2.resize(small, part.shape[::-1], interpolation=cv2.INTER_AREA)
+                part[:] = cv2.add(part, small, dtype=cv2.CV_8U)
+        return self._shown(planes, self._whole(), points=points)
 
     def _stored(self, upright: Rectangle) -> Rectangle:
         return turned_rectangle(upright, inverse_of(self.orientation), width=self.width, height=self.height)

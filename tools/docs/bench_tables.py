@@ -30,6 +30,8 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_serving(document)}"
     if "photos" in document and "worst_ratio" in document:
         return f"{title} {document['what']}.\n\n{_splice(document)}"
+    if "sets" in document:
+        return f"{title} {document['what']}.\n\n{_finder(document)}"
     sizes = document["sizes"]
     candidates = list(sizes[0]["timings"])
     lines = [
@@ -100,6 +102,28 @@ def _soak(document: Mapping[str, Any]) -> str:
         f"the 99th percentile, repetitions included. Attempts refused and repeated: {refused or 'none'}. Memory of "
         f"all processes {min(memory)} to {max(memory)} MiB."
     )
+
+
+def _finder(document: Mapping[str, Any]) -> str:
+    header = ["photos", "number", "faces", "found: cascade", "BlazeFace alone", "elsewhere: cascade", "BlazeFace alone"]
+    header += ["landmarks away, px of the crop, median / 95 %: cascade", "BlazeFace alone", "ms: cascade"]
+    rows = [[*header, "BlazeFace alone", "a glance", "settled by a glance"]]
+    rows.append(["---"] * len(rows[0]))
+    for name, one in document["sets"].items():
+        ways = [one["cascade"], one["blazeface alone"]]
+        away = [way.get("landmarks_away_px") for way in ways]
+        rows.append(
+            [
+                name,
+                *(str(one[what]) for what in ("photos", "faces")),
+                *(str(way["found"]) for way in ways),
+                *(str(way["other"]) for way in ways),
+                *(f"{px['p50']:.2f} / {px['p95']:.2f}" if px else "-" for px in away),
+                *(f"{way['median_ms']:.0f}" for way in (*ways, one["glance"])),
+                str(one["glance"]["settled"]),
+            ]
+        )
+    return _table(rows)
 
 
 def _splice(document: Mapping[str, Any]) -> str:
