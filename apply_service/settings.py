@@ -63,9 +63,9 @@ class ApplySettings(RpcSettings):
     memory_mebibytes: int = Field(default=2048, ge=64)
     """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes
     a pixel: 11 for JPEG, 17 for progressive JPEG and PNG, 26 for WebP, 44 for lossless WebP, 46 for PNG of 16 bits,
-    40 for HEIC and AVIF, 60 for HEIC of 10 bits; and three times the file. Photos that do not fit beside each other
-    wait, then are OVERLOADED; one that alone takes more is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but
-    lossless WebP and PNG of 16 bits: those may have 45."""
+    40 for HEIC and AVIF, 60 for HEIC of 10 bits, 40 for an animation's frames; and three times the file. Photos
+    that do not fit beside each other wait, then are OVERLOADED; one that alone takes more is PHOTO_TOO_LARGE. By
+    default all of 67 megapixels fit but lossless WebP and PNG of 16 bits: those may have 45."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
     """How long a call waits for its place before it is refused, seconds: evens out bursts, far below the time that
@@ -103,6 +103,13 @@ class ApplySettings(RpcSettings):
     motion: Literal["drop", "keep"] = "drop"
     """What becomes of the video of a motion photo (Google, Samsung), which shows the faces as they are: drop leaves it
     out with all that announces it; keep keeps it, and the answer says so (trailer.video:kept)."""
+
+    animation_frames_limit: int = Field(default=200, ge=1, le=10_000)
+    """Most frames of an animation (GIF, APNG, WebP). Each is searched for faces and costs what a photo of its size
+    does; 1 refuses animations."""
+
+    animation_megapixels_limit: float = Field(default=MAX_PHOTO_PIXELS / 10**6, gt=0, le=256)
+    """Most pixels of all frames of an animation together, millions."""
 
     cache_mebibytes: int = Field(default=64, ge=1)
     """Memory for masks in clear, MiB: at 64 about 1600 users with one mask each, 200 with banks of eight."""
@@ -173,6 +180,8 @@ class ApplySettings(RpcSettings):
             max_pixels=round(self.photo_megapixels_limit * 10**6),
             max_side=self.photo_side_limit,
             formats=self.photo_formats,
+            max_frames=self.animation_frames_limit,
+            max_animation_pixels=round(self.animation_megapixels_limit * 10**6),
             keep_motion=self.motion == "keep",
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from facecloak.call_context import StepObserver, interrupted_by, interruption, unobserved
+from facecloak.cloaking.animated import cloak_frames
 from facecloak.cloaking.blend import add_mask
 from facecloak.cloaking.face_search import FaceLocator, FaceSearch, FoundFaces, faces_of
 from facecloak.cloaking.photo_session import FAINTEST_KEPT, EncodingPath, PhotoSession
@@ -27,8 +28,9 @@ from facecloak.cloaking.placement import (
     square_side_px,
     wants_mesh,
 )
+from facecloak.cloaking.results import CloakResult, PhotoNotCloaked, Placed, SubjectResult
 from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject
-from facecloak.errors import ErrorCode, FaceCloakError, InvalidInput
+from facecloak.errors import InvalidInput
 from facecloak.faces import Face, FaceFinder
 from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import StoredMask
@@ -36,6 +38,7 @@ from facecloak.masks.cloak_tag import contains, contains_any_of, payload_for
 from facecloak.masks.mask import Mask
 from facecloak.models.repository import default_folder
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
+from facecloak.photos.animation import AnimationHeader, decode_animation, read_animation
 from facecloak.photos.file_tag import Buffers, payload_of, picture_of, with_tag, without_tag
 from facecloak.photos.pieces import Pieces
 from facecloak.stores.errors import MaskNotFound
@@ -47,6 +50,7 @@ __all__ = [
     "FaceLocator",
     "FoundFaces",
     "InvalidFaceHint",
+    "PhotoNotCloaked",
     "PlacementMethod",
     "MaskSource",
     "Outcome",
@@ -71,71 +75,6 @@ class TooManySubjects(InvalidInput):
     """No subject, or more subjects than a photo may have."""
 
     reason = "TOO_MANY_SUBJECTS"
-
-
-@dataclass(frozen=True)
-class SubjectResult:
-    """What became of one subject.
-
-    Attributes:
-        face: the face that it is about; None where there is none.
-        mask_id: of the mask that the photo contains.
-        placement_method: how the mask was placed; None where none was added.
-        strength: the factor on the mask's levels: the cloaker's, times how the photo was followed; None where none was
-            added.
-        advice: a sentence on what to do about the outcome; may be empty.
-        faces: those that the photo shows, largest first, where the caller must choose one or mend a hint.
-    """
-
-    user_id: str
-    outcome: Outcome
-    face: Face | None = None
-    mask_id: str | None = None
-    placement_method: PlacementMethod | None = None
-    strength: float | None = None
-    advice: str = ""
-    faces: tuple[Face, ...] = ()
-
-
-@dataclass(frozen=True)
-class CloakResult:
-    """The photo in its own format (the very same bytes where nobody was cloaked) and one result a subject, in order.
-
-    Attributes:
-        encoding_path: how the photo was changed.
-        fallback_reason: why it could not be spliced, a word for statistics; empty where it could or need not.
-        dropped: what of the photo's metadata was dropped or drawn anew, by the names in docs/api.md.
-    """
-
-    photo: bytes
-    subjects: tuple[SubjectResult, ...]
-    encoding_path: EncodingPath = EncodingPath.UNCHANGED
-    fallback_reason: str = ""
-    dropped: tuple[str, ...] = ()
-
-    def require_cloaked(self) -> None:
-        """Raises :class:`PhotoNotCloaked` unless every subject is, now or before."""
-        others = [subject for subject in self.subjects if not subject.outcome.is_cloaked]
-        if others:
-            count, first = len(self.subjects), others[0]
-            what = f"{len(others)} of {count} subjects are" if count > 1 else "The photo is"
-            raise PhotoNotCloaked(f"{what} not cloaked: {first.outcome}. {first.advice}".strip(), result=self)
-
-
-class PhotoNotCloaked(FaceCloakError):
-    """A photo was to be cloaked for every subject and is not, so that it must not be taken for one that is.
-
-    Attributes:
-        result: what was done; its subjects' outcomes say why.
-    """
-
-    code = ErrorCode.FAILED_PRECONDITION
-    reason = "NOT_CLOAKED"
-
-    def __init__(self, public_message: str, /, *, result: CloakResult) -> None:
-        first = next(subject for subject in result.subjects if not subject.outcome.is_cloaked)
-        super().__init__(public_message, outcome=first.outcome.value)
-        self.result = result
 
 
 class MaskSource(Protocol):
@@ -223,7 +162,7 @@ class Cloaker:
         Subjects with a hint choose first, so that one without does not take a face that another is said to have.
 
         Args:
-            data: a JPEG, PNG or WebP.
+            data: a JPEG, PNG, WebP or GIF, animated or not, or what else the limits have.
             subjects: 1 .. MAX_SUBJECTS of them.
             recloak: add a user's present mask over an older one of theirs, too, which the photo says it contains.
             check: called between steps, and while a photo is decoded; what it raises (deadline, cancelled) ends the
@@ -242,44 +181,73 @@ class Cloaker:
             return self._cloaked(data, subjects, recloak=recloak)
 
     def _cloaked(self, data: bytes, subjects: Sequence[Subject], *, recloak: bool) -> CloakResult:
-        check = interruption.get()
         self._limits.check_bytes(len(data))
         tag = _PhotoTag(data)
+        header = read_animation(tag.bare, self._limits)
+        if header is not None:
+            return self._animation_cloaked(data, tag, header, subjects, recloak=recloak)
         photo = PhotoSession(tag.bare, limits=self._limits, observer=self._observer)
-        check()
-        search = FaceSearch(self._finder, photo)
-        for index, subject in enumerate(subjects):
-            search.check_hint(subject, index=index)
-        placements: dict[int, Placement] = {}
-        masks: dict[int, Mask | None] = {}
-        results: dict[int, SubjectResult] = {}
-        for index in sorted(range(len(subjects)), key=lambda index: not subjects[index].has_hint):
-            result, mask = self._resolve(subjects[index], search, tag, recloak=recloak)
-            if result.outcome is Outcome.CLOAKED and result.face is not None and mask is not None:
-                mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
-                placement = photo.place(mask, result.face, mesh=mesh, strength=self._strength)
-                placements[index] = placement
-                method = placement_method(mask, mesh=mesh)
-                result = replace(result, placement_method=method, strength=placement.strength)
-            results[index], masks[index] = result, mask
-            check()
-        changed, path = self._added(photo, placements, results)
-        answers = tuple(results[index] for index in range(len(subjects)))
+        interruption.get()()
+        placed = self._placed(photo, subjects, tag, recloak=recloak)
+        changed, path = self._added(photo, placed.placements, placed.results)
+        answers = placed.answers
         if path is EncodingPath.UNCHANGED:
             return CloakResult(
-                photo=data, subjects=answers, fallback_reason=photo.fallback_reason if placements else ""
+                photo=data, subjects=answers, fallback_reason=photo.fallback_reason if placed.placements else ""
             )
-        contained = _Contained()
-        for index, result in results.items():
-            if result.outcome.is_cloaked:
-                contained.add(masks[index], user_key=self._key_of(subjects[index].user))
         return CloakResult(
-            photo=self._tagged(changed, contained),
+            photo=self._tagged(changed, self._contained(placed, subjects)),
             subjects=answers,
             encoding_path=path,
             fallback_reason=photo.fallback_reason,
             dropped=photo.dropped,
         )
+
+    def _animation_cloaked(
+        self, data: bytes, tag: _PhotoTag, header: AnimationHeader, subjects: Sequence[Subject], *, recloak: bool
+    ) -> CloakResult:
+        with self._observer("decode"):
+            animation = decode_animation(tag.bare, header, limits=self._limits)
+
+        def place(photo: PhotoSession, followed: Sequence[Subject]) -> Placed:
+            return self._placed(photo, followed, tag, recloak=recloak)
+
+        done = cloak_frames(animation, subjects, place, limits=self._limits, observer=self._observer)
+        answers = done.placed.answers
+        if done.encoded is None:
+            return CloakResult(photo=data, subjects=answers)
+        return CloakResult(
+            photo=self._tagged(done.encoded.data, self._contained(done.placed, subjects)),
+            subjects=answers,
+            encoding_path=EncodingPath.REENCODED,
+            fallback_reason="ANIMATION",
+            dropped=done.encoded.dropped,
+        )
+
+    def _placed(self, photo: PhotoSession, subjects: Sequence[Subject], tag: _PhotoTag, *, recloak: bool) -> Placed:
+        """Where each subject's mask is to lie on a photo, and what is to be said of those who get none."""
+        search = FaceSearch(self._finder, photo)
+        for index, subject in enumerate(subjects):
+            search.check_hint(subject, index=index)
+        placed = Placed()
+        for index in sorted(range(len(subjects)), key=lambda index: not subjects[index].has_hint):
+            result, mask = self._resolve(subjects[index], search, tag, recloak=recloak)
+            if result.outcome is Outcome.CLOAKED and result.face is not None and mask is not None:
+                mesh = self._mesh_of(result.face, search) if wants_mesh(mask) else None
+                placement = photo.place(mask, result.face, mesh=mesh, strength=self._strength)
+                placed.placements[index] = placement
+                method = placement_method(mask, mesh=mesh)
+                result = replace(result, placement_method=method, strength=placement.strength)
+            placed.results[index], placed.masks[index] = result, mask
+            interruption.get()()
+        return placed
+
+    def _contained(self, placed: Placed, subjects: Sequence[Subject]) -> _Contained:
+        contained = _Contained()
+        for index, result in placed.results.items():
+            if result.outcome.is_cloaked:
+                contained.add(placed.masks[index], user_key=self._key_of(subjects[index].user))
+        return contained
 
     @staticmethod
     def _added(

@@ -2,7 +2,7 @@
 
 JPEG: an APP15 segment. PNG: a private ancillary chunk that editors must drop when they change the picture. WebP: an
 unknown chunk at the end (RFC 9649, 2.7.1.5), for which a simple file becomes an extended one. HEIC and AVIF: a `uuid`
-box at the end (ISO/IEC 14496-12, 11.1).
+box at the end (ISO/IEC 14496-12, 11.1). GIF: an application extension at the end.
 
 What the bytes say is :mod:`facecloak.masks.cloak_tag`'s. They are bound there to the picture's own data, so this
 module also says which bytes of a file those are: everything that makes the picture, and no metadata.
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 
 from facecloak.photos import heif, jpeg, png, webp
+from facecloak.photos.animation.header import GIF_END, gif_blocks, is_gif
 from facecloak.photos.errors import PhotoRefused
 from facecloak.photos.jpeg_structure import metadata_end, read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS
@@ -29,7 +30,9 @@ _NAME = b"FaceCloak\0"
 _PNG_KIND = b"fcLK"
 _WEBP_KIND = b"FCLK"
 _WEBP_ALPHA = 0x10
-_PICTURE_KINDS = (b"VP8 ", b"VP8L", b"ALPH")
+_PICTURE_KINDS = (b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
+_PNG_PICTURE_KINDS = (b"IDAT", b"fcTL", b"fdAT")
+_GIF_APPLICATION = b"\x21\xff\x0bFaceCloak10"
 
 Buffers = Sequence[bytes | memoryview]
 
@@ -56,7 +59,10 @@ def picture_of(data: bytes) -> Buffers:
     if jpeg.SIGNATURE.match(data):
         return (view[metadata_end(data) :],)
     if png.SIGNATURE.match(data):
-        return tuple(view[begin:end] for kind, begin, end in _png_chunks(data) if kind == b"IDAT")
+        return tuple(view[begin:end] for kind, begin, end in _png_chunks(data) if kind in _PNG_PICTURE_KINDS)
+    if is_gif(data):
+        tag = _gif_tag(data)
+        return (view[: tag[1]], view[tag[2] :]) if tag is not None else (view,)
     if heif.SIGNATURE.match(data):
         boxes, _ = heif.top_level(data, DEFAULT_LIMITS)
         return tuple(view[box.begin : box.end] for box in boxes if box.kind == b"mdat")
@@ -75,6 +81,8 @@ def with_tag(photo: bytes | Pieces, payload: bytes) -> bytes:
         body = _PNG_KIND + payload
         chunk = struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body))
         return photo[:at] + chunk + photo[at:]
+    if is_gif(photo):
+        return _with_gif_tag(photo, payload)
     if heif.SIGNATURE.match(photo):
         return photo + heif.tag_box(payload)
     return _sized(_extended(photo) + _webp_chunk(_WEBP_KIND, payload))
@@ -99,6 +107,8 @@ def _find(data: bytes) -> tuple[bytes, int, int] | None:
         for kind, begin, end in _png_chunks(data):
             if kind == _PNG_KIND:
                 return data[begin + 8 : end - 4], begin, end
+    elif is_gif(data):
+        return _gif_tag(data)
     elif heif.SIGNATURE.match(data):
         try:
             boxes, _ = heif.top_level(data, DEFAULT_LIMITS)
@@ -112,6 +122,29 @@ def _find(data: bytes) -> tuple[bytes, int, int] | None:
             if kind == _WEBP_KIND:
                 size = int.from_bytes(data[begin + 4 : begin + 8], "little")
                 return data[begin + 8 : begin + 8 + size], begin, end
+    return None
+
+
+def _with_gif_tag(photo: bytes, payload: bytes) -> bytes:
+    """A GIF with the extension in front of its end; sub-blocks hold 255 bytes."""
+    end = next(begin for kind, _, begin, _ in gif_blocks(photo, DEFAULT_LIMITS) if kind == GIF_END)
+    parts = [payload[at : at + 255] for at in range(0, len(payload), 255)]
+    blocks = b"".join(bytes((len(part),)) + part for part in parts)
+    return photo[:end] + _GIF_APPLICATION + blocks + b"\0" + photo[end:]
+
+
+def _gif_tag(data: bytes) -> tuple[bytes, int, int] | None:
+    """(payload, begin, end) of the tag in a GIF."""
+    try:
+        for _, _, begin, end in gif_blocks(data, DEFAULT_LIMITS):
+            if data.startswith(_GIF_APPLICATION, begin):
+                payload, at = b"", begin + len(_GIF_APPLICATION)
+                while data[at]:
+                    payload += data[at + 1 : at + 1 + data[at]]
+                    at += 1 + data[at]
+                return payload, begin, end
+    except PhotoRefused:
+        return None
     return None
 
 

@@ -28,6 +28,10 @@ class PhotoLimits:
     Standard")."""
     max_scanned_pixels: int = 24 * MAX_PHOTO_PIXELS
     """Most scans times pixels: a pass costs about 1 ns a pixel, so the largest photo may have 24 scans."""
+    max_frames: int = 200
+    """Most frames of an animation."""
+    max_animation_pixels: int = MAX_PHOTO_PIXELS
+    """Most pixels of all frames of an animation together."""
     max_segments: int = 10_000
     """Most segments or chunks of a file."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from facecloak.photos import heif, jpeg, png, webp
+from facecloak.photos.animation import read_animation
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg_structure import read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
@@ -15,6 +16,7 @@ JPEG, PROGRESSIVE_JPEG = 11, 17
 PNG, PNG_OF_16_BITS = 17, 46
 LOSSY_WEBP, LOSSLESS_WEBP = 26, 44
 HEIC, AVIF, HEIC_OF_MORE_BITS = 40, 40, 60
+ANIMATION = 40  # a pixel of all frames together
 _BASE = 8 * 2**20
 _HEADER_BYTES = 33  # of a PNG, IHDR's checksum included
 
@@ -52,6 +54,9 @@ def _pixels_and_bytes(data: bytes, limits: PhotoLimits) -> tuple[int, int]:
     if jpeg.SIGNATURE.match(data):
         structure = read_structure(data, limits, header_only=True)
         return structure.width * structure.height, PROGRESSIVE_JPEG if structure.progressive else JPEG
+    animation = read_animation(data, limits)
+    if animation is not None:
+        return animation.pixels, ANIMATION
     if png.SIGNATURE.match(data) and len(data) >= _HEADER_BYTES:
         width, height, depth = struct.unpack_from(">IIB", data, 16)
         limits.check_size(width, height)

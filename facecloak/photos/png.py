@@ -126,7 +126,7 @@ class PngEncoding:
         painter = ThumbnailPainter(lambda _: _shown(samples), orientation=self.orientation)
         kept = cleaned_chunks((*self.before, *self.after), painter, report)
         before, after = kept[: len(self.before)], kept[len(self.before) :]
-        chunks = list(_chunks(_encode(samples)))
+        chunks = list(png_chunks(_encode(samples)))
         picture = [chunk.data for chunk in chunks if chunk.kind == b"IDAT"]
         return Encoded(b"".join([MAGIC, chunks[0].data, *before, *picture, *after, chunks[-1].data]), report.names)
 
@@ -192,7 +192,8 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     )
 
 
-def _chunks(data: bytes) -> Iterator[Chunk]:
+def png_chunks(data: bytes) -> Iterator[Chunk]:
+    """All chunks up to IEND."""
     at = len(MAGIC)
     while True:
         if at + 12 > len(data):
@@ -210,7 +211,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
 def _read_chunks(data: bytes, limits: PhotoLimits) -> tuple[list[Chunk], int]:
     """All chunks up to IEND, their checksums verified and the header's size checked first; and where IEND ends."""
     chunks: list[Chunk] = []
-    for chunk in _chunks(data):
+    for chunk in png_chunks(data):
         limits.check_segments(len(chunks))
         if zlib.crc32(chunk.data[4:-4]) != int.from_bytes(chunk.data[-4:], "big"):
             raise PhotoDamaged("The PNG has a chunk with a wrong checksum.")
@@ -272,7 +273,7 @@ def decode_u16(bare: bytes) -> np.ndarray:
 
 def _with_palette(indexes: np.ndarray, bare: bytes, transparency: bytes | None) -> np.ndarray:
     """(H, W, 3 or 4) uint8 of indexes (H, W, 1); tRNS has an alpha for each of the first colors (PNG 11.3.1.1)."""
-    palette = next(chunk.payload for chunk in _chunks(bare) if chunk.kind == b"PLTE")
+    palette = next(chunk.payload for chunk in png_chunks(bare) if chunk.kind == b"PLTE")
     colors = np.zeros((256, 3), np.uint8)
     entries = np.frombuffer(palette[: len(palette) // 3 * 3][:768], np.uint8).reshape(-1, 3)
     colors[: len(entries)] = entries

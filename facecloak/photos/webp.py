@@ -98,9 +98,12 @@ def _with_chunks(encoded: bytes, chunks: list[tuple[bytes, bytes]]) -> bytes:
     header = struct.pack("<I", flags) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     profile = [chunk for chunk in chunks if chunk[0] == b"ICCP"]
     rest = [chunk for chunk in chunks if chunk[0] != b"ICCP"]
+    return _riff([(b"VP8X", header), *profile, *picture, *rest])
+
+
+def _riff(chunks: list[tuple[bytes, bytes]]) -> bytes:
     body = b"WEBP" + b"".join(
-        kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
-        for kind, payload in ((b"VP8X", header), *profile, *picture, *rest)
+        kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2) for kind, payload in chunks
     )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -190,3 +193,32 @@ def picture_size(chunks: list[tuple[bytes, bytes]]) -> tuple[int, int]:
             bits = int.from_bytes(payload[1:5], "little")
             return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     raise PhotoDamaged("The WebP holds no picture.")
+
+
+def webp_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(kind, payload) of each chunk of a whole file."""
+    return _read_chunks(data, start=HEADER_BYTES, limits=PhotoLimits())
+
+
+def frame_quality(frames: list[bytes]) -> int | None:
+    """libwebp's quality of an animation's frames, by the first one that is lossy; None where all are lossless."""
+    for frame in frames:
+        for kind, payload in _read_chunks(frame, start=_ANIMATION_FRAME_HEADER_BYTES, limits=PhotoLimits()):
+            if kind == b"VP8 ":
+                return lossy_quality(payload)
+    return None
+
+
+def with_chunks(encoded: bytes, chunks: list[tuple[bytes, bytes]], *, alpha: bool) -> bytes:
+    """An animation just encoded, with further chunks: profile, then the picture, then all else.
+
+    ``alpha``: whether it is transparent somewhere. libwebp does not say so where all such places are left out.
+    """
+    own = webp_chunks(encoded)
+    flags = int.from_bytes(own[0][1][:4], "little") | (_FLAGS[b"ALPH"] if alpha else 0)
+    for kind, _ in chunks:
+        flags |= _FLAGS.get(kind, 0)
+    header = struct.pack("<I", flags) + own[0][1][4:]
+    profile = [chunk for chunk in chunks if chunk[0] == b"ICCP"]
+    rest = [chunk for chunk in chunks if chunk[0] != b"ICCP"]
+    return _riff([(b"VP8X", header), *profile, *own[1:], *rest])
