@@ -10,6 +10,9 @@ from facecloak_rpc.addresses import is_loopback
 from facecloak_rpc.connection import Connection
 from facecloak_rpc.findings import Check, Finding, Verdict
 from facecloak_rpc.health import health_of
+from facecloak_rpc.identity import IdentitySettings
+from facecloak_rpc.identity.callers_file import Callers
+from facecloak_rpc.identity.jwks import key_source
 from facecloak_rpc.proxies import proxy_before
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.tls import load_certificates
@@ -29,6 +32,8 @@ def look_at_wire(service: str, settings: RpcSettings) -> Iterator[Check]:
     """How the service's port is protected; ``service`` is its short name."""
     prefix = f"FACECLOAK_{service.upper()}_"
     yield Check(f"{service} port", lambda: _port(settings), f"check {prefix}TLS__* and {prefix}HOST")
+    if settings.identity.is_on:
+        yield Check(f"{service} callers", lambda: _callers(settings.identity), f"check {prefix}IDENTITY__*")
 
 
 def look_at_server(target: str, connection: Connection) -> Check:
@@ -43,6 +48,16 @@ def look_at_server(target: str, connection: Connection) -> Check:
     proxy = proxy_before(target)
     advice = "is it started, does it listen there, and do --tls, --ca, --cert and --key fit?"
     return Check("server", look, f"{advice} {proxy}" if proxy else advice)
+
+
+def _callers(identity: IdentitySettings) -> str:
+    assert identity.callers is not None
+    count = len(Callers.load(identity.callers).rules)
+    told = f"{count} in {identity.callers}"
+    if not identity.jwks:
+        return f"{told}, told by their certificates"
+    key_source(identity).key("", identity.algorithms[0])  # raises where no keys can be had
+    return f"{told}, told by tokens whose keys were had from {identity.jwks}"
 
 
 def _port(settings: RpcSettings) -> Finding | str:
