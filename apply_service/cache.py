@@ -17,6 +17,7 @@ from facecloak.call_context import cancellation as cancelled_by_caller
 from facecloak.call_context import deadline, never_cancelled, seconds_left, within
 from facecloak.masks.bank import StoredMask
 from facecloak.stores import MaskNotFound, MaskStore, StoreUnavailable, WrongKey
+from facecloak.stores.sealed import require_consent
 from facecloak.users import User
 
 Result = TypeVar("Result")
@@ -148,6 +149,7 @@ class MaskCache:
             self._lookups.labels("late").inc()
         except (StoreUnavailable, WrongKey):
             self._lookups.labels("stale").inc()
+        require_consent(known)
         return known
 
     def _begin_load(self, user: User, known: _Entry | None) -> _Load:
@@ -220,6 +222,7 @@ class MaskCache:
 def _mask_of(entry: _Entry) -> StoredMask:
     if entry.mask is None:
         raise MaskNotFound("this user is not enrolled")
+    require_consent(entry.mask)  # it may be over since the mask was read
     return entry.mask
 
 

@@ -19,6 +19,7 @@ from enroll_service.pipeline.report import (
 from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_request_id
+from facecloak.masks.consent import Consent
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.boxes import box_from, box_to
 from facecloak_rpc.identity import ANYBODY, Caller
@@ -67,7 +68,35 @@ def request_from(message: enroll_pb2.EnrollUserRequest, *, caller: Caller = ANYB
         kind=kind,
         add=message.options.add,
         leave_out_unfit=message.options.leave_out_unfit,
+        consent=_consent_from(message.consent) if message.HasField("consent") else None,
     )
+
+
+def _consent_from(message: enroll_pb2.ConsentRecord) -> Consent:
+    """Raises ConsentInvalid."""
+    return Consent(
+        text_version=message.text_version,
+        given_at=_instant_from(message.given_at),
+        purpose=message.purpose,
+        expires_at=_instant_from(message.expires_at) if message.HasField("expires_at") else "",
+    )
+
+
+def _instant_from(message: Timestamp) -> str:
+    try:
+        return message.ToJsonString()
+    except ValueError:  # beyond the years 1 to 9999
+        return ""
+
+
+def _consent_to(consent: Consent | None) -> enroll_pb2.ConsentRecord | None:
+    if consent is None:
+        return None
+    record = enroll_pb2.ConsentRecord(text_version=consent.text_version, purpose=consent.purpose)
+    record.given_at.FromDatetime(datetime.fromisoformat(consent.given_at))
+    if consent.expires_at:
+        record.expires_at.FromDatetime(datetime.fromisoformat(consent.expires_at))
+    return record
 
 
 def _photo_from(message: enroll_pb2.EnrollmentPhoto) -> EnrollmentPhoto:
@@ -92,6 +121,7 @@ def request_to(request: EnrollmentRequest) -> enroll_pb2.EnrollUserRequest:
             add=request.add,
             leave_out_unfit=request.leave_out_unfit,
         ),
+        consent=_consent_to(request.consent),
     )
 
 
@@ -118,6 +148,7 @@ def enrollment_to(enrollment: Enrollment) -> enroll_pb2.Enrollment:
         versions=enrollment.versions,
         photo_count=enrollment.report.photo_count,
         mask_count=enrollment.mask_count,
+        consent=_consent_to(enrollment.consent),
     )
 
 
@@ -128,6 +159,7 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
         created_at=message.created_at.ToJsonString(),
         # An older service says nothing: it knew single masks only.
         mask_count=max(1, message.mask_count),
+        consent=_consent_from(message.consent) if message.HasField("consent") else None,
         versions=dict(message.versions),
         report=_report_from(message),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from enroll_service.audited import refusals_noted
+from enroll_service.errors import ConsentRequired
 from enroll_service.jobs.job import Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
@@ -11,8 +13,9 @@ from enroll_service.pipeline.intake.photo import check_photo_count
 from facecloak.errors import InvalidInput
 from facecloak.photos import PhotoTooLarge
 from facecloak.photos.memory import pixels_of
-from facecloak.stores import MaskStore
+from facecloak.stores import DeletionReceipt, MaskStore
 from facecloak.users import User
+from facecloak_rpc.audit import Audit, NoAudit
 
 SEED_LIMIT = 2**32
 
@@ -21,9 +24,19 @@ class Enrollments:
     """Enrolls users and keeps their masks in a store."""
 
     def __init__(
-        self, *, jobs: EnrollmentJobs, store: MaskStore, photo_bytes_limit: int, photo_pixels_limit: int
+        self,
+        *,
+        jobs: EnrollmentJobs,
+        store: MaskStore,
+        photo_bytes_limit: int,
+        photo_pixels_limit: int,
+        consent_required: bool = False,
+        audit: Audit | None = None,
     ) -> None:
-        """``photo_bytes_limit`` and ``photo_pixels_limit`` bound the sums of one request's photos."""
+        """``photo_bytes_limit`` and ``photo_pixels_limit`` bound the sums of one request's photos;
+        ``consent_required``: whether a request needs a consent record."""
+        self._consent_required = consent_required
+        self._audit = audit or NoAudit()
         self._jobs = jobs
         self._store = store
         self._photo_bytes_limit = photo_bytes_limit
@@ -34,8 +47,13 @@ class Enrollments:
 
         Raises:
             InvalidInput: user id, number or size of the photos, or seed out of range.
+            ConsentRequired, ConsentInvalid: there is no consent record, or one that does not hold now.
             Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
         """
+        with refusals_noted(self._audit, "enroll", request.user):
+            return self._enroll(request)
+
+    def _enroll(self, request: EnrollmentRequest) -> Subscriber:
         count, size = len(request.photos), sum(len(photo.data) for photo in request.photos)
         check_photo_count(count)
         if size > self._photo_bytes_limit:
@@ -44,6 +62,10 @@ class Enrollments:
         self._check_pixels(request)
         if request.seed is not None and not 0 <= request.seed < SEED_LIMIT:
             raise InvalidInput("the seed must be 0 to 2^32 - 1", field="seed", limit=SEED_LIMIT - 1)
+        if request.consent is not None:
+            request.consent.require_present()
+        elif self._consent_required:
+            raise ConsentRequired("a consent record is required", field="consent")
         return self._jobs.submit(request)
 
     def _check_pixels(self, request: EnrollmentRequest) -> None:
@@ -62,9 +84,9 @@ class Enrollments:
         """Describes the user's stored mask. Raises MaskNotFound."""
         return Enrollment.of(self._store.get(user))
 
-    def delete(self, user: User) -> bool:
-        """Deletes the user's mask and stops the user's enrollments; returns whether there was a mask."""
-        return self._jobs.forget(user, then=lambda: self._store.delete(user))
+    def delete(self, user: User) -> DeletionReceipt:
+        """Deletes the user's mask and stops the user's enrollments; returns what was done, signed."""
+        return self._jobs.forget(user, then=lambda: self._store.erase(user))
 
     def probe(self) -> None:
         """Raises unless the store answers."""
@@ -73,3 +95,4 @@ class Enrollments:
     def close(self) -> None:
         """Cancels what runs and waits for it."""
         self._jobs.close()
+        self._audit.close()

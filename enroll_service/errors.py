@@ -5,6 +5,13 @@ from __future__ import annotations
 from facecloak.errors import ErrorCode, FaceCloakError
 
 
+class ConsentRequired(FaceCloakError):
+    """The service enrolls nobody without a consent record, and the request has none."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "CONSENT_REQUIRED"
+
+
 class RequestIdReused(FaceCloakError):
     """A request id came again with other content."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from enroll_service.audited import AuditedStore, audited_work
 from enroll_service.enrollments import Enrollments
 from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs, Work
@@ -19,6 +20,7 @@ from facecloak.recognizers.onnx_runtime import OnnxRuntime
 from facecloak.recognizers.runtime import RecognizerRuntime
 from facecloak.stores import MaskStore
 from facecloak.v1 import enroll_pb2_grpc
+from facecloak_rpc.audit import Audit, open_audit
 from facecloak_rpc.decoders import open_decoders
 from facecloak_rpc.server import KnownCallers, RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
@@ -48,7 +50,9 @@ class Domain:
 def build_domain(settings: EnrollSettings) -> Domain:
     """Opens store, face finder and recognizers. Raises FaceCloakError where one is missing or cannot be used."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
-    store = ObservedStore(open_configured_store(settings.store), telemetry)
+    opened = open_configured_store(settings.store)
+    audit = open_audit(settings.audit, opened.names)
+    store = AuditedStore(ObservedStore(opened, telemetry), audit)
     enroller = Enroller(
         runtime=ObservedRuntime(
             open_runtime(settings), telemetry, name="triton" if settings.triton.url else "onnxruntime"
@@ -57,8 +61,10 @@ def build_domain(settings: EnrollSettings) -> Domain:
         settings=settings.pipeline(),
         observer=telemetry.stage,
     )
-    jobs = build_jobs(settings, work=work_of(enroller), store=store, metrics=EnrollMetrics(telemetry.registry))
-    enrollments = build_enrollments(settings, jobs=jobs, store=store)
+    jobs = build_jobs(
+        settings, work=audited_work(work_of(enroller), audit), store=store, metrics=EnrollMetrics(telemetry.registry)
+    )
+    enrollments = build_enrollments(settings, jobs=jobs, store=store, audit=audit)
     return Domain(enrollments=enrollments, jobs=jobs, enroller=enroller, telemetry=telemetry)
 
 
@@ -118,13 +124,17 @@ def build_jobs(
     )
 
 
-def build_enrollments(settings: EnrollSettings, *, jobs: EnrollmentJobs, store: MaskStore) -> Enrollments:
+def build_enrollments(
+    settings: EnrollSettings, *, jobs: EnrollmentJobs, store: MaskStore, audit: Audit | None = None
+) -> Enrollments:
     """The facade as the settings want it."""
     return Enrollments(
         jobs=jobs,
         store=store,
         photo_bytes_limit=settings.photos_mebibytes_limit * 2**20,
         photo_pixels_limit=round(settings.photos_megapixels_limit * 10**6),
+        consent_required=settings.consent_required,
+        audit=audit,
     )
 
 

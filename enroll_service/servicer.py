@@ -49,4 +49,5 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         self, request: enroll_pb2.DeleteUserRequest, context: grpc.ServicerContext
     ) -> enroll_pb2.DeleteUserResponse:
         """Deletes the mask; deleting nothing succeeds."""
-        return enroll_pb2.DeleteUserResponse(deleted=self._enrollments.delete(current_caller().user(request.user_id)))
+        receipt = self._enrollments.delete(current_caller().user(request.user_id))
+        return enroll_pb2.DeleteUserResponse(deleted=receipt.found, receipt=receipt.to_bytes())

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from enroll_service.pipeline.recipe import Recipe
 from enroll_service.pipeline.settings import MaskSettings, PipelineSettings
 from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
+from facecloak_rpc.audit import AuditSettings
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
@@ -65,6 +66,12 @@ class EnrollSettings(MaskSettings, RpcSettings):
 
     store: StoreSettings = StoreSettings()
     """Where masks are kept; fields as FACECLOAK_ENROLL_STORE__<FIELD>."""
+
+    audit: AuditSettings = AuditSettings()
+    """The audit log; fields as FACECLOAK_ENROLL_AUDIT__<FIELD>."""
+
+    consent_required: bool = False
+    """Refuse enrollments without a consent record (EnrollUserRequest.consent) with CONSENT_REQUIRED."""
 
     recipe: Path | None = None
     """File with a recipe (TOML): how masks are learned, beyond the settings here. What it leaves out is as in

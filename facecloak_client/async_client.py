@@ -109,6 +109,11 @@ class AsyncFaceCloakClient:
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
         return (await self._call(methods.DELETE_USER, request, timeout_s=timeout_s)).deleted
 
+    async def erase(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bytes:
+        """As :meth:`delete`; returns the signed receipt, a JSON document; its "found" says whether there was a mask."""
+        request = enroll_pb2.DeleteUserRequest(user_id=user_id)
+        return (await self._call(methods.DELETE_USER, request, timeout_s=timeout_s)).receipt
+
     async def apply(
         self,
         photo: bytes,

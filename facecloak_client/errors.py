@@ -132,6 +132,12 @@ class InvalidUserId(InvalidRequest):
     known_reason = "INVALID_USER_ID"
 
 
+class ConsentInvalid(InvalidRequest):
+    """A consent record is malformed, was given in the future, or is over; metadata names the field."""
+
+    known_reason = "CONSENT_INVALID"
+
+
 class InvalidFaceHint(InvalidRequest):
     """A hint outside the photo, not finite, or five points that form no face."""
 
@@ -185,6 +191,12 @@ class MaskNotFound(NotFound):
     """This user is not enrolled."""
 
     known_reason = "MASK_NOT_FOUND"
+
+
+class ConsentExpired(NotFound):
+    """There is a mask, and the consent that it was made with is over."""
+
+    known_reason = "CONSENT_EXPIRED"
 
 
 # FAILED_PRECONDITION
@@ -284,6 +296,12 @@ class RequestIdReused(PreconditionFailed):
     known_reason = "REQUEST_ID_REUSED"
 
 
+class ConsentRequired(PreconditionFailed):
+    """The operator wants a consent record, and the request has none."""
+
+    known_reason = "CONSENT_REQUIRED"
+
+
 class WrongKey(PreconditionFailed):
     """The service's key is not the one that sealed the mask store: tell its operator."""
 
@@ -294,13 +312,13 @@ class WrongKey(PreconditionFailed):
 
 
 class EnrollmentOvertaken(Aborted):
-    """The mask to be refined was replaced meanwhile; nothing was stored, try again."""
+    """The mask to be refined, or the one that this request id made, was replaced meanwhile; nothing was stored."""
 
     known_reason = "ENROLLMENT_OVERTAKEN"
 
 
 class UserDeleted(Aborted):
-    """The user was deleted while the mask was being made; nothing was stored."""
+    """The user was deleted since the mask was asked for; nothing was stored."""
 
     known_reason = "USER_DELETED"
 
@@ -312,6 +330,18 @@ class Overloaded(LimitReached):
     """The service has as much to do as it takes."""
 
     known_reason = "OVERLOADED"
+
+
+class AuditUnavailable(Unavailable):
+    """The audit log cannot be written: nothing was stored; a deletion was done."""
+
+    known_reason = "AUDIT_UNAVAILABLE"
+
+
+class KeyServerUnavailable(Unavailable):
+    """The server that holds the masks' keys does not answer."""
+
+    known_reason = "KEY_SERVER_UNAVAILABLE"
 
 
 class StoreUnavailable(Unavailable):

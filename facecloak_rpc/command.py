@@ -30,7 +30,7 @@ def load_settings(settings_class: type[Settings], /, *, data: Path | None = None
         settings = settings_class(**overrides)
         if data is None:
             return settings
-        store = settings.store.model_copy(update={"data": data, "url": "", "key": None, "key_file": None})  # type: ignore[attr-defined]
+        store = settings.store.in_folder(data)  # type: ignore[attr-defined]
         return settings.model_copy(update={"store": store})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -72,6 +72,10 @@ class StoreSettings(BaseModel):
             raise ValueError("s3_access_key and s3_secret_key belong together")
         return self
 
+    def in_folder(self, data: Path) -> StoreSettings:
+        """A store and its key in another data folder, whatever else was set."""
+        return StoreSettings(data=data)
+
     @property
     def folder(self) -> Path:
         """Where masks are without a URL."""

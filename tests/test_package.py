@@ -199,6 +199,7 @@ def test_documented_reasons_are_those_of_the_code() -> None:
         "enroll_service.pipeline.errors",
         "facecloak.cloaking.cloaker",
         "apply_service.upload_ticket",
+        "facecloak_rpc.audit",
         "facecloak_rpc.caller_limits",
         "facecloak_rpc.errors",
         "facecloak_rpc.identity.errors",

@@ -5,15 +5,19 @@ from __future__ import annotations
 import click
 
 from enroll_service.commands.anchors import anchors
+from enroll_service.commands.audit import audit
 from enroll_service.commands.delete import delete
 from enroll_service.commands.enroll import enroll
+from enroll_service.commands.erase_expired import erase_expired
+from enroll_service.commands.keys import keys
 from enroll_service.commands.pool import pool
+from enroll_service.commands.receipt import receipt
 from enroll_service.commands.serve import serve_enroll
 
 
 def register(root: click.Group) -> None:
-    """Adds enroll, delete, anchors, pool and `serve enroll`."""
-    for command in (enroll, delete, anchors, pool):
+    """Adds the commands, and `serve enroll`."""
+    for command in (enroll, delete, erase_expired, keys, audit, receipt, anchors, pool):
         root.add_command(command)
     serve = root.commands.get("serve")
     if isinstance(serve, click.Group):

@@ -20,39 +20,61 @@ if TYPE_CHECKING:
 @click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of masks and their key; here only."
 )
+@click.option(
+    "--receipt",
+    "receipt_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write the signed receipt to; `facecloak receipt verify` verifies it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @connection_options
-def delete(*, user_id: str, target: str | None, data: Path | None, as_json: bool, connection: Connection) -> None:
-    """Delete the mask of USER for good. Deleting what is not there succeeds.
+def delete(
+    *, user_id: str, target: str | None, data: Path | None, receipt_file: Path | None, as_json: bool,
+    connection: Connection,
+) -> None:  # fmt: skip
+    """Delete the mask of USER for good. Deleting what is not there succeeds. Whatever comes back of it is refused.
 
     Apply services may use a cached mask for some seconds more.
     """
     if target and data:
         raise click.UsageError("--data is for the local store: leave it out with --target")
+    receipt: bytes | None
     if target:
-        deleted = _delete_remotely(user_id, target=target, connection=connection)
+        receipt = _delete_remotely(user_id, target=target, connection=connection)
     else:
-        deleted = _delete_here(user_id, data=data)
+        receipt = _delete_here(user_id, data=data)
+    deleted = receipt is not None and bool(json.loads(receipt)["found"])
+    if receipt_file is not None and receipt:
+        receipt_file.write_bytes(receipt + b"\n")
     if as_json:
         click.echo(json.dumps({"deleted": deleted}))
     else:
         click.echo("deleted" if deleted else "there was no mask")
 
 
-def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> bool:
+def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> bytes:
     from facecloak_rpc.client import open_client, remote_errors
 
     with open_client(enroll=target, connection=connection) as client, remote_errors(target):
-        return client.delete(user_id)
+        return client.erase(user_id)
 
 
-def _delete_here(user_id: str, *, data: Path | None) -> bool:
+def _delete_here(user_id: str, *, data: Path | None) -> bytes | None:
+    """The receipt; None where there is no store."""
+    from enroll_service.audited import AuditedStore
     from enroll_service.settings import EnrollSettings
     from facecloak.users import DEFAULT_TENANT, User
+    from facecloak_rpc.audit import open_audit
     from facecloak_rpc.command import load_settings
     from facecloak_rpc.storage import open_configured_store
 
     user = User(DEFAULT_TENANT, user_id)
-    settings = load_settings(EnrollSettings, data=data).store
-    # Where nobody was ever enrolled, there is nothing to delete, and no reason to begin a store.
-    return not settings.is_untouched and open_configured_store(settings, begins=False).delete(user)
+    settings = load_settings(EnrollSettings, data=data)
+    if settings.store.is_untouched:
+        return None  # nobody was ever enrolled: nothing to delete, and no reason to begin a store
+    store = open_configured_store(settings.store, begins=False)
+    audit = open_audit(settings.audit, store.names)
+    try:
+        return AuditedStore(store, audit).erase(user).to_bytes()
+    finally:
+        audit.close()

@@ -37,6 +37,17 @@ def with_receipt(mask: StoredMask, request: EnrollmentRequest) -> StoredMask:
     return first if isinstance(mask, Mask) else replace(mask, masks=(first, *others))
 
 
+def with_consent(mask: StoredMask, request: EnrollmentRequest) -> StoredMask:
+    """The request's finished mask with its consent record; a mask that was refined keeps the earlier one's where the
+    request brings none."""
+    consent = request.consent or (request.earlier.consent if request.earlier is not None else None)
+    if consent is None:
+        return mask
+    first, *others = mask.masks
+    first = replace(first, consent=consent)
+    return first if isinstance(mask, Mask) else replace(mask, masks=(first, *others))
+
+
 def is_of(mask: StoredMask, request: EnrollmentRequest, *, ttl_seconds: float) -> bool:
     """Whether the mask was made by this very request, in the last ``ttl_seconds``.
 

@@ -9,6 +9,7 @@ from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.report import EnrollmentReport
 from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.masks.bank import StoredMask
+from facecloak.masks.consent import Consent
 from facecloak.users import DEFAULT_TENANT, User
 from facecloak_rpc.identity import ANYBODY, Caller
 
@@ -22,6 +23,7 @@ class Enrollment:
     versions: dict[str, str]
     report: EnrollmentReport
     mask_count: int = 1
+    consent: Consent | None = None
 
     @classmethod
     def of(cls, mask: StoredMask) -> Enrollment:
@@ -32,6 +34,7 @@ class Enrollment:
             versions=dict(mask.versions),
             report=EnrollmentReport.read(mask.report),
             mask_count=len(mask.masks),
+            consent=mask.consent,
         )
 
 
@@ -55,6 +58,7 @@ class EnrollmentRequest:
     earlier: StoredMask | None = field(default=None, repr=False)
     tenant: str = DEFAULT_TENANT
     caller: Caller = ANYBODY
+    consent: Consent | None = None
 
     def __post_init__(self) -> None:
         User(self.tenant, self.user_id)  # refuses what can be none
@@ -70,6 +74,7 @@ class EnrollmentRequest:
         photos = [part for photo in self.photos for part in (photo.data, repr(photo.face).encode())]
         # Said only where it is asked for: receipts of releases that did not know it stay good.
         further = ("leave_out_unfit",) * self.leave_out_unfit + (() if self.kind is None else (str(self.kind),))
+        further += () if self.consent is None else (repr(self.consent),)
         options = repr((self.seed, self.strength, self.add, *further)).encode()
         for part in (self.user.to_bytes(), options, *photos):
             digest.update(len(part).to_bytes(8, "big"))

@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 from cachetools import TTLCache
 
 from enroll_service.errors import EnrollmentOvertaken, RequestIdReused
 from enroll_service.jobs.fair_queue import FairQueue
-from enroll_service.jobs.idempotency import is_of, is_receipt_of, with_receipt
+from enroll_service.jobs.idempotency import is_of, is_receipt_of, with_consent, with_receipt
 from enroll_service.jobs.job import Job, Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.metrics import EnrollMetrics
@@ -40,6 +40,8 @@ _READ_BACK_PAUSE_SECONDS = 0.5
 
 Work = Callable[[EnrollmentRequest, Callable[[Progress], None], Callable[[], bool]], StoredMask]
 """Learns a mask: (request, progress, cancelled) -> mask. Asks ``cancelled`` every iteration; raises once it is true."""
+
+Result = TypeVar("Result")
 
 
 class Masks(Protocol):
@@ -138,7 +140,7 @@ class EnrollmentJobs:
                 subscriber = self._subscribe(job)
         return subscriber
 
-    def forget(self, user: User, *, then: Callable[[], bool]) -> bool:
+    def forget(self, user: User, *, then: Callable[[], Result]) -> Result:
         """Cancels the user's jobs, drops their results, and runs ``then`` while no mask is being stored."""
         with self._changed:
             for job in [*self._waiting, *self._running]:
@@ -270,7 +272,7 @@ class EnrollmentJobs:
             request = job.request
             if request.add:
                 request = replace(request, earlier=self._masks.get(job.user))
-            mask = with_receipt(self._work(request, progress, cancelled), request)
+            mask = with_consent(with_receipt(self._work(request, progress, cancelled), request), request)
             with self._storing:
                 if not cancelled():
                     self._require_current(request)

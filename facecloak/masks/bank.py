@@ -22,6 +22,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from facecloak.masks.consent import Consent
 from facecloak.masks.mask import (
     FORMAT_VERSIONS as MASK_FORMAT_VERSIONS,
 )
@@ -107,6 +108,11 @@ class MaskBank:
     def receipt(self) -> Mapping[str, str]:
         """By which request the masks were made: the first one's."""
         return self.masks[0].receipt
+
+    @property
+    def consent(self) -> Consent | None:
+        """What the person agreed to: the first one's."""
+        return self.masks[0].consent
 
     @property
     def report(self) -> Mapping[str, Any]:

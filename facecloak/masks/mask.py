@@ -33,6 +33,7 @@ import safetensors
 import safetensors.numpy
 
 from facecloak.errors import ErrorCode, FaceCloakError
+from facecloak.masks.consent import Consent, ConsentInvalid
 from facecloak.masks.displacement import DISPLACEMENT_NODES
 from facecloak.models.crop import CROP_SIZE
 
@@ -104,6 +105,7 @@ class Mask:
             :mod:`facecloak.cloaking.visibility` predicts them, are kept; below 10 and below 100, which is not at all.
             None where one does not count; both None where the pixels are added as they are.
         receipt: by which request it was made, as keyed digests by name; empty where nobody may ask.
+        consent: what the person agreed to; None where the platform said nothing of it.
 
     Raises:
         MaskInvalid: a field is out of its range.
@@ -120,6 +122,7 @@ class Mask:
     target_jod: float | None = None
     target_ssimulacra2: float | None = None
     receipt: Mapping[str, str] = field(default_factory=dict)
+    consent: Consent | None = None
 
     def __post_init__(self) -> None:
         _require_levels("pixels", self.pixels, (MASK_SIZE, MASK_SIZE, 3))
@@ -238,11 +241,16 @@ class Mask:
         verify_container(data, document.pop("digest", None))
         try:
             tensors: dict[str, Any] = safetensors.numpy.load(data)
-            mask = cls(**tensors, **_with_own_receipt(document))
+            consent = document.pop("consent", None)
+            mask = cls(
+                **tensors,
+                **_with_own_receipt(document),
+                consent=None if consent is None else Consent.from_fields(consent),
+            )
             if mask._format_version() != version:
                 raise MaskCorrupt("The stored mask is damaged.")
             return mask
-        except (KeyError, TypeError, ValueError, MaskInvalid, safetensors.SafetensorError) as error:
+        except (KeyError, TypeError, ValueError, MaskInvalid, ConsentInvalid, safetensors.SafetensorError) as error:
             raise MaskCorrupt("The stored mask is damaged.") from error
 
     def _format_version(self) -> int:
@@ -265,6 +273,7 @@ class Mask:
             }
             | self._targets()
             | receipt
+            | ({"consent": self.consent.to_fields()} if self.consent is not None else {})
         )
 
     def _targets(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ from facecloak.limits import InvalidUserId
 from facecloak.stores.base import MaskStore
 from facecloak.stores.circuit import CircuitStore
 from facecloak.stores.errors import (
+    ConsentExpired,
     InvalidStoreUrl,
     KeyCheckBroken,
     KeyServerUnavailable,
@@ -23,6 +24,7 @@ from facecloak.stores.urls import open_store
 
 __all__ = [
     "CircuitStore",
+    "ConsentExpired",
     "DeletionReceipt",
     "EnvironmentKeys",
     "FileKeys",

@@ -125,6 +125,10 @@ class ObjectPlace(Protocol):
         """Remove the object with all its versions, if it is there."""
         ...
 
+    def remove_old_versions(self, name: str) -> None:
+        """Remove all versions of the object but the present one, where the place keeps versions."""
+        ...
+
     def names(self) -> Iterator[str]:
         """Names of all masks and tombstones. What comes or goes meanwhile may be missed."""
         ...

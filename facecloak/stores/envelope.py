@@ -39,6 +39,8 @@ class Kind(StrEnum):
     MASK = "mask"
     TOMBSTONE = "tombstone"
     SECRET = "secret"
+    ERASED = "erased"
+    """In place of a mask whose consent was over: holds nothing."""
 
 
 @dataclass(frozen=True)

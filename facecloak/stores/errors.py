@@ -12,6 +12,12 @@ class MaskNotFound(FaceCloakError):
     reason = "MASK_NOT_FOUND"
 
 
+class ConsentExpired(MaskNotFound):
+    """There is a mask, and the consent that it was made with is over: it is not used."""
+
+    reason = "CONSENT_EXPIRED"
+
+
 class UserDeleted(FaceCloakError):
     """The user was deleted after the mask was asked for; it was not kept."""
 

@@ -110,6 +110,9 @@ class LocalFolder:
                     break
         return names
 
+    def remove_old_versions(self, name: str) -> None:
+        """A folder keeps none."""
+
     def names(self) -> Iterator[str]:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
         with _failures():

@@ -13,7 +13,7 @@ from facecloak.masks.mask import MaskCorrupt
 from facecloak.stores import envelope, sealing
 from facecloak.stores.base import ObjectPlace
 from facecloak.stores.envelope import Kind
-from facecloak.stores.errors import MaskNotFound, SealBroken, StoreUnavailable, UserDeleted, WrongKey
+from facecloak.stores.errors import ConsentExpired, MaskNotFound, SealBroken, StoreUnavailable, UserDeleted, WrongKey
 from facecloak.stores.key_check import KeyCheck
 from facecloak.stores.key_providers import Keyring, LocalKeys
 from facecloak.stores.keys import KEY_BYTES
@@ -105,10 +105,19 @@ class SealedMaskStore:
         mask = self.mask_in(sealed, name=name)
         if envelope.epoch_of(sealed) <= self._tombstone(name)[0].epoch:
             raise MaskNotFound("The user has no mask: what is there is from before the user was deleted.")
+        require_consent(mask)
         return mask
 
+    def buried_epoch(self, name: str) -> int:
+        """Masks of this name up to this epoch are refused; 0 where none is."""
+        return self._tombstone(name)[0].epoch
+
     def mask_in(self, sealed: bytes, *, name: str) -> StoredMask:
-        """The mask of a sealed object; raises MaskCorrupt, SealBroken, WrongKey."""
+        """The mask of a sealed object; raises MaskNotFound where it was erased, MaskCorrupt, SealBroken, WrongKey."""
+        header = envelope.header_of(sealed)
+        if header is not None and header.kind is Kind.ERASED:
+            envelope.open_sealed(sealed, keyring=self.keyring, name=name, kind=Kind.ERASED)
+            raise MaskNotFound("The user has no mask: it was erased when the consent was over.")
         content = envelope.open_sealed(sealed, keyring=self.keyring, name=name, kind=Kind.MASK)
         start = 0 if sealed.startswith(sealing.MAGIC) else KEY_BYTES
         try:
@@ -234,12 +243,18 @@ class SealedMaskStore:
     def _receipt_in(self, sealed: bytes, *, name: str) -> Mapping[str, str]:
         try:
             return self.mask_in(sealed, name=name).receipt
-        except (WrongKey, SealBroken, MaskCorrupt):
+        except (WrongKey, SealBroken, MaskCorrupt, MaskNotFound):
             return {}  # what cannot be read can be deleted still
 
 
 # The object is gone, and what it was before is not.
 _VERSIONS_STAY = frozenset({"VersionsNotRemoved"})
+
+
+def require_consent(mask: StoredMask) -> None:
+    """Raises :class:`ConsentExpired` where the consent that the mask was made with is over."""
+    if mask.consent is not None and mask.consent.has_expired():
+        raise ConsentExpired("The consent that the user's mask was made with is over.")
 
 
 def _epoch_or_zero(sealed: bytes) -> int:

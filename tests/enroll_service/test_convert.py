@@ -16,6 +16,7 @@ from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.errors import InvalidInput
 from facecloak.faces import Box
 from facecloak.masks.bank import MaskBank
+from facecloak.masks.consent import Consent
 from facecloak.masks.mask import Mask
 from facecloak.v1 import common_pb2, enroll_pb2
 
@@ -23,12 +24,14 @@ from facecloak.v1 import common_pb2, enroll_pb2
 def test_a_request_comes_back_as_it_was() -> None:
     photos = (EnrollmentPhoto(b"one", face=Box(1.0, 2.0, 30.0, 40.0)), EnrollmentPhoto(b"two"))
     asked = EnrollmentRequest(
-        user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.UNNOTICED, add=True
-    )
+        user_id="ann", photos=photos, seed=7, request_id="r-1", strength=Strength.UNNOTICED, add=True,
+        consent=Consent("v1", "2026-05-01T12:00:00Z", "cloaking", "2027-05-01T12:00:00Z"),
+    )  # fmt: skip
     back = request_from(request_to(asked))
     assert (back.user_id, back.seed, back.request_id, back.strength) == ("ann", 7, "r-1", Strength.UNNOTICED)
     assert [(photo.data, photo.face) for photo in back.photos] == [(b"one", Box(1.0, 2.0, 30.0, 40.0)), (b"two", None)]
     assert back.add
+    assert back.consent == asked.consent
     assert back.digest(key=b"key") == asked.digest(key=b"key")
 
 

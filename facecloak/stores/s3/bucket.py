@@ -30,6 +30,7 @@ _MASK_NAME = re.compile(r"[0-9a-f]{64}")
 _TOMBSTONE_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(TOMBSTONE_SUFFIX))
 # Names of one listing, within the time of one call.
 _PAGE = 1000
+_NO_VERSIONS = frozenset({"AccessDenied", "NotImplemented"})
 
 
 class S3Bucket:
@@ -96,7 +97,7 @@ class S3Bucket:
                     with self._call():
                         self._client.remove_object(self._bucket, key, version_id=version or None)
         except StoreUnavailable as error:
-            if error.fault not in ("AccessDenied", "NotImplemented"):
+            if error.fault not in _NO_VERSIONS:
                 raise
             with self._call():
                 self._client.remove_object(self._bucket, key)
@@ -113,6 +114,19 @@ class S3Bucket:
                 if len(names) == limit:
                     break
         return names
+
+    def remove_old_versions(self, name: str) -> None:
+        """See :class:`facecloak.stores.base.ObjectPlace`."""
+        key = self._key(name)
+        try:
+            with self._call():
+                found = self._client.list_objects(self._bucket, prefix=key, recursive=True, include_version=True)
+                old = [one.version_id for one in found if one.object_name == key and one.is_latest == "false"]
+            for version in old:
+                with self._call():
+                    self._client.remove_object(self._bucket, key, version_id=version)
+        except StoreUnavailable as error:
+            raise unavailable("VersionsNotRemoved") if error.fault in _NO_VERSIONS else error from error
 
     def names(self) -> Iterator[str]:
         """See :class:`facecloak.stores.base.ObjectPlace`."""
