@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from demo.photos import DemoFailed, default_photos, own_photos
+from facecloak.errors import FaceCloakError
 
 OUT = Path("out/demo")
 # Kept out of the demo's enrollment, so that somebody can tell how far protection carries over.
@@ -37,7 +38,7 @@ def main(photos: Path | None, unseen: str, repository: Path, runtime: str) -> No
     started = time.monotonic()
     try:
         _run(console, photos=photos, unseen=unseen, repository=repository.resolve(), on_triton=runtime == "triton")
-    except DemoFailed as error:
+    except (DemoFailed, FaceCloakError) as error:
         console.print(f"[red]demo:[/red] {error}", markup=True)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -54,10 +55,10 @@ def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path
         chosen = own_photos(photos, cache=cache) if photos else default_photos(cache)
     # Here, since these take a second to import and the messages above should not wait for them.
     from demo.client import cloak, enroll
-    from demo.measure import Observer, compare, similarities
     from demo.report import Findings, write_report
     from demo.services import running
     from demo.terminal import show
+    from facecloak_studio.comparison import Observer, compare, similarities
 
     with console.status("Reading the photos"):
         observer = Observer(repository)
@@ -106,7 +107,11 @@ def _run(console: Console, *, photos: Path | None, unseen: str, repository: Path
             path = OUT / "cloaked" / photo.name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
-            comparisons.append(compare(observer, enrolled.embeddings, photo, original, data))
+            comparisons.append(
+                compare(
+                    observer, enrolled.embeddings, name=photo.name, before=photo.data, original=original, after=data
+                )
+            )
             console.print(f"cloaked {photo.name}")
     if not comparisons:
         raise DemoFailed("no photo was cloaked: " + " ".join(skipped))
@@ -145,7 +150,6 @@ def _environment(repository: Path, surrogates: list[str]) -> dict[str, str]:
 @contextmanager
 def _triton(repository: Path, surrogates: list[str]) -> Iterator[str]:
     """A real Triton server that serves the surrogates; yields the address of its gRPC."""
-    from facecloak.errors import FaceCloakError
     from facecloak.models.repository import ModelRepository
     from facecloak.recognizers.triton.dev_server.install import install
     from facecloak.recognizers.triton.dev_server.process import running_server

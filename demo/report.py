@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,18 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import cv2
 import numpy as np
 
-from demo.measure import Comparison, Reading, mean_of
+from demo.measure import mean_of
 from facecloak import __version__
-from facecloak.faces import Box
 from facecloak.v1 import enroll_pb2
-from facecloak_evaluation.visibility import Visibility
-
-AMPLIFICATION = 8
-_PICTURE_SIDE_LIMIT = 720
-_CROP_MARGIN = 0.35
+from facecloak_studio.card import LEGEND, around, jpeg_uri, photo_card, script, style
+from facecloak_studio.comparison import Comparison, Reading
+from facecloak_studio.verdict import MatchVerdict, headline, line_of, tone, verdicts
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,42 @@ def write_report(findings: Findings, path: Path) -> None:
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=escape(__version__),
         remark="".join(f'<p class="remark">{escape(text)}</p>' for text in remarks),
+        style=style(),
+        script=script(),
+        legend=LEGEND,
+        summary=_summary(findings),
         table=_table(findings),
-        photos="".join(_photo(item, findings.unseen) for item in findings.comparisons),
-        enrolled=_data_uri(_fit(findings.enrolled.srgb_u8)),
+        photos="".join(photo_card(item, _verdicts(findings, item)) for item in findings.comparisons),
+        enrolled=jpeg_uri(_portrait(findings.enrolled)),
+        recognizers=_count(len(findings.recognizers), "recognizer"),
+        cloaked=_count(len(findings.comparisons), "photo"),
         enrolled_name=escape(findings.enrolled_name),
         enrollment=_enrollment(findings),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _verdicts(findings: Findings, item: Comparison) -> list[MatchVerdict]:
+    return verdicts(item, unseen=[findings.unseen], strangers=findings.strangers)
+
+
+def _summary(findings: Findings) -> str:
+    """Every photo's verdict in a line."""
+    lines = []
+    for item in findings.comparisons:
+        found = _verdicts(findings, item)
+        lines.append(f'<p class="verdict {tone(found)}"><b>{escape(item.name)}</b>: {escape(headline(found))}</p>')
+    return "".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    said = words[number] if number < len(words) else str(number)
+    return f"{said} {what}{'' if number == 1 else 's'}"
+
+
+def _portrait(reading: Reading) -> np.ndarray:
+    return around(reading.srgb_u8, reading.face.box) if reading.face else reading.srgb_u8
 
 
 def _table(findings: Findings) -> str:
@@ -78,49 +102,14 @@ def _table(findings: Findings) -> str:
         rows.append(
             f'<tr class="{"" if seen else "unseen"}"><td>{escape(name)}</td>'
             f'<td class="left"><span class="tag">{"surrogate" if seen else "never seen"}</span></td>'
-            f"<td>{_number(before)}</td><td>{_judged(after, others)}</td>"
-            f"<td>{', '.join(_number(value) for value in others)}</td></tr>"
+            f"<td>{_number(before)}</td><td>{_judged(after, line_of(name, others))}</td>"
+            f"<td>{line_of(name, others):.2f}</td><td>{', '.join(_number(value) for value in others)}</td></tr>"
         )
     head = (
-        f'<tr><th>recognizer</th><th class="left">role</th><th>same person, before '
-        f"(mean of {len(findings.comparisons)})</th><th>cloaked</th><th>other people</th></tr>"
+        f'<tr><th>recognizer</th><th class="left">role</th><th>before '
+        f"(mean of {len(findings.comparisons)})</th><th>cloaked</th><th>the line</th><th>other people here</th></tr>"
     )
-    return f"<table>{head}{''.join(rows)}</table>"
-
-
-def _photo(item: Comparison, unseen: str) -> str:
-    box = item.original.face.box if item.original.face else Box(0, 0, 1, 1)
-    original, cloaked = _around(item.original.srgb_u8, box), _around(item.cloaked.srgb_u8, box)
-    trio = "".join(
-        f'<figure><img alt="{caption} of {escape(item.name)}" src="{_data_uri(_fit(pixels))}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-        for caption, pixels in (
-            ("original", original),
-            ("cloaked", cloaked),
-            (f"difference x{AMPLIFICATION}, gray is none", amplified(original, cloaked)),
-        )
-    )
-    figures = ", ".join(
-        f"{escape(name)}{' (never seen)' if name == unseen else ''} {_number(item.before.get(name))} → "
-        f"<b>{_number(item.after.get(name))}</b>"
-        for name in sorted(item.before)
-    )
-    lost = "" if item.cloaked.face else " No face was found in the cloaked photo."
-    height, width = item.original.srgb_u8.shape[:2]
-    return (
-        f"<h3>{escape(item.name)}</h3><div class='trio'>{trio}</div><p>{figures}.{lost}<br>{width} x {height} pixels, "
-        f"{item.bytes_before // 1024} → {item.bytes_after // 1024} KiB; on the face {_visible_words(item.visible)}, "
-        f"largest change {item.visible.largest_change_levels} of 255 levels.</p>"
-    )
-
-
-def _visible_words(seen: Visibility) -> str:
-    """What people see of the change first; JOD where it was measured."""
-    jod = "" if seen.jod is None else f"JOD {seen.jod:.2f}, "
-    return (
-        f"{jod}SSIMULACRA2 {seen.ssimulacra2:.0f}, FLIP {seen.flip_99:.3f}, SSIM {seen.ssim:.3f}, "
-        f"PSNR {seen.psnr_db:.1f} dB"
-    )
+    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
 def _enrollment(findings: Findings) -> str:
@@ -132,35 +121,10 @@ def _enrollment(findings: Findings) -> str:
     )
 
 
-def amplified(before_u8: np.ndarray, after_u8: np.ndarray) -> np.ndarray:
-    """The difference times AMPLIFICATION around middle gray; uint8 like the inputs."""
-    difference = after_u8.astype(np.int16) - before_u8.astype(np.int16)
-    return np.clip(128 + AMPLIFICATION * difference, 0, 255).astype(np.uint8)
-
-
-def _around(srgb_u8: np.ndarray, box: Box) -> np.ndarray:
-    height, width = srgb_u8.shape[:2]
-    x, y = _CROP_MARGIN * box.width, _CROP_MARGIN * box.height
-    left, top = max(0, round(box.x - x)), max(0, round(box.y - y))
-    return srgb_u8[top : min(height, round(box.y + box.height + y)), left : min(width, round(box.x + box.width + x))]
-
-
-def _fit(srgb_u8: np.ndarray) -> np.ndarray:
-    scale = _PICTURE_SIDE_LIMIT / max(srgb_u8.shape[:2])
-    if scale >= 1:
-        return srgb_u8
-    return cv2.resize(srgb_u8, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-def _data_uri(srgb_u8: np.ndarray) -> str:
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(srgb_u8, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
-
-
-def _judged(after: float | None, others: Sequence[float]) -> str:
+def _judged(after: float | None, line: float) -> str:
     if after is None:
         return "no face found"
-    return f'<span class="{"good" if others and after <= max(others) else "bad"}">{after:.2f}</span>'
+    return f'<span class="{"good" if after <= line else "bad"}">{after:.2f}</span>'
 
 
 def _number(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -34,7 +35,12 @@ def test_own_photos_are_enrolled_and_cloaked(tmp_path: Path, model_repository: P
     for recognizer in ("dlib_resnet", "faceres", "fr_feature", "mobileface", "mobilefacenet", "sface"):
         assert recognizer in done.stdout
     report = (tmp_path / "out/demo/report.html").read_text()
-    assert report.count("data:image/jpeg;base64,") == 4  # the enrolled photo; original, cloaked and difference of it
+    # The enrolled photo; the face and the whole photo before and after; and the difference.
+    assert report.count("data:image/jpeg;base64,") == 5
+    assert report.count("data:image/png;base64,") == 1
+    assert "one photo of one person and six recognizers" in report
+    assert report.count('<article class="card">') == 1
+    assert re.search(r"<b>1.jpg</b>: (All|None|\d) of ", report)
     assert "http:" not in report
     assert "https:" not in report
     assert (tmp_path / "out/demo/cloaked/1.jpg").read_bytes() != astronaut_photo

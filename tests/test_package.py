@@ -25,7 +25,10 @@ LIGHT_PACKAGES = (
     "apply_service", "facecloak_backfill", "facecloak_rpc", "facecloak/cloaking", "facecloak/commands",
     "facecloak/faces", "facecloak/masks", "facecloak/photos", "facecloak/stores",
 )  # fmt: skip
-LIGHT_MODULES = ("facecloak.cli", "facecloak.recognizers", "enroll_service.commands", "facecloak_evaluation.command")
+LIGHT_MODULES = (
+    "facecloak.cli", "facecloak.recognizers", "enroll_service.commands", "facecloak_evaluation.command",
+    "facecloak_studio.command",
+)  # fmt: skip
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

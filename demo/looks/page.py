@@ -14,10 +14,10 @@ from string import Template
 import cv2
 
 from demo.looks.looking import MeasuredLook
-from demo.report import AMPLIFICATION, amplified
 from facecloak import __version__
 from facecloak_evaluation.delivered_photo import decode
 from facecloak_evaluation.visibility import Visibility
+from facecloak_studio.card import AMPLIFICATION, amplified
 
 _MEASURES = (("JOD", "jod", 2), ("SSIMULACRA2", "ssimulacra2", 0), ("FLIP", "flip_99", 3), ("SSIM", "ssim", 3))
 
@@ -95,7 +95,8 @@ def _table(looks: Mapping[str, MeasuredLook | str]) -> str:
             *(f"{label}, painted" for label, _, _ in _MEASURES[:3]), "moved: rms, largest (% of the eyes' distance)",
             *recognizers]  # fmt: skip
     rows = "".join(_row(strength, look, recognizers) for strength, look in looks.items())
-    return f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>{rows}</table>"
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f'<div class="scroll"><table><tr>{cells}</tr>{rows}</table></div>'
 
 
 def _row(strength: str, look: MeasuredLook | str, recognizers: Sequence[str]) -> str:

@@ -47,6 +47,7 @@ COPY apply_service apply_service
 COPY enroll_service enroll_service
 COPY facecloak_evaluation facecloak_evaluation
 COPY facecloak_backfill facecloak_backfill
+COPY facecloak_studio facecloak_studio
 # The package is built without its codec where that fails; an image must not be.
 ENV FACECLOAK_CODEC=required
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
