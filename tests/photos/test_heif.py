@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -236,3 +237,10 @@ def test_no_decoder_is_loaded_for_other_photos() -> None:
         "assert not {'pillow_heif', '_pillow_heif', 'torch', 'PIL._avif'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_tells_a_file_by_its_beginning_finds_the_exif_there(scene, exif) -> None:
+    """OpenCV refuses AVIFs whose EXIF stands behind the picture."""
+    data = avif(scene, exif=exif(6))
+    _, out = changed(decode_photo(data, limits=ALL_FORMATS))
+    assert cv2.imdecode(np.frombuffer(out.data, np.uint8), cv2.IMREAD_COLOR) is not None

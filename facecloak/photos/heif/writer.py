@@ -47,7 +47,13 @@ def written(items: Sequence[NewItem], *, head: bytes, tail: Sequence[bytes] = ()
             _properties(items),
         )  # fmt: skip
         offset = len(head) + len(meta) + 8
-    return b"".join([head, meta, box(b"mdat", *(item.content for item in items)), *tail])
+    return b"".join([head, meta, box(b"mdat", *(items[index].content for index in _in_file(items))), *tail])
+
+
+def _in_file(items: Sequence[NewItem]) -> list[int]:
+    """The items' places in the list, in the order in which their bytes stand: metadata first. OpenCV parses no more
+    than a file's first 500 bytes to tell what it is, and that wants the EXIF."""
+    return sorted(range(len(items)), key=lambda index: items[index].kind not in (b"Exif", b"mime"))
 
 
 def _entry(item: NewItem, number: int) -> bytes:
@@ -57,9 +63,12 @@ def _entry(item: NewItem, number: int) -> bytes:
 
 def _places(items: Sequence[NewItem], offset: int) -> bytes:
     rows = [struct.pack(">HH", 0x4400, len(items))]
-    for number, item in enumerate(items, 1):
-        rows.append(struct.pack(">HHHII", number, 0, 1, offset, len(item.content)))
-        offset += len(item.content)
+    offsets: dict[int, int] = {}
+    for index in _in_file(items):
+        offsets[index] = offset
+        offset += len(items[index].content)
+    for index, item in enumerate(items):
+        rows.append(struct.pack(">HHHII", 1 + index, 0, 1, offsets[index], len(item.content)))
     return full_box(b"iloc", 0, 0, *rows)
 
 
