@@ -60,9 +60,9 @@ def _strength_answer(
             original=original,
             after=look.result.photo,
         )
-    left_out = session.state.left_out
-    remark = _SAME_PHOTO if is_enrolled else "" if left_out else _FLATTERED
-    found = verdicts(item, unseen=[left_out] if left_out else [], strangers=[])
+    unseen = session.unseen
+    remark = _SAME_PHOTO if is_enrolled else "" if unseen else _FLATTERED
+    found = verdicts(item, unseen=unseen, strangers=[])
     card = photo_card(item, found, remark=remark)
     return {"strength": look.strength, "card": card, "file": base64.b64encode(look.result.photo).decode()}
 

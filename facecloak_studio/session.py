@@ -97,6 +97,12 @@ class StudioSession:
         return self._settings.surrogates
 
     @property
+    def unseen(self) -> list[str]:
+        """Recognizers that had no part in learning the present masks."""
+        left_out = self.state.left_out
+        return [name for name in self.observer.recognizers if name == left_out or name not in self.surrogates]
+
+    @property
     def state(self) -> StudioState:
         """How far it is."""
         with self._lock:

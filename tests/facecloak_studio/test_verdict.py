@@ -17,7 +17,8 @@ HOSTILE = "<script>alert(1)</script>.jpg"
 
 def comparison(before: dict[str, float], after: dict[str, float], name: str = "a.jpg") -> Comparison:
     pixels = np.full((60, 50, 3), 100, np.uint8)
-    face = Face(Box(10, 10, 20, 24), np.zeros((5, 2), np.float32), 0.9)
+    points = np.array([[15, 18], [25, 18], [20, 24], [16, 29], [24, 29]], np.float32)
+    face = Face(Box(10, 10, 20, 24), points, 0.9)
     return Comparison(
         name=name, original=Reading(pixels, face, {}), cloaked=Reading(pixels + 3, face, {}), before=before,
         after=after, visible=SEEN, bytes_before=4096, bytes_after=5120,
