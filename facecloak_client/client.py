@@ -129,10 +129,11 @@ class FaceCloakClient:
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
         return self._call(methods.DELETE_USER, request, timeout_s=timeout_s).deleted
 
-    def erase(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bytes:
-        """As :meth:`delete`; returns the signed receipt, a JSON document; its "found" says whether there was a mask."""
+    def erase(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> tuple[bool, bytes]:
+        """As :meth:`delete`; and the signed receipt, a JSON document, which a service of an earlier release lacks."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
-        return self._call(methods.DELETE_USER, request, timeout_s=timeout_s).receipt
+        response = self._call(methods.DELETE_USER, request, timeout_s=timeout_s)
+        return response.deleted, response.receipt
 
     def apply(
         self,

@@ -143,6 +143,12 @@ def look_at_store(settings: StoreSettings, *, writing: bool) -> Finding | str:
         return Finding(Verdict.WARNING, f"{empty}: right only before enroll's first start", error.advice)
     if writing:
         store.prove_writing()
+        try:
+            store.place.prove_conditions()
+        except StoreUnavailable as error:
+            if error.fault != "NoConditions":
+                raise
+            return Finding(Verdict.WARNING, f"{settings.place} works, and takes no conditional writes", error.advice)
     milliseconds = round((time.perf_counter() - started) * 1000)
     done = "read and written" if writing else "read"
     return f"{settings.place} was {done} in {milliseconds} ms, and sealed with this key"

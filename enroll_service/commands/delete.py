@@ -38,12 +38,10 @@ def delete(
     """
     if target and data:
         raise click.UsageError("--data is for the local store: leave it out with --target")
-    receipt: bytes | None
     if target:
-        receipt = _delete_remotely(user_id, target=target, connection=connection)
+        deleted, receipt = _delete_remotely(user_id, target=target, connection=connection)
     else:
-        receipt = _delete_here(user_id, data=data)
-    deleted = receipt is not None and bool(json.loads(receipt)["found"])
+        deleted, receipt = _delete_here(user_id, data=data)
     if receipt_file is not None and receipt:
         receipt_file.write_bytes(receipt + b"\n")
     if as_json:
@@ -52,15 +50,15 @@ def delete(
         click.echo("deleted" if deleted else "there was no mask")
 
 
-def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> bytes:
+def _delete_remotely(user_id: str, *, target: str, connection: Connection) -> tuple[bool, bytes]:
     from facecloak_rpc.client import open_client, remote_errors
 
     with open_client(enroll=target, connection=connection) as client, remote_errors(target):
         return client.erase(user_id)
 
 
-def _delete_here(user_id: str, *, data: Path | None) -> bytes | None:
-    """The receipt; None where there is no store."""
+def _delete_here(user_id: str, *, data: Path | None) -> tuple[bool, bytes]:
+    """Whether there was a mask, and the receipt; none where there is no store."""
     from enroll_service.audited import AuditedStore
     from enroll_service.settings import EnrollSettings
     from facecloak.users import DEFAULT_TENANT, User
@@ -71,10 +69,11 @@ def _delete_here(user_id: str, *, data: Path | None) -> bytes | None:
     user = User(DEFAULT_TENANT, user_id)
     settings = load_settings(EnrollSettings, data=data)
     if settings.store.is_untouched:
-        return None  # nobody was ever enrolled: nothing to delete, and no reason to begin a store
+        return False, b""  # nobody was ever enrolled: nothing to delete, and no reason to begin a store
     store = open_configured_store(settings.store, begins=False)
     audit = open_audit(settings.audit, store.names)
     try:
-        return AuditedStore(store, audit).erase(user).to_bytes()
+        receipt = AuditedStore(store, audit).erase(user)
+        return receipt.found, receipt.to_bytes()
     finally:
         audit.close()

@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +18,9 @@ from apply_service import cache
 from apply_service.cache import MaskCache
 from facecloak.call_context import within
 from facecloak.masks.bank import MaskBank, StoredMask
+from facecloak.masks.consent import Consent
 from facecloak.masks.mask import Mask
-from facecloak.stores import MaskNotFound, StoreUnavailable, WrongKey
+from facecloak.stores import ConsentExpired, LocalMaskStore, MaskNotFound, Sealer, StoreUnavailable, WrongKey
 from facecloak.users import User
 from tests.users import ALICE, BOB
 
@@ -306,3 +310,44 @@ def test_a_cache_too_small_for_one_mask_still_serves(setup: Setup) -> None:
     tiny = Setup(bytes_limit=100)
     tiny.store.put(ALICE, new_mask())
     assert tiny.cache.get(ALICE) is tiny.cache.get(ALICE)
+
+
+def test_a_deletion_reaches_every_replica_within_the_bound(tmp_path: Path) -> None:
+    """Two apply services with caches of their own, on one store; a backup is restored after the deletion."""
+    root, key = tmp_path / "masks", Sealer(bytes(32))
+    enroll = LocalMaskStore(root, key)
+    enroll.put(ALICE, new_mask())
+    now = [0.0]
+    caches = [
+        MaskCache(
+            LocalMaskStore(root, key, begins=False), bytes_limit=2**20, ttl_seconds=30, negative_ttl_seconds=5,
+            stale_seconds=300, registry=CollectorRegistry(), clock=lambda: now[0],
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for one in caches:
+        one.get(ALICE)
+    (path,) = root.rglob("*.mask")
+    backup = path.read_bytes()
+    assert enroll.delete(ALICE) is True
+    path.write_bytes(backup)
+    now[0] = 29.9
+    caches[0].get(ALICE)  # remembered still
+    now[0] = 30.0
+    for _ in range(2):
+        for one in caches:
+            with pytest.raises(MaskNotFound):
+                one.get(ALICE)
+        now[0] += 1000
+    for one in caches:
+        one.close()
+
+
+def test_a_mask_is_not_used_once_its_consent_is_over(setup: Setup) -> None:
+    now = datetime.now(UTC)
+    given, ends = (now - timedelta(days=1)).isoformat(), (now + timedelta(seconds=0.4)).isoformat()
+    setup.store.put(ALICE, replace(new_mask(), consent=Consent("v1", given, "cloaking", ends)))
+    setup.cache.get(ALICE)
+    time.sleep(0.5)
+    with pytest.raises(ConsentExpired):  # though it is remembered, and fresh
+        setup.cache.get(ALICE)
