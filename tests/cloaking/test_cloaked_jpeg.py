@@ -164,7 +164,7 @@ def test_a_small_face_beside_a_large_one_is_looked_at_closely(
         faces = [search.face_of(Subject(name, box=face.box)).face for name, face in (("alice", large), ("bob", small))]
     else:
         assert search.face_of(Subject("alice")).outcome is Outcome.CLOAKED
-        faces = list(search._found or [])
+        faces = list(search.faces)
     assert len(faces) == 2
     for face, expected in zip(faces, (large, small), strict=True):
         assert face is not None
