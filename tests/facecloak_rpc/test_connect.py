@@ -6,10 +6,12 @@ import base64
 import http.client
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,10 +21,14 @@ from facecloak.errors import InvalidInput
 from facecloak.v1 import apply_pb2, apply_pb2_grpc, enroll_pb2, enroll_pb2_grpc
 from facecloak_rpc.connect.request_handler import OPENAPI
 from facecloak_rpc.errors import Overloaded
+from facecloak_rpc.identity import current_caller
 from facecloak_rpc.identity.errors import RightMissing
+from facecloak_rpc.identity.settings import IdentitySettings
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
+from facecloak_rpc.tls import TlsSettings
+from tests.certificates import Authority
 from tools.docs import openapi
 
 APPLY, ENROLL = "/facecloak.v1.ApplyService/", "/facecloak.v1.EnrollService/"
@@ -333,3 +339,46 @@ def test_description_describes_the_methods_that_are_served(site: Site) -> None:
     for path in document["paths"]:
         status, _, _ = site.post(path, b"{}", kind="text/plain")
         assert status == 415, path  # known, and asked in another type
+
+
+def test_mutual_tls_tells_who_calls(make_site: Callable[..., Site], tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    pair, mine = authority.server(), authority.client("mine", "spiffe://example/upload")
+    site = make_site(tls=TlsSettings(certificate=pair.certificate, key=pair.key, client_ca=authority.path))
+    names: list[str] = []
+
+    def note(*_: Any) -> Any:
+        names.append(current_caller().name)
+        return apply_pb2.ApplyCloakResponse()
+
+    site.apply.behavior = note
+    context = ssl.create_default_context(cafile=authority.path)
+
+    def post() -> int:
+        connection = http.client.HTTPSConnection("localhost", site.ports[0], timeout=30, context=context)
+        connection.request("POST", APPLY + "ApplyCloak", b"{}", {"Content-Type": "application/json"})
+        return connection.getresponse().status
+
+    with pytest.raises(OSError):  # noqa: PT011 - by the moment at which the server hangs up
+        post()
+    context.load_cert_chain(mine.certificate, mine.key)
+    assert post() == 200
+    assert names == ["spiffe://example/upload"]
+    # Nor does it speak in the clear.
+    with pytest.raises(OSError):  # noqa: PT011
+        site.post(APPLY + "ApplyCloak", b"{}")
+
+
+def test_rights_are_asked_for_as_over_grpc(make_site: Callable[..., Site], tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    pair, mine = authority.server(), authority.client("mine", "spiffe://example/accounts")
+    callers = tmp_path / "callers.toml"
+    callers.write_text('[[caller]]\nname = "accounts"\nuri = "spiffe://example/accounts"\nrights = ["read"]\n')
+    tls = TlsSettings(certificate=pair.certificate, key=pair.key, client_ca=authority.path)
+    site = make_site(tls=tls, identity=IdentitySettings(callers=callers))
+    context = ssl.create_default_context(cafile=authority.path)
+    context.load_cert_chain(mine.certificate, mine.key)
+    connection = http.client.HTTPSConnection("localhost", site.ports[0], timeout=30, context=context)
+    connection.request("POST", APPLY + "ApplyCloak", b"{}", {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["facecloak-reason"]) == (403, "RIGHT_MISSING")
