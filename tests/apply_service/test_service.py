@@ -479,8 +479,12 @@ def test_faces_are_found_as_cloaking_finds_them(service: Any, twins: bytes, astr
     assert list(found.faces) == list(apply(service, twins, "alice").subjects[0].faces)
     (face,) = service.stub.FindFaces(apply_pb2.FindFacesRequest(photo=astronaut_photo), timeout=30).faces
     used = apply(service, astronaut_photo, "alice").subjects[0].face
-    assert face.box == used.box
-    assert face.landmarks == used.landmarks
+    # Cloaking may look at a smaller copy first; where it settles differs by hundredths of a px.
+    for name in ("x", "y", "width", "height"):
+        assert getattr(face.box, name) == pytest.approx(getattr(used.box, name), abs=0.1)
+    for name in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"):
+        one, other = getattr(face.landmarks, name), getattr(used.landmarks, name)
+        assert (one.x, one.y) == pytest.approx((other.x, other.y), abs=0.1)
     assert 0.5 < face.score <= 1
     assert 100 < face.side < 160
     gray = simplejpeg.encode_jpeg(np.full((200, 300, 3), 120, np.uint8), colorspace="RGB")

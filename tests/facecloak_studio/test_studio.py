@@ -126,7 +126,8 @@ def test_a_person_is_enrolled_cloaked_and_forgotten(fresh: RunningStudio, home: 
     status, answer = fresh.post("/api/photo?name=gray.jpg", gray)
     assert "No face was found" in answer["strengths"][0]["card"]
     assert answer["strengths"][0]["file"] is None
-    assert [path for path in home.rglob("*") if path.is_file()] == []
+    # A measure draws with Matplotlib, which notes the machine's fonts.
+    assert [path for path in home.rglob("*") if path.is_file() and path.parent.name != "matplotlib"] == []
     fresh.post("/api/forget")
     assert fresh.post("/api/photo?name=a.jpg", astronaut_photo)[0] == 400
 
