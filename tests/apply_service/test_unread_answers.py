@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.message_load import padded
 from facecloak.v1 import apply_pb2
-from facecloak_rpc.client import open_channel
 from tests.apply_service.test_service import _servicer, request
 
 METHOD = "/facecloak.v1.ApplyService/ApplyCloak"
@@ -20,7 +19,13 @@ MEBIBYTE = 2**20
 
 def not_read(service: Any, photo: bytes) -> tuple[Any, Any]:
     """A call whose answer waits until it is asked for; and its channel."""
-    channel = open_channel(service.server.target)
+    # Without probing, the client's window stays small: it would take all of an answer into its own memory otherwise.
+    options = [
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_receive_message_length", -1),
+    ]
+    channel = grpc.insecure_channel(service.server.target, options=options)
     message = request(photo, "alice").SerializeToString()
     return channel.unary_stream(METHOD)(message, timeout=60), channel
 

@@ -136,7 +136,7 @@ def test_a_person_is_enrolled_cloaked_and_forgotten(fresh: RunningStudio, home: 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Debian's chromium")
 def test_the_page_works_in_a_browser(fresh: RunningStudio, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    shots = Path(os.environ.get("FACECLOAK_SCREENSHOTS") or tmp_path)
+    shots = Path(os.environ.get("SCREENSHOTS_FOLDER") or tmp_path)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
