@@ -169,7 +169,7 @@ def test_a_client_that_vanishes_frees_its_place(
         client.send_signal(signal.SIGKILL)
         client.wait(10)
         _wait_for(lambda: domain.jobs.running == 0)
-        assert domain.enrollments.delete(User("", "gone")) is False
+        assert not domain.enrollments.delete(User("", "gone")).found
         domain.probe()
     finally:
         server.stop(grace_seconds=0)

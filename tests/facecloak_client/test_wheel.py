@@ -145,7 +145,10 @@ def test_types_are_shipped(python: Path, tmp_path: Path) -> None:
 
 def test_the_client_itself_is_strictly_typed(tmp_path: Path) -> None:
     # Not by the project's settings, which are less strict. The messages of google.rpc come without types.
-    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True\n[mypy-google.rpc.*]\nignore_missing_imports = True\n")
+    # What protoc writes is looked at as an installed package is: its types count, its own faults do not.
+    settings = ["[mypy]", "strict = True", "[mypy-google.rpc.*]", "ignore_missing_imports = True"]
+    settings += ["[mypy-facecloak.*]", "follow_imports = silent"]
+    (tmp_path / "mypy.ini").write_text("\n".join(settings))
     command = (sys.executable, "-m", "mypy", "--config-file", tmp_path / "mypy.ini", "--cache-dir", tmp_path / "cache")
     done = run(*command, "-p", "facecloak_client", cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout

@@ -73,8 +73,9 @@ def test_running_services_are_measured_and_left_clean(measure: object, tmp_path:
     assert round_["service"]["versions"]["facecloak"]
     assert 0.5 < round_["visibility"]["face"]["ssim_mean"] < 1
     assert round_["enrollment"]["seconds_median"] > 0
-    # What tells that the key is the right one stays; no mask does.
-    assert [path.name for path in (tmp_path / "data/masks").rglob("*") if path.is_file()] == ["key-check"]
+    # What tells that the key is the right one stays, and that users were deleted; no mask does.
+    assert not list((tmp_path / "data/masks").rglob("*.mask"))
+    assert list((tmp_path / "data/masks").rglob("*.gone"))
 
 
 def test_a_running_services_surrogate_is_refused(measure: object, tmp_path: Path) -> None:
@@ -82,5 +83,6 @@ def test_a_running_services_surrogate_is_refused(measure: object, tmp_path: Path
     assert result.exit_code == 1
     assert "EVALUATOR_WAS_SURROGATE" in result.stderr
     assert not (tmp_path / "out.json").exists()
-    # What tells that the key is the right one stays; no mask does.
-    assert [path.name for path in (tmp_path / "data/masks").rglob("*") if path.is_file()] == ["key-check"]
+    # What tells that the key is the right one stays, and that users were deleted; no mask does.
+    assert not list((tmp_path / "data/masks").rglob("*.mask"))
+    assert list((tmp_path / "data/masks").rglob("*.gone"))
