@@ -18,6 +18,7 @@ from facecloak_rpc.client import open_channel
 from facecloak_rpc.connection import Connection, header_from
 from facecloak_rpc.health import health_of
 from facecloak_rpc.health import main as health_command
+from facecloak_rpc.identity import Right
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.tls import TlsSettings, load_certificates
 from facecloak_rpc.watched_files import FileUnusable
@@ -41,7 +42,8 @@ class Served:
         self.echo = echo
         tls = TlsSettings(certificate=pair.certificate, key=pair.key, client_ca=client_ca)
         settings = RpcSettings(port=0, readiness_seconds=0.05, grace_seconds=5, tls=tls)
-        echo.start(settings)
+        # A caller with a certificate may call what a right is known of.
+        echo.start(settings, rights={"facecloak.test.Echo/Say": Right.APPLY})
 
     def say(self, connection: Connection | None) -> str:
         target = f"localhost:{self.echo.server.port}"

@@ -37,7 +37,7 @@ class Store:
         self._answer()
         return None
 
-    def put(self, user: User, mask: StoredMask) -> None:
+    def put(self, user: User, mask: StoredMask, *, epoch: int | None = None) -> None:
         self._answer()
 
     def delete(self, user: User) -> bool:
