@@ -62,7 +62,7 @@ def test_request_ids(request_id: str, fits: bool) -> None:
     calls = [
         lambda: check_request_id(request_id),
         lambda: apply_convert.subjects_from(apply_pb2.ApplyCloakRequest(request_id=request_id, subjects=[subject])),
-        lambda: enroll_convert.request_from(enroll_pb2.EnrollUserRequest(request_id=request_id)),
+        lambda: enroll_convert.request_from(enroll_pb2.EnrollUserRequest(request_id=request_id, user_id="alice")),
     ]
     for call in calls:
         if fits:

@@ -44,7 +44,7 @@ def test_targets(given: str, target: str) -> None:
     ],
 )  # fmt: skip
 def test_hosts(given: str, bare: str, address: str) -> None:
-    assert bare_host(given) == RpcSettings(host=given).host == bare
+    assert bare_host(given) == RpcSettings(host=given, insecure_listen=True).host == bare
     assert host_and_port(bare, 5) == address
 
 
@@ -64,7 +64,7 @@ def free_port() -> int:
 )  # fmt: skip
 def test_calls_metrics_and_probes_go_to_the_same_addresses(make_echo: Any, host: str, reached_by: list[str]) -> None:
     echo = make_echo()
-    echo.start(RpcSettings(host=host, metrics_port=free_port()))
+    echo.start(RpcSettings(host=host, metrics_port=free_port(), insecure_listen=True))
     try:
         assert echo.call() == "hi"
         for address in reached_by:

@@ -55,6 +55,8 @@ BAD = {
     "GIF": (saved(IMAGE, "GIF"), "UNSUPPORTED_PHOTO"),
     "CMYK": (saved(IMAGE.convert("CMYK"), "JPEG"), "UNSUPPORTED_COLOR_MODE"),
 }
+ANIMATED = {"animated WebP", "animated PNG", "GIF"}
+"""Cloaking takes them, enrollment does not."""
 Send = Callable[[bytes], Any]
 
 
@@ -93,6 +95,8 @@ def send(
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_photo_gets_a_typed_error_soon(send: Send, name: str) -> None:
     photo, reason = BAD[name]
+    if name in ANIMATED and send.__name__ == "send_apply":
+        pytest.skip("cloaking takes animations")
     started = time.monotonic()
     with pytest.raises(RemoteError) as refused, remote_errors():
         send(photo)

@@ -14,7 +14,7 @@ _EXTENDED_TYPE = 16
 
 
 @dataclass(frozen=True)
-class Box:
+class IsoBox:
     """A box at ``data[begin:end]``; its content begins at ``inside``."""
 
     kind: bytes
@@ -26,7 +26,7 @@ class Box:
         return data[self.inside : self.end]
 
 
-def boxes_in(data: bytes, begin: int, end: int, limits: PhotoLimits) -> Iterator[Box]:
+def boxes_in(data: bytes, begin: int, end: int, limits: PhotoLimits) -> Iterator[IsoBox]:
     """The boxes that fill ``data[begin:end]``. Raises PhotoDamaged where one does not fit."""
     at, count = begin, 0
     while at < end:
@@ -39,9 +39,9 @@ def boxes_in(data: bytes, begin: int, end: int, limits: PhotoLimits) -> Iterator
         at = box.end
 
 
-def top_level(data: bytes, limits: PhotoLimits) -> tuple[list[Box], int]:
+def top_level(data: bytes, limits: PhotoLimits) -> tuple[list[IsoBox], int]:
     """The file's own boxes, and where they end: what follows is no box, such as a maker's trailer."""
-    boxes: list[Box] = []
+    boxes: list[IsoBox] = []
     at = 0
     while at < len(data):
         limits.check_segments(len(boxes))
@@ -53,7 +53,7 @@ def top_level(data: bytes, limits: PhotoLimits) -> tuple[list[Box], int]:
     return boxes, at
 
 
-def box_at(data: bytes, at: int, end: int) -> Box | None:
+def box_at(data: bytes, at: int, end: int) -> IsoBox | None:
     """The box that begins at ``at``; None where none fits before ``end``."""
     if at + _HEAD > end:
         return None
@@ -67,7 +67,7 @@ def box_at(data: bytes, at: int, end: int) -> Box | None:
         size = end - at
     if kind == b"uuid":
         inside += _EXTENDED_TYPE
-    return Box(kind, at, inside, at + size) if at + size <= end and inside <= at + size else None
+    return IsoBox(kind, at, inside, at + size) if at + size <= end and inside <= at + size else None
 
 
 def box(kind: bytes, *contents: bytes) -> bytes:

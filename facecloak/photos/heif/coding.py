@@ -6,7 +6,7 @@ import io
 
 import cv2
 import numpy as np
-from PIL import AvifImagePlugin, Image
+from PIL import Image
 
 from facecloak.photos.decoding import run_decoder
 from facecloak.photos.decoding.runner import Decoder
@@ -156,6 +156,8 @@ def _chroma(original: HeifStructure) -> int:
 
 def decode_avif(data: bytes) -> np.ndarray:
     """(H, W, 3 or 4) uint8, as stored: Pillow does not turn the picture."""
+    from PIL import AvifImagePlugin  # loads the decoder, which other photos do without
+
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     with Image.open(io.BytesIO(data), formats=["AVIF"]) as image:
         return np.array(image.convert("RGBA" if "A" in image.getbands() else "RGB"))

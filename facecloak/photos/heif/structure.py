@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
-from facecloak.photos.heif.boxes import Box, Reader, boxes_in, top_level
+from facecloak.photos.heif.boxes import IsoBox, Reader, boxes_in, top_level
 from facecloak.photos.limits import PhotoLimits
 from facecloak.photos.photo import PhotoFormat
 
@@ -61,7 +61,7 @@ class HeifStructure:
     items: dict[int, Item] = field(default_factory=dict)
     references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
     primary_number: int = 0
-    boxes: list[Box] = field(default_factory=list)
+    boxes: list[IsoBox] = field(default_factory=list)
     end: int = 0
     data: bytes = b""
 
@@ -198,7 +198,7 @@ def _check(found: HeifStructure, limits: PhotoLimits) -> None:
         raise PhotoDamaged("The file holds no picture.")
 
 
-def _read_meta(found: HeifStructure, meta: Box, limits: PhotoLimits) -> None:
+def _read_meta(found: HeifStructure, meta: IsoBox, limits: PhotoLimits) -> None:
     data = found.data
     inner = {box.kind: box for box in boxes_in(data, meta.inside + 4, meta.end, limits)}
     idat = inner.get(b"idat")
@@ -211,19 +211,19 @@ def _read_meta(found: HeifStructure, meta: Box, limits: PhotoLimits) -> None:
         _read_properties(found, inner[b"iprp"], limits)
 
 
-def _opened(found: HeifStructure, box: Box) -> tuple[Reader, int]:
+def _opened(found: HeifStructure, box: IsoBox) -> tuple[Reader, int]:
     reader = Reader(found.data, box.inside, box.end)
     version = reader.number(1)
     reader.number(3)
     return reader, version
 
 
-def _read_primary(found: HeifStructure, box: Box, limits: PhotoLimits) -> None:
+def _read_primary(found: HeifStructure, box: IsoBox, limits: PhotoLimits) -> None:
     reader, version = _opened(found, box)
     found.primary_number = reader.number(4 if version else 2)
 
 
-def _read_items(found: HeifStructure, box: Box, limits: PhotoLimits) -> None:
+def _read_items(found: HeifStructure, box: IsoBox, limits: PhotoLimits) -> None:
     reader, version = _opened(found, box)
     reader.number(4 if version else 2)
     for entry in boxes_in(found.data, reader.at, box.end, limits):
@@ -242,7 +242,7 @@ def _read_items(found: HeifStructure, box: Box, limits: PhotoLimits) -> None:
         found.items[number] = Item(number, kind, content_type)
 
 
-def _read_references(found: HeifStructure, box: Box, limits: PhotoLimits) -> None:
+def _read_references(found: HeifStructure, box: IsoBox, limits: PhotoLimits) -> None:
     reader, version = _opened(found, box)
     size = 4 if version else 2
     for entry in boxes_in(found.data, reader.at, box.end, limits):
@@ -252,7 +252,7 @@ def _read_references(found: HeifStructure, box: Box, limits: PhotoLimits) -> Non
         found.references.append((entry.kind, origin, targets))
 
 
-def _read_places(found: HeifStructure, box: Box, idat: int) -> None:
+def _read_places(found: HeifStructure, box: IsoBox, idat: int) -> None:
     reader, version = _opened(found, box)
     sizes = reader.number(2)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
@@ -277,7 +277,7 @@ def _read_places(found: HeifStructure, box: Box, idat: int) -> None:
             found.items[number].extents = extents
 
 
-def _read_properties(found: HeifStructure, box: Box, limits: PhotoLimits) -> None:
+def _read_properties(found: HeifStructure, box: IsoBox, limits: PhotoLimits) -> None:
     data = found.data
     inner = list(boxes_in(data, box.inside, box.end, limits))
     container = next((entry for entry in inner if entry.kind == b"ipco"), None)
