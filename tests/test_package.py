@@ -192,7 +192,9 @@ def _documented_reasons() -> dict[str, str]:
 
 
 def _errors(base: type[FaceCloakError] = FaceCloakError) -> set[type[FaceCloakError]]:
-    return {base}.union(*(_errors(error) for error in base.__subclasses__()))
+    """Every error that a package of ours defines. Tests that ran before may have defined errors of their own."""
+    found = {base}.union(*(_errors(error) for error in base.__subclasses__()))
+    return {error for error in found if not error.__module__.startswith("tests.") and error.__module__ != "conftest"}
 
 
 def test_documented_reasons_are_those_of_the_code() -> None:
@@ -209,7 +211,9 @@ def test_documented_reasons_are_those_of_the_code() -> None:
         "facecloak_rpc.messages",
     ):
         importlib.import_module(name)
-    defined = {error.reason: error.code.value for error in _errors()}
+    defined: dict[str, str] = {}
+    for error in _errors():
+        assert defined.setdefault(error.reason, error.code.value) == error.code.value, error
     documented = _documented_reasons()
     assert len(documented) >= 20
     assert documented == {reason: defined.get(reason) for reason in documented}

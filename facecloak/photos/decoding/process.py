@@ -73,8 +73,9 @@ def _decode(channel: socket.socket) -> NoReturn:
             message, descriptors, _flags, _address = socket.recv_fds(channel, _MESSAGE_BYTES, 2)
             if not message:
                 os._exit(0)
-            channel.send(json.dumps(_answer(json.loads(message), *descriptors)).encode())
-            os.close(descriptors[1])
+            answer = _answer(json.loads(message), *descriptors)
+            os.close(descriptors[1])  # before the answer: whoever has it may count on that
+            channel.send(json.dumps(answer).encode())
             libc.malloc_trim(0)
     finally:
         os._exit(1)
