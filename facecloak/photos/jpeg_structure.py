@@ -24,6 +24,9 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # A marker between segments, behind fill bytes and what else stands there.
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MOST_STRAY_BYTES = 4096
+_REMEDY = "save it as a JPEG of 8 bits, gray or RGB, baseline or progressive"
+# Only the profile tells what colors the inks make, so whoever has it must convert.
+_INKS_REMEDY = "convert it by its ICC profile to sRGB and save it as an RGB JPEG"
 
 ZIGZAG = (
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
@@ -227,13 +230,17 @@ def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: Photo
     found.height, found.width = int.from_bytes(payload[1:3], "big"), int.from_bytes(payload[3:5], "big")
     if marker not in (BASELINE, EXTENDED, PROGRESSIVE):
         kind = _process_name(marker)
-        raise UnsupportedPhoto(f"The JPEG is {kind}, which is not taken.", process=f"SOF{marker - 0xC0}", format=kind)
+        raise UnsupportedPhoto(
+            f"The JPEG is {kind}, which is not taken; {_REMEDY}.", process=f"SOF{marker - 0xC0}", format=kind
+        )
     if precision != 8:
-        raise UnsupportedColorMode(f"The JPEG has {precision} bits a sample; 8 are taken.", bits=precision)
+        raise UnsupportedColorMode(f"The JPEG has {precision} bits a sample; {_REMEDY}.", bits=precision)
     if count == 4:
-        raise UnsupportedColorMode("The JPEG is CMYK or YCCK (inks), which is not taken.", components=count)
+        raise UnsupportedColorMode(
+            f"The JPEG is CMYK or YCCK (inks), which is not taken; {_INKS_REMEDY}.", components=count
+        )
     if count not in (1, 3):
-        raise UnsupportedColorMode(f"The JPEG has {count} components; gray and RGB are taken.", components=count)
+        raise UnsupportedColorMode(f"The JPEG has {count} components; {_REMEDY}.", components=count)
     if not found.width or not found.height:
         raise UnsupportedPhoto("The JPEG does not state its size.")
     limits.check_size(found.width, found.height)
