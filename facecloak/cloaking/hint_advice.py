@@ -13,7 +13,7 @@ import numpy as np
 
 from facecloak.cloaking.subject import Subject
 from facecloak.faces import Box, Face, InvalidBox
-from facecloak.faces.finder import are_of, fits
+from facecloak.faces.hints import are_of, fits
 from facecloak.faces.landmarks import distance_px
 from facecloak.photos.orientation import inverse_of, turned_points
 

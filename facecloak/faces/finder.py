@@ -4,68 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facecloak.faces.align import aligning_transform, inverse_transform, scale_of, transform_points
+from facecloak.faces.align import aligning_transform, inverse_transform, transform_points
 from facecloak.faces.blazeface import BlazeFace
-from facecloak.faces.cascade import SAME_MIDDLE, Cascade
+from facecloak.faces.cascade import Cascade
 from facecloak.faces.detector import MAX_FACES, BoxDetector, Detection, search_in
-from facecloak.faces.errors import FinderModelMissing, InvalidBox, InvalidLandmarks
+from facecloak.faces.errors import FinderModelMissing, InvalidBox
 from facecloak.faces.face import Box, Face, checked_landmarks
-from facecloak.faces.facemesh import FaceMesh, five_of_mesh
+from facecloak.faces.facemesh import FaceMesh
 from facecloak.faces.fr_detect import FrDetect
 from facecloak.faces.fr_landmark import FrLandmark
-from facecloak.faces.landmarks import (
-    FivePoints,
-    Settled,
-    distance_px,
-    refined_landmarks,
-    settled_landmarks,
-    strays,
-    unbiased,
-)
+from facecloak.faces.hints import are_of, fits
+from facecloak.faces.landmarks import FivePoints, refined_landmarks, settled_landmarks
 from facecloak.faces.pixels import checked_photo
+from facecloak.faces.placing import SURE_SCORE, FacePlacer, box_around
 from facecloak.faces.prominence import BACKGROUND_SIDE
-from facecloak.faces.views import WorkingCopy, chained, close_up, uncut
+from facecloak.faces.same_face import is_of, is_same, overlap
+from facecloak.faces.views import WorkingCopy, close_up, uncut
 from facecloak.faces.yunet import YuNet
 
-_MIN_PRESENCE = 0.5
-# On 742 LFW faces the two landmark networks part by 1.2 px in the median, 5.5 in one of a hundred, 8.7 at most.
-_MAX_DISAGREEMENT_PX = 12.0
-# Landmarks from a caller's box that rest, and that the mesh sees within this of the same place, are the face's.
-# Measured with 1040 boxes of 20 people, up to 60 % of their side off and 0.5 to 2.5 times as large, some faces tilted
-# by up to 45 degrees: 911 are so, and their landmarks at most 0.3 px from the face's own; of 56 others that the mesh
-# takes for a face, 31 are 20 px and more away.
-_SURE_PX = 4.0
-_SURE_MOVED_PX = 1.0
-# All others must come out the same when sought from where the mesh sees the face.
-_MAX_RESTART_PX = 1.0
-# Two detections whose landmarks end within this share of the eye distance were of one face.
-_SAME_FACE = 0.5
-# The face in the aligned crop, forehead to chin: median of MTCNN's and fr_detect's boxes around LFW faces.
-_FACE_IN_CROP = Box(17.0, 10.0, 77.0, 108.0)
-# A caller's five points must be this near to the face's own, px of the aligned crop: a third of the eye distance.
-# Measured on 230 faces of 90 photos of 10 people, 100 photos of others and six groups. YuNet's points, 4 px off in the
-# median and 12 at most, lead to the face in 228 of 228; so do points moved by 0.3 eye distances (99.6 %); the
-# landmarks are then at most 4 px from the face's own. Of points moved by 0.5 to 1.5 eye distances, of the stored
-# pixels of EXIF 3, 6 and 8, of a half, double or quarter size, of shares and percent (230 each), none is taken. The
-# mesh alone, asked at the given points, takes 15 % of those that are a whole eye distance off.
-MAX_HINT_DISTANCE_PX = 12.0
-_MAX_HINT_RATIO = 3.0
 # A caller's box may be tight or loose: look again where it does not lead to a face, over three times its side.
 _NEARBY = 3.0
 
 # A look costs 2 to 4 ms, decoding and shrinking all of 12 megapixels 50.
 _MOST_LOOKS = 8
 # What a glance takes for the photo's main face: px of the quick detector's canvas, so that a face beside it that is no
-# background has a fifth of them, and how sure the detector must be. Anything that might be such a face is looked into.
+# background has a fifth of them. Anything that might be such a face is looked into.
 _LEAST_MAIN_PX = 30.0
-_SURE_SCORE = 0.7
 _DOUBTFUL_SIDE = 0.75 * BACKGROUND_SIDE
-_MOST_SHARED = 0.4
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +60,7 @@ class FaceFinder:
         self._landmarks = landmarks
         self._mesh = mesh
         self._first_side = first_side
+        self._placer = FacePlacer(landmarks, mesh, first_side=first_side)
         quicker = [] if quick is None else [quick.identity]
         parts = [*quicker, detector.identity, landmarks.identity, *([mesh.identity] if mesh else [])]
         self.identity = "+".join(dict.fromkeys(parts))
@@ -144,12 +114,12 @@ class FaceFinder:
         canvas_px = self._cascade.canvas_side / max(width, height) * largest.seen_in(small).side
         others = [face for face in seen if face is not largest]
         doubtful = any(other.side >= _DOUBTFUL_SIDE * largest.side for other in others)
-        if largest.score < _SURE_SCORE or canvas_px < _LEAST_MAIN_PX or doubtful:
+        if largest.score < SURE_SCORE or canvas_px < _LEAST_MAIN_PX or doubtful:
             return None
         near = look(_box_of(largest))
         if near is None:
             return None
-        placed = self._placed(near.srgb_u8, largest.seen_in(near), to_photo=near.to_photo)
+        placed = self._placer.placed(near.srgb_u8, largest.seen_in(near), to_photo=near.to_photo)
         return placed.face if placed is not None and placed.is_sure else None
 
     @property
@@ -185,24 +155,24 @@ class FaceFinder:
         looks = 0
         for detection in detections:
             # Two detectors see most faces both, and what one of them placed need not be placed again.
-            if self._cascade is not None and any(_is_of(detection, face) for face in faces):
+            if self._cascade is not None and any(is_of(detection, face) for face in faces):
                 continue
             looks += 1
             near = None if most_looks is not None and looks > most_looks else look(_box_of(detection))
             if near is None:
                 return None
-            placed = self._placed(near.srgb_u8, detection.seen_in(near), to_photo=near.to_photo)
+            placed = self._placer.placed(near.srgb_u8, detection.seen_in(near), to_photo=near.to_photo)
             if placed is None:
                 continue
             if not placed.is_sure:
                 unsure.append(placed.face)
-            elif not any(_is_same(placed.face, other) for other in faces):
+            elif not any(is_same(placed.face, other) for other in faces):
                 faces.append(placed.face)
             if len(faces) == MAX_FACES:
                 break
         # A face that is turned is taken for another one in the same place; where nothing better is, it is a face.
         for face in unsure:
-            if len(faces) < MAX_FACES and not any(_is_same(face, other) or _overlap(face, other) for other in faces):
+            if len(faces) < MAX_FACES and not any(is_same(face, other) or overlap(face, other) for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box.area, reverse=True)
 
@@ -221,7 +191,7 @@ class FaceFinder:
         direct = Detection(box.center, side, angle=0.0, score=1.0)
         copy = close_up(photo, center=direct.center, side=direct.side)
         settled = refined_landmarks(copy.srgb_u8, direct.seen_in(copy), self._landmarks, first_side=1.0)
-        face = (None if settled is None else self._sure(settled, copy)) or self._near(photo, direct)
+        face = (None if settled is None else self._placer.confirmed(settled, copy)) or self._near(photo, direct)
         return face if face is not None and fits(face.box, box) else None
 
     def face_at(self, srgb_u8: np.ndarray, landmarks: np.ndarray) -> Face | None:
@@ -232,13 +202,13 @@ class FaceFinder:
         """
         photo = checked_photo(srgb_u8)
         given = checked_landmarks(landmarks)
-        box = _box_around(inverse_transform(aligning_transform(given)))
+        box = box_around(inverse_transform(aligning_transform(given)))
         side = float(np.sqrt(box.width * box.height))
         copy = close_up(photo, center=box.center, side=side)
         settled = settled_landmarks(
             copy.srgb_u8, transform_points(inverse_transform(copy.to_photo), given), self._landmarks
         )
-        face = None if settled is None else self._sure(settled, copy)
+        face = None if settled is None else self._placer.confirmed(settled, copy)
         if face is None:
             face = self._near(photo, Detection(box.center, side, angle=0.0, score=1.0))
         return face if face is not None and are_of(face, given) else None
@@ -250,28 +220,7 @@ class FaceFinder:
         Raises :class:`InvalidPixels`, :class:`InvalidLandmarks`.
         """
         photo = checked_photo(srgb_u8)
-        given = checked_landmarks(landmarks)
-        if self._mesh is None:
-            return None
-        seen = self._seen(photo, given, self._mesh)
-        return None if seen is None else seen.mesh
-
-    def _sure(self, settled: Settled, copy: WorkingCopy) -> Face | None:
-        """The face of landmarks that a caller's hint led to, where the mesh confirms it."""
-        if self._mesh is None:
-            return None
-        seen = self._seen(copy.srgb_u8, settled.points, self._mesh)
-        if seen is None or not self._is_stable(copy.srgb_u8, settled, seen):
-            return None
-        return _face_of(settled.points, seen.mesh, copy.to_photo, score=1.0)
-
-    def _is_stable(self, photo: np.ndarray, settled: Settled, seen: _Seen) -> bool:
-        """Whether landmarks from a box of unknown fit are the face's: a box far off can lead the looks astray."""
-        # Where the mesh itself places the landmarks, it is no second witness.
-        if self._landmarks is not self._mesh and seen.apart_px <= _SURE_PX and settled.moved_px <= _SURE_MOVED_PX:
-            return True
-        again = settled_landmarks(photo, seen.landmarks, self._landmarks)
-        return again is not None and distance_px(again.points, settled.points) <= _MAX_RESTART_PX
+        return self._placer.mesh_at(photo, checked_landmarks(landmarks))
 
     def _near(self, photo: np.ndarray, wanted: Detection) -> Face | None:
         """The best of the faces that the detector sees around a place."""
@@ -288,79 +237,8 @@ class FaceFinder:
             distance = float(np.hypot(seen.center[0] - x, seen.center[1] - y))
             if distance < best_distance and 1 / 3 < seen.side / wanted.side < 3:
                 nearest, best_distance = seen, distance
-        placed = None if nearest is None else self._placed(photo, nearest)
+        placed = None if nearest is None else self._placer.placed(photo, nearest)
         return None if placed is None else placed.face
-
-    def _placed(self, photo: np.ndarray, detection: Detection, *, to_photo: np.ndarray | None = None) -> _Placed | None:
-        """The face of a detection in ``photo``, or, by ``to_photo``, in the photo that this is a part of."""
-        copy = close_up(photo, center=detection.center, side=detection.side)
-        near, here = copy.srgb_u8, detection.seen_in(copy)
-        settled = self._settled(near, here)
-        if settled is None:
-            return None
-        seen = None if self._mesh is None else self._seen(near, settled.points, self._mesh)
-        if seen is None and self._mesh is not None:
-            return None
-        to_whole = copy.to_photo if to_photo is None else chained(copy.to_photo, to_photo)
-        mesh = None if seen is None else seen.mesh
-        is_sure = settled.moved_px <= _SURE_MOVED_PX and (seen is None or seen.apart_px <= _SURE_PX)
-        return _Placed(_face_of(settled.points, mesh, to_whole, score=detection.score), is_sure)
-
-    def _settled(self, near: np.ndarray, detection: Detection) -> Settled | None:
-        """The landmarks of a detection: from its own on, where it has any, else from its square on."""
-        if detection.points is not None:
-            settled = settled_landmarks(near, detection.points, self._landmarks)
-            if settled is not None and not strays(settled.points, detection):
-                return settled
-        return refined_landmarks(near, detection, self._landmarks, first_side=self._first_side)
-
-    @staticmethod
-    def _seen(photo: np.ndarray, points: np.ndarray, mesh: FaceMesh) -> _Seen | None:
-        """What the mesh sees at these landmarks, where that is a face in the same place; else None."""
-        try:
-            vertices, presence = mesh.points(photo, points)
-            landmarks = five_of_mesh(vertices[:, :2])
-            apart = distance_px(unbiased(landmarks, mesh), points)
-        except InvalidLandmarks:
-            return None
-        return (
-            _Seen(vertices, landmarks, apart) if presence >= _MIN_PRESENCE and apart <= _MAX_DISAGREEMENT_PX else None
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A face that the mesh confirms: all its points, the five landmarks among them as the mesh places them, and how far
-    these are from those that were asked about, px of the aligned crop."""
-
-    mesh: np.ndarray
-    landmarks: np.ndarray
-    apart_px: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Placed:
-    """A face, and whether its landmarks rest where the mesh sees them, too."""
-
-    face: Face
-    is_sure: bool
-
-
-def _face_of(points: np.ndarray, mesh: np.ndarray | None, to_photo: np.ndarray, *, score: float) -> Face:
-    """A face of the photo from landmarks and mesh in px of a copy."""
-    placed = transform_points(to_photo, points)
-    if mesh is not None:
-        mesh = np.hstack([transform_points(to_photo, mesh[:, :2]), mesh[:, 2:] * scale_of(to_photo)])
-    box = _box_around(inverse_transform(aligning_transform(placed)))
-    return Face(box, placed.astype(np.float32), score, mesh)
-
-
-def _box_around(to_photo: np.ndarray) -> Box:
-    """An upright box of the face's size about its center: alike for every detector, and for the caller's own box."""
-    x, y = transform_points(to_photo, np.array([_FACE_IN_CROP.center]))[0].tolist()
-    scale = scale_of(to_photo)
-    width, height = _FACE_IN_CROP.width * scale, _FACE_IN_CROP.height * scale
-    return Box(x - width / 2, y - height / 2, width, height)
 
 
 def _quick(model_repository: Path, *, threads: int) -> YuNet | None:
@@ -374,36 +252,3 @@ def _quick(model_repository: Path, *, threads: int) -> YuNet | None:
 def _box_of(detection: Detection) -> Box:
     (x, y), side = detection.center, detection.side
     return Box(x - side / 2, y - side / 2, side, side)
-
-
-def _is_of(detection: Detection, face: Face) -> bool:
-    """Whether a detection is of a face that is known."""
-    side = float(np.sqrt(face.box.area))
-    distance = np.hypot(detection.center[0] - face.box.center[0], detection.center[1] - face.box.center[1])
-    return bool(distance < SAME_MIDDLE * side and 0.4 < detection.side / side < 2.5)
-
-
-def _overlap(one: Face, other: Face) -> bool:
-    """Whether two faces, as they are, cannot both be there."""
-    return one.box.iou(other.box) > _MOST_SHARED
-
-
-def fits(face: Box, hint: Box) -> bool:
-    """Whether a box that a caller gave is around this face: each holds the other's middle, and neither is more than
-    three times as large as the other."""
-    ratio = (hint.area / face.area) ** 0.5
-    return 1 / _MAX_HINT_RATIO <= ratio <= _MAX_HINT_RATIO and _holds(hint, face.center) and _holds(face, hint.center)
-
-
-def are_of(face: Face, landmarks: np.ndarray) -> bool:
-    """Whether five points (5, 2) that a caller gave are this face's own."""
-    return distance_px(landmarks, face.landmarks.astype(np.float64)) <= MAX_HINT_DISTANCE_PX
-
-
-def _holds(box: Box, place: tuple[float, float]) -> bool:
-    return box.x <= place[0] <= box.x + box.width and box.y <= place[1] <= box.y + box.height
-
-
-def _is_same(one: Face, other: Face) -> bool:
-    distance = np.linalg.norm(one.landmarks - other.landmarks, axis=1).mean()
-    return bool(distance < _SAME_FACE * max(one.eye_distance_px, other.eye_distance_px))

@@ -24,7 +24,7 @@ from facecloak.cloaking.cloaker import (
 )
 from facecloak.cloaking.placement import place_mask
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face, FaceFinder, aligned_crop, aligning_transform
-from facecloak.faces.finder import are_of
+from facecloak.faces.hints import are_of
 from facecloak.limits import MAX_SUBJECTS
 from facecloak.masks.bank import MaskBank, StoredMask
 from facecloak.masks.mask import MASK_SIZE, Mask

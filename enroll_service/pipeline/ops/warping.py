@@ -16,7 +16,7 @@ WIDE_MARGIN = 24
 WIDE_SIZE = ALIGNED_SIZE + 2 * WIDE_MARGIN
 
 # How far a later detector's crop lies from ours. Two independent landmark networks part by 1.2 px of the crop in the
-# median (measured on 742 faces, see facecloak.faces.finder); twice that covers most, as shift, and as turn and scale
+# median (measured on 742 faces, see facecloak.faces.placing); twice that covers most, as shift, and as turn and scale
 # about the middle (0.04 of the 56 px to the edge).
 _SHIFT_PX = 2.0
 _SCALE = 0.04

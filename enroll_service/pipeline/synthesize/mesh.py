@@ -35,7 +35,7 @@ from facecloak.faces.shape import face_shape, with_border
 # One over the camera's distance in px of the crop, relative to the enrolled photo's camera: 0.004 brings a camera from
 # far away to 40 cm (a face is 82 px and some 14 cm wide).
 _CLOSENESS = (-0.001, 0.004)
-# As two landmark networks differ (see facecloak.faces.finder): 1.2 px over five points and two coordinates.
+# As two landmark networks differ (see facecloak.faces.placing): 1.2 px over five points and two coordinates.
 _LANDMARK_PX = 0.8
 
 
