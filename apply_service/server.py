@@ -18,9 +18,11 @@ from facecloak.cloaking.cloaker import Cloaker
 from facecloak.faces import FaceFinder
 from facecloak.stores import CircuitStore, StoreUnavailable
 from facecloak.v1 import apply_pb2_grpc
+from facecloak_rpc.audit import Audit, open_audit
 from facecloak_rpc.caller_limits import SharedPlaces
 from facecloak_rpc.decoders import open_decoders
 from facecloak_rpc.readiness import Degraded
+from facecloak_rpc.refusals import Refusals
 from facecloak_rpc.server import KnownCallers, RpcServer, build_server
 from facecloak_rpc.storage import open_configured_store
 from facecloak_rpc.telemetry import ObservedStore, Telemetry, open_tracer
@@ -34,6 +36,7 @@ class ApplyDomain:
     finder: FaceFinder
     masks: MaskCache
     telemetry: Telemetry
+    audit: Audit
 
     def probe(self) -> None:
         """Raises unless store and face finder answer; the first time it warms the finder up.
@@ -54,7 +57,8 @@ def build_domain(settings: ApplySettings) -> ApplyDomain:
     """Opens store and face finder. Raises FaceCloakError where a model or the key is missing."""
     telemetry = Telemetry(tracer=open_tracer(settings, service=SERVICE_NAME))
     # Only reads: an empty place is a wrong one.
-    store = ObservedStore(open_configured_store(settings.store, begins=False), telemetry)
+    opened = open_configured_store(settings.store, begins=False)
+    store = ObservedStore(opened, telemetry)
     masks = MaskCache(
         # What is measured are calls that were made, not those that the circuit refused.
         CircuitStore(store),
@@ -75,7 +79,8 @@ def build_domain(settings: ApplySettings) -> ApplyDomain:
         user_key=store.user_key,
         observer=telemetry.stage,
     )
-    return ApplyDomain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry)
+    audit = open_audit(settings.audit, opened.names)
+    return ApplyDomain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry, audit=audit)
 
 
 def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> RpcServer:
@@ -83,6 +88,7 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
     domain = build_domain(settings)
     executor = ThreadPoolExecutor(max_workers=settings.in_flight_limit, thread_name_prefix="stream")
     callers = KnownCallers.of(settings)
+    refusals = Refusals(domain.audit)
     photos = PhotoAdmission(
         places=settings.in_flight_limit,
         memory_bytes=settings.memory_mebibytes * 2**20,
@@ -100,6 +106,7 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         metrics=ApplyMetrics(domain.telemetry.registry),
         limits=callers.limits,
         tickets=UploadTickets(settings.ticket),
+        refusals=refusals,
     )
 
     end_decoders = open_decoders(settings, size=settings.in_flight_limit)
@@ -108,6 +115,8 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         end_decoders()
         executor.shutdown(wait=False, cancel_futures=True)
         domain.masks.close()
+        refusals.close()
+        domain.audit.close()
 
     return build_server(
         settings=settings,
@@ -119,6 +128,7 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         close=close,
         admission=photos,
         callers=callers,
+        refusals=refusals,
         # No call needs more, and each that comes in may take as much.
         message_bytes_limit=settings.largest_message_bytes,
         share_port=share_port,

@@ -24,6 +24,7 @@ from facecloak_rpc.caller_limits import CallerLimits
 from facecloak_rpc.errors import CallCancelled, DeadlineExceeded, ShuttingDown, to_status
 from facecloak_rpc.identity import current_caller
 from facecloak_rpc.interceptor import current_request_id, log_defect
+from facecloak_rpc.refusals import Refusals, name_user
 
 SERVICE_NAME = apply_pb2.DESCRIPTOR.services_by_name["ApplyService"].full_name
 # A stream's messages wait for a place instead of being refused: its back pressure slows the client down.
@@ -45,6 +46,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         metrics: ApplyMetrics,
         limits: CallerLimits,
         tickets: UploadTickets,
+        refusals: Refusals,
     ) -> None:
         """``stream_seconds``: how long a stream's first message may take to come, and each later one."""
         self._cloaker = cloaker
@@ -56,6 +58,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         self._metrics = metrics
         self._limits = limits
         self._upload_tickets = tickets
+        self._refusals = refusals
         self._draining = threading.Event()
 
     def begin_drain(self) -> None:
@@ -101,6 +104,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
                 response = self._cloak(message.request, check=check, tickets=tickets)
             except Exception as error:  # noqa: BLE001 - one photo's error is that photo's answer
                 log_defect(error)
+                self._refusals.note(error, method="ApplyCloakStream", caller=current_caller())
                 status = to_status(error, request_id=current_request_id())
                 return apply_pb2.ApplyCloakStreamResponse(sequence=message.sequence, error=status)
             return apply_pb2.ApplyCloakStreamResponse(sequence=message.sequence, response=response)
@@ -128,6 +132,7 @@ class ApplyServicer(apply_pb2_grpc.ApplyServiceServicer):
         subjects = convert.subjects_from(request, tenant=caller.tenant)
         if request.request_id:
             structlog.contextvars.bind_contextvars(client_request_id=request.request_id)
+        name_user(subjects[0].user)
         photo = request.photo  # protobuf hands out a new copy each time
         tickets.check((subject.user for subject in subjects), photo)
         for subject in subjects:

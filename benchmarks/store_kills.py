@@ -111,10 +111,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = run(Path(folder) / "s3", writes=options.writes, kill_every=options.kill_every)
-    text = json.dumps(result, indent=2)
-    print(text)
+    print(json.dumps(result, indent=2))
     if options.out is not None:
-        options.out.write_text(text + "\n")
+        from facecloak_evaluation.ledger import provenance, write_json
+
+        whole = {"schema": "facecloak-bench-store-kills/1", **provenance(("minio", "cryptography", "numpy")), **result}
+        write_json(options.out, whole)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from facecloak.masks.bank import StoredMask
 from facecloak.stores import DeletionReceipt, MaskStore
 from facecloak.users import User
 from facecloak_rpc.audit import Audit, AuditUnavailable
+from facecloak_rpc.refusals import mark_audited
 
 _log = structlog.get_logger("enroll_service.audited")
 
@@ -98,6 +99,7 @@ def refusals_noted(audit: Audit, event: str, user: User) -> Iterator[None]:
         yield
     except FaceCloakError as error:
         _note(audit, event, error.reason, user)
+        mark_audited(error)
         raise
 
 

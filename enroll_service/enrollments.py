@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from enroll_service.audited import refusals_noted
 from enroll_service.errors import ConsentRequired
 from enroll_service.jobs.job import Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
@@ -16,6 +15,7 @@ from facecloak.photos.memory import pixels_of
 from facecloak.stores import DeletionReceipt, MaskStore
 from facecloak.users import User
 from facecloak_rpc.audit import Audit, NoAudit
+from facecloak_rpc.refusals import Refusals
 
 SEED_LIMIT = 2**32
 
@@ -32,11 +32,14 @@ class Enrollments:
         photo_pixels_limit: int,
         consent_required: bool = False,
         audit: Audit | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """``photo_bytes_limit`` and ``photo_pixels_limit`` bound the sums of one request's photos;
-        ``consent_required``: whether a request needs a consent record."""
+        ``consent_required``: whether a request needs a consent record. Closes ``audit`` and ``refusals``."""
         self._consent_required = consent_required
         self._audit = audit or NoAudit()
+        self.refusals = refusals or Refusals(self._audit)
+        """Where refused calls are counted."""
         self._jobs = jobs
         self._store = store
         self._photo_bytes_limit = photo_bytes_limit
@@ -50,7 +53,7 @@ class Enrollments:
             ConsentRequired, ConsentInvalid: there is no consent record, or one that does not hold now.
             Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
         """
-        with refusals_noted(self._audit, "enroll", request.user):
+        with self.refusals.counted("EnrollUser", request.caller, request.user):
             return self._enroll(request)
 
     def _enroll(self, request: EnrollmentRequest) -> Subscriber:
@@ -95,4 +98,5 @@ class Enrollments:
     def close(self) -> None:
         """Cancels what runs and waits for it."""
         self._jobs.close()
+        self.refusals.close()
         self._audit.close()

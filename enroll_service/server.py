@@ -157,6 +157,7 @@ def build_enroll_server(settings: EnrollSettings, *, domain: Domain | None = Non
         probe=domain.probe,
         telemetry=domain.telemetry,
         close=close,
+        refusals=domain.enrollments.refusals,
     )
 
 

@@ -10,7 +10,6 @@ from pydantic_settings import SettingsConfigDict
 from enroll_service.pipeline.recipe import Recipe
 from enroll_service.pipeline.settings import MaskSettings, PipelineSettings
 from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
-from facecloak_rpc.audit import AuditSettings
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.storage import StoreSettings
 
@@ -66,9 +65,6 @@ class EnrollSettings(MaskSettings, RpcSettings):
 
     store: StoreSettings = StoreSettings()
     """Where masks are kept; fields as FACECLOAK_ENROLL_STORE__<FIELD>."""
-
-    audit: AuditSettings = AuditSettings()
-    """The audit log; fields as FACECLOAK_ENROLL_AUDIT__<FIELD>."""
 
     consent_required: bool = False
     """Refuse enrollments without a consent record (EnrollUserRequest.consent) with CONSENT_REQUIRED."""

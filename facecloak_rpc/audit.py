@@ -89,7 +89,7 @@ class AuditLog:
 
     def __init__(self, folder: Path, names: Callable[[], StoreNames], *, sync: bool = True) -> None:
         """``names`` is asked at the first event: the store may be away before."""
-        self._folder = folder
+        self.folder = folder
         self._names = names
         self._sync = sync
         self._lock = threading.Lock()
@@ -138,10 +138,10 @@ class AuditLog:
         self._last = digest
 
     def _open(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         began = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         host = "".join(one for one in socket.gethostname() if one.isalnum() or one in "-.")[:64] or "host"
-        path = self._folder / f"{began}-{host}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+        path = self.folder / f"{began}-{host}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._last, self._sequence, self._size = _FIRST, 0, 0

@@ -22,16 +22,18 @@ from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.limits import is_request_id
 from facecloak_rpc.admission import Admission, Admitted, Unlimited
 from facecloak_rpc.answers import Answers
+from facecloak_rpc.audit import NoAudit
 from facecloak_rpc.caller_limits import CallerLimits, CallerLimitSettings, SharedPlaces
 from facecloak_rpc.errors import CallCancelled, to_status
 from facecloak_rpc.identity import Authenticator, IdentitySettings
 from facecloak_rpc.identity.authenticator import auth_context_of
-from facecloak_rpc.identity.caller import Caller, Right, set_caller
+from facecloak_rpc.identity.caller import Caller, Right, caller_if_known, set_caller
 from facecloak_rpc.identity.rights import RIGHTS, require_right
 from facecloak_rpc.infrastructure import InfrastructureCalls, abort, parsed
 from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.process_memory import MemoryTrimmer
+from facecloak_rpc.refusals import Refusals, name_user
 from facecloak_rpc.tracing import Metadata, Tracer
 from facecloak_rpc.trailers import REQUEST_ID_HEADER
 
@@ -61,10 +63,11 @@ class CallInterceptor(grpc.ServerInterceptor):
         authenticator: Authenticator | None = None,
         rights: Mapping[str, Right] = RIGHTS,
         limits: CallerLimits | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """``calls_limit`` calls may be open at once, ``connection_calls_limit`` of them of one connection, and
         ``reading_limit`` messages come in; each has to be whole after ``message_seconds``, and each answer taken after
-        ``answer_seconds``. ``rights``: what each method asks for."""
+        ``answer_seconds``. ``rights``: what each method asks for; ``refusals``: who is told of refused calls."""
         self._metrics = metrics
         self._tracer = tracer
         self._admission = admission or Unlimited()
@@ -77,6 +80,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._authenticator = authenticator or Authenticator(IdentitySettings())
         self._rights = rights
         self._limits = limits or CallerLimits(CallerLimitSettings())
+        self._refusals = refusals or Refusals(NoAudit())
         self._shares = SharedPlaces(calls_limit, self._limits, what="calls")
         self._changed = threading.Condition()
         self._in_flight = 0
@@ -106,7 +110,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         if method.startswith(_HEALTH):
             return self._infrastructure.bounded(handler)
         if method.startswith(_REFLECTION):
-            return self._infrastructure.guarded(handler, check=self._caller)
+            return self._infrastructure.guarded(handler, check=self._caller_of_reflection)
         metadata = tuple(handler_call_details.invocation_metadata or ())
         request_id = _request_id(metadata)
         # Messages are parsed here: one that is malformed is the caller's fault, and gRPC would call it our own.
@@ -211,24 +215,32 @@ class CallInterceptor(grpc.ServerInterceptor):
     def _caller(self, context: grpc.ServicerContext) -> Caller:
         return self._authenticator.caller(context.invocation_metadata(), auth_context_of(context))
 
+    def _caller_of_reflection(self, context: grpc.ServicerContext) -> Caller:
+        try:
+            return self._caller(context)
+        except FaceCloakError as error:
+            self._refusals.note(error, method="ServerReflection", caller=None)
+            raise
+
     def _identify(self, context: grpc.ServicerContext, *, method: str) -> Caller:
         """Who calls, and whether they may: before anything of the call's message is read."""
         caller = self._caller(context)
         if caller.is_known:
             structlog.contextvars.bind_contextvars(caller=caller.name, tenant=caller.tenant)
-        require_right(caller, method, rights=self._rights)
         set_caller(caller)
+        require_right(caller, method, rights=self._rights)
         return caller
 
     @contextmanager
     def _call(self, context: grpc.ServicerContext, *, method: str, request_id: str) -> Iterator[_Call]:
         name = method.lstrip("/")
-        call = _Call(method=name, request_id=request_id)
+        call = _Call(method=name, request_id=request_id, refusals=self._refusals)
         started = time.perf_counter()
         remaining = context.time_remaining()
         # Not taken back at the end: the thread serves nothing but calls, and the next one sets its own.
         deadline.set(None if remaining is None else time.monotonic() + remaining)
         set_caller(None)
+        name_user(None)
         self._count(+1)
         context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
         structlog.contextvars.clear_contextvars()
@@ -256,7 +268,8 @@ class CallInterceptor(grpc.ServerInterceptor):
 class _Call:
     """How one call ended so far."""
 
-    def __init__(self, *, method: str, request_id: str) -> None:
+    def __init__(self, *, method: str, request_id: str, refusals: Refusals) -> None:
+        self._refusals = refusals
         self.method = method
         self.request_id = request_id
         self.status = status_pb2.Status()
@@ -278,6 +291,7 @@ class _Call:
         self.status.details[0].Unpack(info)
         self.reason = info.reason
         log_defect(error)
+        self._refusals.note(error, method=self.method.rpartition("/")[2], caller=caller_if_known())
 
     def cancelled(self) -> None:
         self.code = self.reason = "CANCELLED"

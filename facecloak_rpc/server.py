@@ -27,6 +27,7 @@ from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
 from facecloak_rpc.process_memory import keep_little
 from facecloak_rpc.readiness import Readiness
+from facecloak_rpc.refusals import Refusals
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
 from facecloak_rpc.tls import server_credentials
@@ -186,6 +187,7 @@ def build_server(
     message_bytes_limit: int | None = None,
     rights: Mapping[str, Right] = RIGHTS,
     callers: KnownCallers | None = None,
+    refusals: Refusals | None = None,
 ) -> RpcServer:
     """Builds a server of one service, bound to its port but not started.
 
@@ -197,6 +199,7 @@ def build_server(
         message_bytes_limit: largest message that it takes, bytes; by default the settings' own.
         rights: what each method asks of callers.
         callers: who calls and how much each may; by default as the settings say.
+        refusals: is told of refused calls; whoever made it closes it.
         share_port: whether other processes may listen on the same port, and the kernel spreads connections over them.
 
     Raises:
@@ -217,6 +220,7 @@ def build_server(
         authenticator=callers.authenticator,
         limits=callers.limits,
         rights=rights,
+        refusals=refusals,
     )
     grpc_server = grpc.server(
         # A thread for every call that is let in, for every probe, and for those that are about to be refused.

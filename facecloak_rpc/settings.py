@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facecloak_rpc.addresses import bare_host, is_loopback
+from facecloak_rpc.audit import AuditSettings
 from facecloak_rpc.caller_limits import CallerLimitSettings
 from facecloak_rpc.identity.settings import IdentitySettings
 from facecloak_rpc.logging import LogFormat, LogLevel
@@ -43,6 +44,9 @@ class RpcSettings(BaseSettings):
 
     caller_limits: CallerLimitSettings = CallerLimitSettings()
     """Limits by caller; fields as ..._CALLER_LIMITS__<FIELD>."""
+
+    audit: AuditSettings = AuditSettings()
+    """The audit log; fields as ..._AUDIT__<FIELD>."""
 
     insecure_listen: bool = False
     """Listen beyond this machine without TLS, or for callers whom nobody has told apart. Only where something else sees

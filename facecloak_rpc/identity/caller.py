@@ -62,6 +62,11 @@ def current_caller() -> Caller:
     return caller
 
 
+def caller_if_known() -> Caller | None:
+    """Who makes the call that runs in this context; None where that is not told, or no call runs."""
+    return _caller.get()
+
+
 def set_caller(caller: Caller | None) -> None:
     """Says who makes the call of this context; None: not known yet."""
     _caller.set(caller)

@@ -16,6 +16,7 @@ from apply_service.upload_ticket import TICKET_HEADER, TicketInvalid, TicketMiss
 from facecloak.errors import ErrorCode
 from facecloak.users import User
 from facecloak.v1 import apply_pb2
+from facecloak_rpc.audit import AuditSettings, entries, verify_folder
 from facecloak_rpc.client import RemoteError, remote_errors
 from tests.tokens import Issuer
 
@@ -115,8 +116,8 @@ def test_settings_that_check_nothing_are_refused(tmp_path: Path) -> None:
             TicketSettings(**wrong)
 
 
-def test_the_service_asks_for_tickets(make_service: Any, astronaut_photo: bytes) -> None:
-    service = make_service(ticket=TicketSettings(required=True, key=KEY))
+def test_the_service_asks_for_tickets(make_service: Any, astronaut_photo: bytes, tmp_path: Path) -> None:
+    service = make_service(ticket=TicketSettings(required=True, key=KEY), audit=AuditSettings(folder=tmp_path))
     request = apply_pb2.ApplyCloakRequest(photo=astronaut_photo, subjects=[apply_pb2.Subject(user_id="alice")])
     good = headers(minted(photo=astronaut_photo))
     assert service.stub.ApplyCloak(request, timeout=60, metadata=good).photo != astronaut_photo
@@ -135,3 +136,11 @@ def test_the_service_asks_for_tickets(make_service: Any, astronaut_photo: bytes)
     assert answers[1].error.code == 7
     found = service.stub.FindFaces(apply_pb2.FindFacesRequest(photo=astronaut_photo), timeout=60)
     assert len(found.faces) == 1, "names no user, and needs no ticket"
+    service.server.stop(grace_seconds=5)
+    names = service.store.names()
+    told = {(one["outcome"], one["method"], one.get("user"), one["count"]) for one in entries(tmp_path)}
+    assert told == {
+        ("TICKET_MISSING", "ApplyCloak", names.pseudonym(ALICE), 2), ("TICKET_INVALID", "ApplyCloak", None, 1),
+        ("TICKET_MISSING", "ApplyCloakStream", names.pseudonym(BOB), 1),
+    }  # fmt: skip
+    assert [one.lines for one in verify_folder(tmp_path, names)] == [3]

@@ -12,6 +12,7 @@ from google.protobuf import wrappers_pb2
 
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.identity import Right
+from facecloak_rpc.refusals import Refusals
 from facecloak_rpc.server import RpcServer, build_server
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
@@ -24,6 +25,8 @@ Behavior = Callable[[str], str]
 class Echo:
     """The service's client and server side in one: ``behavior`` decides what a call does."""
 
+    name = SERVICE
+
     def __init__(self) -> None:
         self.behavior: Behavior = lambda text: text
         self.healthy = True
@@ -32,7 +35,12 @@ class Echo:
         self.channel: grpc.Channel
 
     def start(
-        self, settings: RpcSettings, *, tracer: Tracer | None = None, rights: Mapping[str, Right] | None = None
+        self,
+        settings: RpcSettings,
+        *,
+        tracer: Tracer | None = None,
+        rights: Mapping[str, Right] | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.server = build_server(
             settings=settings,
@@ -41,6 +49,7 @@ class Echo:
             probe=self._probe,
             telemetry=Telemetry(tracer=tracer),
             rights=rights or {},
+            refusals=refusals,
         )
         self.server.start()
         assert self.server.readiness.wait_ready(5)
