@@ -16,7 +16,7 @@ from facecloak_client.client import FaceCloakClient
 from facecloak_client.enrollment import AsyncEnrollment, Enrollment
 from facecloak_client.errors import CallFailed, NotCloaked
 from facecloak_client.feed import StreamAnswer
-from facecloak_client.requests import apply_request, photo, subject
+from facecloak_client.requests import apply_request, consent, photo, subject
 from facecloak_client.service_config import Retries
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "Token",
     "__version__",
     "apply_request",
+    "consent",
     "errors",
     "photo",
     "subject",

@@ -20,7 +20,14 @@ from facecloak_client.enrollment import AsyncEnrollment
 from facecloak_client.failures import REQUEST_ID_HEADER, failure_of_call
 from facecloak_client.feed import Key, StreamAnswer
 from facecloak_client.methods import Method
-from facecloak_client.requests import PhotoLike, SubjectLike, apply_request, enroll_request, new_request_id
+from facecloak_client.requests import (
+    PhotoLike,
+    SubjectLike,
+    apply_request,
+    enroll_request,
+    new_request_id,
+    ticket_metadata,
+)
 from facecloak_client.service_config import APPLY_SERVICE, ENROLL_SERVICE, Retries
 
 Request = TypeVar("Request", bound=Message)
@@ -81,11 +88,12 @@ class AsyncFaceCloakClient:
         photos: PhotoLike | Iterable[PhotoLike],
         *,
         options: enroll_pb2.EnrollOptions | None = None,
+        consent: enroll_pb2.ConsentRecord | None = None,
         request_id: str = "",
         timeout_s: float = ENROLL_TIMEOUT_S,
     ) -> AsyncEnrollment:
         """Learns the user's mask: ``async for`` progress in what is returned, or ``await`` its ``result()``."""
-        request = enroll_request(user_id, photos, options=options, request_id=request_id)
+        request = enroll_request(user_id, photos, options=options, consent=consent, request_id=request_id)
         channel = self._channel(methods.ENROLL_USER)
 
         def begin(seconds: float) -> Any:
@@ -122,14 +130,15 @@ class AsyncFaceCloakClient:
         *,
         require_cloaked: bool = True,
         recloak: bool = False,
+        tickets: str | Iterable[str] = (),
         timeout_s: float = APPLY_TIMEOUT_S,
     ) -> apply_pb2.ApplyCloakResponse:
         """Cloaks a photo. See :meth:`facecloak_client.FaceCloakClient.apply`."""
         request = apply_request(photo, subjects, require_cloaked=require_cloaked, recloak=recloak)
-        return await self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s)
+        return await self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s, further=ticket_metadata(tickets))
 
     def apply_stream(
-        self, photos: Photos[Key], *, in_flight: int = DEFAULT_IN_FLIGHT
+        self, photos: Photos[Key], *, in_flight: int = DEFAULT_IN_FLIGHT, tickets: str | Iterable[str] = ()
     ) -> AsyncIterator[StreamAnswer[Key]]:
         """Cloaks many photos over one call. See :meth:`facecloak_client.FaceCloakClient.apply_stream`.
 
@@ -138,13 +147,16 @@ class AsyncFaceCloakClient:
         """
         channel = self._channel(methods.APPLY_CLOAK_STREAM)
 
+        further = ticket_metadata(tickets)
+
         def begin() -> Any:
             call = channel.channel.stream_stream(
                 methods.APPLY_CLOAK_STREAM.path,
                 request_serializer=apply_pb2.ApplyCloakStreamRequest.SerializeToString,
                 response_deserializer=apply_pb2.ApplyCloakStreamResponse.FromString,
             )
-            return call(metadata=(*channel.connection.metadata(), (REQUEST_ID_HEADER, new_request_id())))
+            own = channel.connection.metadata()
+            return call(metadata=(*own, *further, (REQUEST_ID_HEADER, new_request_id())))
 
         return cloak_each(photos, begin, in_flight=in_flight, retries=self._retries)
 
@@ -163,7 +175,14 @@ class AsyncFaceCloakClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _call(self, method: Method[Request, Response], request: Request, *, timeout_s: float) -> Response:
+    async def _call(
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        *,
+        timeout_s: float,
+        further: tuple[tuple[str, str], ...] = (),
+    ) -> Response:
         channel = self._channel(method)
         call = channel.channel.unary_unary(
             method.path,
@@ -171,7 +190,7 @@ class AsyncFaceCloakClient:
             response_deserializer=method.response.FromString,
         )
         request_id = new_request_id()
-        metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request_id))
+        metadata = (*channel.connection.metadata(), *further, (REQUEST_ID_HEADER, request_id))
         try:
             response: Response = await call(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:

@@ -23,6 +23,7 @@ from facecloak_client.requests import (
     apply_request,
     enroll_request,
     new_request_id,
+    ticket_metadata,
 )
 from facecloak_client.service_config import APPLY_SERVICE, ENROLL_SERVICE, Retries
 from facecloak_client.stream import cloak_each
@@ -100,12 +101,13 @@ class FaceCloakClient:
         photos: PhotoLike | Iterable[PhotoLike],
         *,
         options: enroll_pb2.EnrollOptions | None = None,
+        consent: enroll_pb2.ConsentRecord | None = None,
         request_id: str = "",
         timeout_s: float = ENROLL_TIMEOUT_S,
     ) -> Enrollment:
         """Begins to learn the user's mask from 1 to 16 photos. Iterate what is returned for progress, or ask for its
-        ``result()``."""
-        request = enroll_request(user_id, photos, options=options, request_id=request_id)
+        ``result()``. ``consent``: what :func:`facecloak_client.consent` makes."""
+        request = enroll_request(user_id, photos, options=options, consent=consent, request_id=request_id)
         channel = self._channel(methods.ENROLL_USER)
         call = channel.channel.unary_stream(
             methods.ENROLL_USER.path,
@@ -142,21 +144,28 @@ class FaceCloakClient:
         *,
         require_cloaked: bool = True,
         recloak: bool = False,
+        tickets: str | Iterable[str] = (),
         timeout_s: float = APPLY_TIMEOUT_S,
     ) -> apply_pb2.ApplyCloakResponse:
         """Cloaks a photo. A photo that comes back is safe to publish: where a subject is not cloaked, NotCloaked is
-        raised and says why. With ``require_cloaked`` False it may come back uncloaked: read every outcome."""
+        raised and says why. With ``require_cloaked`` False it may come back uncloaked: read every outcome.
+        ``tickets``: upload tickets, one for each subject, where the service asks for them."""
         request = apply_request(photo, subjects, require_cloaked=require_cloaked, recloak=recloak)
-        return self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s)
+        return self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s, further=ticket_metadata(tickets))
 
     def apply_stream(
-        self, photos: Iterable[tuple[Key, apply_pb2.ApplyCloakRequest]], *, in_flight: int = DEFAULT_IN_FLIGHT
+        self,
+        photos: Iterable[tuple[Key, apply_pb2.ApplyCloakRequest]],
+        *,
+        in_flight: int = DEFAULT_IN_FLIGHT,
+        tickets: str | Iterable[str] = (),
     ) -> Iterator[StreamAnswer[Key]]:
         """Cloaks many photos over one call, and yields an answer for each as it is ready, not in their order.
 
         Args:
             photos: pairs of a key, which the answer carries, and what :func:`facecloak_client.apply_request` makes.
                 They are taken, in another thread, as there is room: at most ``in_flight`` photos are held at once.
+            tickets: upload tickets of all these photos, 64 at most; they travel when the stream is opened.
 
         A stream that breaks is opened again, and what had no answer is sent again. A photo that is refused does not end
         the others: its answer has the failure. Raises CallFailed where the stream cannot go on.
@@ -168,8 +177,11 @@ class FaceCloakClient:
             response_deserializer=apply_pb2.ApplyCloakStreamResponse.FromString,
         )
 
+        further = ticket_metadata(tickets)
+
         def begin(requests: Iterator[apply_pb2.ApplyCloakStreamRequest]) -> Any:
-            return call(requests, metadata=(*channel.connection.metadata(), (REQUEST_ID_HEADER, new_request_id())))
+            own = channel.connection.metadata()
+            return call(requests, metadata=(*own, *further, (REQUEST_ID_HEADER, new_request_id())))
 
         return cloak_each(photos, begin, in_flight=in_flight, retries=self._retries)
 
@@ -188,7 +200,14 @@ class FaceCloakClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, method: Method[Request, Response], request: Request, *, timeout_s: float) -> Response:
+    def _call(
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        *,
+        timeout_s: float,
+        further: tuple[tuple[str, str], ...] = (),
+    ) -> Response:
         channel = self._channel(method)
         call = channel.channel.unary_unary(
             method.path,
@@ -196,7 +215,7 @@ class FaceCloakClient:
             response_deserializer=method.response.FromString,
         )
         request_id = new_request_id()
-        metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request_id))
+        metadata = (*channel.connection.metadata(), *further, (REQUEST_ID_HEADER, request_id))
         try:
             response: Response = call(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from facecloak.v1 import apply_pb2, common_pb2, enroll_pb2
 
@@ -12,6 +13,10 @@ SubjectLike = str | apply_pb2.Subject
 
 PhotoLike = bytes | enroll_pb2.EnrollmentPhoto
 """A file's bytes, or those with which face it is: see :func:`photo`."""
+
+
+TICKET_HEADER = "x-facecloak-ticket"
+"""Metadata that upload tickets travel in."""
 
 
 def new_request_id() -> str:
@@ -34,6 +39,26 @@ def subject(
 def photo(data: bytes, *, face: common_pb2.FaceBox | None = None) -> enroll_pb2.EnrollmentPhoto:
     """A photo to learn from, and which face is the user's where it shows several."""
     return enroll_pb2.EnrollmentPhoto(data=data, face=face)
+
+
+def consent(
+    text_version: str, *, purpose: str, given_at: datetime, expires_at: datetime | None = None
+) -> enroll_pb2.ConsentRecord:
+    """A person's consent to be enrolled: the version of the text that was shown, what for, when it was given and, where
+    it ends by itself, when. Raises ValueError for a time without a zone: whose it is would be a guess."""
+    record = enroll_pb2.ConsentRecord(text_version=text_version, purpose=purpose)
+    for instant, field in ((given_at, record.given_at), (expires_at, record.expires_at)):
+        if instant is not None:
+            if instant.utcoffset() is None:
+                raise ValueError("a time of a consent needs a zone")
+            field.FromDatetime(instant.astimezone(UTC))
+    return record
+
+
+def ticket_metadata(tickets: str | Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Upload tickets, one for each user whom a call names, as its metadata."""
+    given = [tickets] if isinstance(tickets, str) else tickets
+    return tuple((TICKET_HEADER, ticket) for ticket in given)
 
 
 def apply_request(
@@ -60,6 +85,7 @@ def enroll_request(
     photos: PhotoLike | Iterable[PhotoLike],
     *,
     options: enroll_pb2.EnrollOptions | None = None,
+    consent: enroll_pb2.ConsentRecord | None = None,
     request_id: str = "",
 ) -> enroll_pb2.EnrollUserRequest:
     """Photos to learn a mask from. Without a request id it gets a random one, so that the call can be repeated."""
@@ -69,4 +95,5 @@ def enroll_request(
         user_id=user_id,
         photos=[photo(one) if isinstance(one, bytes) else one for one in given],
         options=options,
+        consent=consent,
     )

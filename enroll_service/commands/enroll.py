@@ -6,11 +6,13 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from enroll_service.commands.consent_options import InstantType, consent_of
 from facecloak.cli import Refused
 from facecloak.errors import FaceCloakError
 from facecloak_rpc.box_option import BoxType
@@ -45,6 +47,11 @@ Show = Callable[["Progress"], None]
     is_flag=True,
     help="Leave out photos that do not qualify, as long as one is left, instead of refusing all.",
 )
+@click.option("--consent", "consent_version", metavar="VERSION",
+              help="The person's consent, kept with the mask: the version of the text that was shown.")  # fmt: skip
+@click.option("--consent-purpose", metavar="TEXT", help="What the consent is for; needed with --consent.")
+@click.option("--consent-given", type=InstantType(), help="When it was given; by default now.")
+@click.option("--consent-expires", type=InstantType(), help="When it ends; by default not by itself.")
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
@@ -52,7 +59,8 @@ Show = Callable[["Progress"], None]
 def enroll(
     *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
     seed: int | None, strength: str | None, kind: str | None, add: bool, leave_out_unfit: bool, timeout_seconds: float,
-    as_json: bool, connection: Connection,
+    consent_version: str | None, consent_purpose: str | None, consent_given: datetime | None,
+    consent_expires: datetime | None, as_json: bool, connection: Connection,
 ) -> None:  # fmt: skip
     """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
     (or, with --face, says which one it is).
@@ -65,6 +73,7 @@ def enroll(
         raise click.UsageError("--data is for work done here: leave it out with --target")
     if face and len(photos) > 1:
         raise click.UsageError("--face is for one photo")
+    consent = consent_of(consent_version, consent_purpose, given=consent_given, expires=consent_expires)
     from enroll_service.jobs.request import EnrollmentRequest
     from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from enroll_service.pipeline.strengths import MaskKind, Strength
@@ -81,6 +90,7 @@ def enroll(
         kind=MaskKind(kind) if kind else None,
         add=add,
         leave_out_unfit=leave_out_unfit,
+        consent=consent,
     )
     with _named_photo(photos), _progress_bar() as show:
         if target:
@@ -106,6 +116,7 @@ def enroll_remotely(
             message.user_id,
             message.photos,
             options=message.options,
+            consent=message.consent if message.HasField("consent") else None,
             request_id=message.request_id,
             timeout_s=timeout_seconds,
         )
@@ -177,6 +188,8 @@ def _as_json(enrollment: Enrollment) -> str:
         "report": enrollment.report.document(),
         "mask_count": enrollment.mask_count,
     }
+    if enrollment.consent is not None:
+        document["consent"] = enrollment.consent.to_fields()
     return json.dumps(document, indent=2, sort_keys=True)
 
 
@@ -197,4 +210,6 @@ def _as_text(enrollment: Enrollment) -> str:
     if report.psr_estimate is not None:
         # Enrollment cannot know more: unseen recognizers are protected against less.
         lines.append(f"the surrogates would miss {report.psr_estimate:.0%} of the photos ({report.condition})")
+    if enrollment.consent is not None:
+        lines.append(f"consent to {enrollment.consent.text_version} of {enrollment.consent.given_at}")
     return "\n".join([*lines, *(f"warning: {warning}" for warning in report.warnings)])

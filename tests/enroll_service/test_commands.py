@@ -100,6 +100,29 @@ def test_enroll_and_delete_through_a_server(run: Any, photo: Path, service: Any)
     assert run("delete", "--user", "alice", "--target", target).stdout == "deleted\n"
 
 
+def test_consent_is_recorded_by_options(run: Any, photo: Path, service: Any) -> None:
+    service.gate.open()
+    options = ("enroll", "--user", "alice", photo, "--target", service.server.target)
+    at = ("--consent-given", "2026-01-31T12:00:00+02:00", "--consent-expires", "2035-01-31T12:00:00+02:00")
+    done = run(*options, "--consent", "v7", "--consent-purpose", "cloaking", *at, "--json")
+    assert done.exit_code == 0, done.stderr
+    kept = service.store.get(ALICE).consent
+    assert (kept.text_version, kept.purpose, kept.given_at[:19]) == ("v7", "cloaking", "2026-01-31T10:00:00")
+    told = json.loads(done.stdout)["consent"]
+    assert {name: text[:19] for name, text in told.items()} == {
+        "text_version": "v7", "purpose": "cloaking", "given_at": "2026-01-31T10:00:00",
+        "expires_at": "2035-01-31T10:00:00",
+    }  # fmt: skip
+    assert "consent to v7" in run(*options, "--consent", "v7", "--consent-purpose", "cloaking").stdout
+    for wrong in (
+        ("--consent", "v7"), at, ("--consent", "v7", "--consent-purpose", "p", "--consent-given", "yesterday"),
+    ):  # fmt: skip
+        assert run(*options, *wrong).exit_code == 2
+    over = ("--consent-given", "2020-01-31", "--consent-expires", "2021-01-31")
+    refused = run(*options, "--consent", "v7", "--consent-purpose", "p", *over)
+    assert (refused.exit_code, "CONSENT_INVALID" in refused.stderr) == (1, True)
+
+
 def test_a_refusal_is_one_line_and_exit_code_1(run: Any, tmp_path: Path) -> None:
     blank = tmp_path / "blank.jpg"
     blank.write_bytes(simplejpeg.encode_jpeg(np.full((300, 400, 3), 120, np.uint8), colorspace="RGB"))

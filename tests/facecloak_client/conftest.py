@@ -70,6 +70,7 @@ class Apply(apply_pb2_grpc.ApplyServiceServicer):
         return self._script.next(request, context)
 
     def ApplyCloakStream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
+        self._script.metadata.append(dict(context.invocation_metadata()))
         for message in requests:
             try:
                 answer = self._script.next(message.request)

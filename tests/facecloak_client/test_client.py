@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from facecloak_client import (
     Retries,
     Tls,
     apply_request,
+    consent,
     errors,
     photo,
     subject,
@@ -313,6 +315,36 @@ def test_token_goes_with_every_call_and_is_asked_for_anew(services: Any) -> None
         client.delete("alice")
     sent = [metadata["authorization"] for metadata in services.enroll.metadata]
     assert sent == ["Bearer first", "Bearer second"]
+
+
+def test_consent_and_upload_tickets_travel(services: Any, events: Any) -> None:
+    _, result, _ = events
+    given = datetime(2026, 11, 30, 12, tzinfo=timezone(timedelta(hours=2)))
+    record = consent("v7", purpose="cloaking", given_at=given, expires_at=given + timedelta(days=1))
+    assert record.given_at.ToJsonString() == "2026-11-30T10:00:00Z"
+    with pytest.raises(ValueError, match="zone"):
+        consent("v7", purpose="cloaking", given_at=datetime(2026, 11, 30))
+    services.enroll.then(*[lambda _: iter([result()])] * 2)
+    services.apply.then(*[cloaked] * 4)
+    pairs = [(0, apply_request(b"x", "alice"))]
+
+    async def use() -> None:
+        async def photos() -> Any:
+            for pair in pairs:
+                yield pair
+
+        async with AsyncFaceCloakClient(**services.targets) as client:
+            await client.enroll("alice", b"x", consent=record).result()
+            await client.apply(b"x", "alice", tickets="t2")
+            assert [one.key async for one in client.apply_stream(photos(), tickets=["t3"])] == [0]
+
+    with FaceCloakClient(**services.targets) as client:
+        client.enroll("alice", b"x", consent=record).result()
+        client.apply(b"x", "alice", tickets=["t0"])
+        assert [one.key for one in client.apply_stream(pairs, tickets="t1")] == [0]
+    asyncio.run(asyncio.wait_for(use(), 60))
+    assert [one.consent for one in services.enroll.requests] == [record] * 2
+    assert [one["x-facecloak-ticket"] for one in services.apply.metadata] == ["t0", "t1", "t2", "t3"]
 
 
 @pytest.mark.parametrize("target", ["apply.svc:50062", "dns:///apply.svc:50062", "192.0.2.1:1", "2001:db8::1:50062"])
