@@ -2,7 +2,8 @@
 
 Before a mask is stored its line is on the disk: where that fails, nothing is stored and the caller is told
 (AUDIT_UNAVAILABLE), so no enrollment is without a record, and none is lost in silence. A deletion is done whatever the
-log does; where it could not be noted, the call fails after it and can be repeated.
+log does; where it could not be noted, the call fails after it and can be repeated. Who is enrolled is told only where
+it could be noted that it was asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from enroll_service.jobs.runner import Work
 from enroll_service.pipeline.progress import Progress
 from facecloak.errors import FaceCloakError
 from facecloak.masks.bank import StoredMask
-from facecloak.stores import DeletionReceipt, MaskStore
+from facecloak.stores import DeletionReceipt, MaskPage, MaskStore
 from facecloak.users import User
 from facecloak_rpc.audit import Audit, AuditUnavailable
 from facecloak_rpc.refusals import mark_audited
@@ -69,6 +70,11 @@ class AuditedStore:
 
     def user_key(self, user: User) -> bytes:
         return self._store.user_key(user)
+
+    def list_masks(self, tenant: str, *, limit: int, token: str = "") -> MaskPage:
+        page = self._store.list_masks(tenant, limit=limit, token=token)
+        self._audit.record("list", outcome="LISTED", tenant=tenant, users=len(page.masks))
+        return page
 
     def probe(self) -> None:
         self._store.probe()

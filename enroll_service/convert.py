@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +20,8 @@ from enroll_service.pipeline.strengths import MaskKind, Strength
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_request_id
 from facecloak.masks.consent import Consent
+from facecloak.stores import ListedMask, MaskPage
+from facecloak.users import DEFAULT_TENANT, User
 from facecloak.v1 import enroll_pb2
 from facecloak_rpc.boxes import box_from, box_to
 from facecloak_rpc.identity import ANYBODY, Caller
@@ -163,6 +165,51 @@ def enrollment_from(message: enroll_pb2.Enrollment) -> Enrollment:
         versions=dict(message.versions),
         report=_report_from(message),
     )
+
+
+def page_to(page: MaskPage) -> enroll_pb2.ListEnrollmentsResponse:
+    """A page of those who are enrolled."""
+    return enroll_pb2.ListEnrollmentsResponse(
+        users=[_listed_to(listed) for listed in page.masks],
+        next_page_token=page.next_token,
+        unnamed_count=page.unnamed,
+        unreadable_count=page.unreadable,
+    )
+
+
+def _listed_to(listed: ListedMask) -> enroll_pb2.EnrolledUser:
+    message = enroll_pb2.EnrolledUser(
+        user_id=listed.user.user_id,
+        mask_id=listed.mask_id,
+        kind=_KIND_NUMBERS.get(listed.kind, enroll_pb2.MASK_KIND_UNSPECIFIED),
+        strength=_STRENGTH_NUMBERS.get(listed.strength, enroll_pb2.STRENGTH_UNSPECIFIED),
+        consent_expired=listed.is_expired,
+        epoch=listed.epoch,
+    )
+    message.created_at.FromDatetime(datetime.fromisoformat(listed.created_at))
+    if listed.expires_at:
+        message.expires_at.FromDatetime(datetime.fromisoformat(listed.expires_at))
+    return message
+
+
+def listed_from(message: enroll_pb2.EnrolledUser, *, tenant: str = DEFAULT_TENANT) -> ListedMask:
+    """The client's side of what :func:`page_to` holds."""
+    strength, kind = _STRENGTH_NAMES.get(message.strength), _KIND_NAMES.get(message.kind)
+    return ListedMask(
+        user=User(tenant, message.user_id),
+        mask_id=message.mask_id,
+        created_at=_told(message.created_at),
+        kind=kind.value if kind else "",
+        strength=strength.value if strength else "",
+        expires_at=_told(message.expires_at) if message.HasField("expires_at") else "",
+        is_expired=message.consent_expired,
+        epoch=message.epoch,
+    )
+
+
+def _told(message: Timestamp) -> str:
+    """As the store itself writes instants."""
+    return message.ToDatetime(UTC).isoformat(timespec="seconds")
 
 
 def _report_to(report: EnrollmentReport) -> enroll_pb2.EnrollmentReport:

@@ -12,12 +12,13 @@ from enroll_service.pipeline.intake.photo import check_photo_count
 from facecloak.errors import InvalidInput
 from facecloak.photos import PhotoTooLarge
 from facecloak.photos.memory import pixels_of
-from facecloak.stores import DeletionReceipt, MaskStore
+from facecloak.stores import DeletionReceipt, MaskPage, MaskStore
 from facecloak.users import User
 from facecloak_rpc.audit import Audit, NoAudit
 from facecloak_rpc.refusals import Refusals
 
 SEED_LIMIT = 2**32
+DEFAULT_PAGE_SIZE = 100
 
 
 class Enrollments:
@@ -86,6 +87,15 @@ class Enrollments:
     def get(self, user: User) -> Enrollment:
         """Describes the user's stored mask. Raises MaskNotFound."""
         return Enrollment.of(self._store.get(user))
+
+    def list(self, tenant: str, *, page_size: int = 0, page_token: str = "") -> MaskPage:
+        """A page of the tenant's enrollments; ``page_size`` 0 is DEFAULT_PAGE_SIZE.
+
+        Raises:
+            InvalidInput: a page size beyond the limit, or a token that this tenant was not given here.
+            AuditUnavailable: what is told could not be noted.
+        """
+        return self._store.list_masks(tenant, limit=page_size or DEFAULT_PAGE_SIZE, token=page_token)
 
     def delete(self, user: User) -> DeletionReceipt:
         """Deletes the user's mask and stops the user's enrollments; returns what was done, signed."""

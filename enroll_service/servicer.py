@@ -45,6 +45,14 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
         enrollment = self._enrollments.get(current_caller().user(request.user_id))
         return enroll_pb2.GetEnrollmentResponse(enrollment=convert.enrollment_to(enrollment))
 
+    def ListEnrollments(  # noqa: N802
+        self, request: enroll_pb2.ListEnrollmentsRequest, context: grpc.ServicerContext
+    ) -> enroll_pb2.ListEnrollmentsResponse:
+        """A page of the users of the caller's tenant."""
+        tenant = current_caller().tenant
+        page = self._enrollments.list(tenant, page_size=request.page_size, page_token=request.page_token)
+        return convert.page_to(page)
+
     def DeleteUser(  # noqa: N802
         self, request: enroll_pb2.DeleteUserRequest, context: grpc.ServicerContext
     ) -> enroll_pb2.DeleteUserResponse:

@@ -11,6 +11,7 @@ from facecloak.limits import check_user_id
 DEFAULT_TENANT = ""
 """The tenant of installations that have only one."""
 
+MAX_TENANT_CHARACTERS = 64
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -112,6 +112,26 @@ class AsyncFaceCloakClient:
         request = enroll_pb2.GetEnrollmentRequest(user_id=user_id)
         return (await self._call(methods.GET_ENROLLMENT, request, timeout_s=timeout_s)).enrollment
 
+    async def list_enrollments(
+        self, *, page_size: int = 0, timeout_s: float = APPLY_TIMEOUT_S
+    ) -> AsyncIterator[enroll_pb2.EnrolledUser]:
+        """Everybody who is enrolled: ``async for``. See :meth:`facecloak_client.FaceCloakClient.list_enrollments`."""
+        async for page in self.enrollment_pages(page_size=page_size, timeout_s=timeout_s):
+            for user in page.users:
+                yield user
+
+    async def enrollment_pages(
+        self, *, page_size: int = 0, page_token: str = "", timeout_s: float = APPLY_TIMEOUT_S
+    ) -> AsyncIterator[enroll_pb2.ListEnrollmentsResponse]:
+        """The same as pages, which also count what cannot be listed."""
+        while True:
+            request = enroll_pb2.ListEnrollmentsRequest(page_size=page_size, page_token=page_token)
+            page = await self._call(methods.LIST_ENROLLMENTS, request, timeout_s=timeout_s)
+            yield page
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
     async def delete(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bool:
         """Deletes the user's mask for good; whether there was one."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)

@@ -126,6 +126,30 @@ class FaceCloakClient:
         request = enroll_pb2.GetEnrollmentRequest(user_id=user_id)
         return self._call(methods.GET_ENROLLMENT, request, timeout_s=timeout_s).enrollment
 
+    def list_enrollments(
+        self, *, page_size: int = 0, timeout_s: float = APPLY_TIMEOUT_S
+    ) -> Iterator[enroll_pb2.EnrolledUser]:
+        """Everybody who is enrolled, of the caller's tenant: page after page, as they are asked for.
+
+        Args:
+            page_size: most users of a page, up to 1000; 0 leaves it to the service.
+            timeout_s: for each page.
+        """
+        for page in self.enrollment_pages(page_size=page_size, timeout_s=timeout_s):
+            yield from page.users
+
+    def enrollment_pages(
+        self, *, page_size: int = 0, page_token: str = "", timeout_s: float = APPLY_TIMEOUT_S
+    ) -> Iterator[enroll_pb2.ListEnrollmentsResponse]:
+        """The same as pages, which also count what cannot be listed; ``page_token`` goes on after an earlier one."""
+        while True:
+            request = enroll_pb2.ListEnrollmentsRequest(page_size=page_size, page_token=page_token)
+            page = self._call(methods.LIST_ENROLLMENTS, request, timeout_s=timeout_s)
+            yield page
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
     def delete(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bool:
         """Deletes the user's mask for good; whether there was one. May be repeated until it succeeds."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)

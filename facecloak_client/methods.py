@@ -38,4 +38,7 @@ ENROLL_USER = Method(ENROLL_SERVICE, "EnrollUser", enroll_pb2.EnrollUserRequest,
 GET_ENROLLMENT = Method(
     ENROLL_SERVICE, "GetEnrollment", enroll_pb2.GetEnrollmentRequest, enroll_pb2.GetEnrollmentResponse
 )
+LIST_ENROLLMENTS = Method(
+    ENROLL_SERVICE, "ListEnrollments", enroll_pb2.ListEnrollmentsRequest, enroll_pb2.ListEnrollmentsResponse
+)
 DELETE_USER = Method(ENROLL_SERVICE, "DeleteUser", enroll_pb2.DeleteUserRequest, enroll_pb2.DeleteUserResponse)

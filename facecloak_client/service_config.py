@@ -17,7 +17,7 @@ ENROLL_SERVICE = "facecloak.v1.EnrollService"
 # What may be repeated as it is. Streams are not gRPC's to repeat once they have begun: the client does it itself.
 _REPEATABLE = {
     APPLY_SERVICE: ("ApplyCloak", "FindFaces"),
-    ENROLL_SERVICE: ("GetEnrollment", "DeleteUser"),
+    ENROLL_SERVICE: ("GetEnrollment", "ListEnrollments", "DeleteUser"),
 }
 GRPC_MOST_ATTEMPTS = 5
 """gRPC makes no more, whatever it is told."""

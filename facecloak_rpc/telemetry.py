@@ -22,7 +22,7 @@ from facecloak.errors import FaceCloakError
 from facecloak.masks.bank import StoredMask
 from facecloak.models.spec import RecognizerSpec
 from facecloak.recognizers.runtime import GradientResult, RecognizerRuntime
-from facecloak.stores import DeletionReceipt, MaskStore
+from facecloak.stores import DeletionReceipt, MaskPage, MaskStore
 from facecloak.users import User
 from facecloak_rpc.errors import reason_of
 from facecloak_rpc.metrics import CALL_SECONDS_BUCKETS
@@ -147,6 +147,9 @@ class ObservedStore:
 
     def user_key(self, user: User) -> bytes:
         return self._store.user_key(user)
+
+    def list_masks(self, tenant: str, *, limit: int, token: str = "") -> MaskPage:
+        return self._call("list", lambda: self._store.list_masks(tenant, limit=limit, token=token))
 
     def probe(self) -> None:
         self._call("probe", self._store.probe)

@@ -87,7 +87,7 @@ def test_generated_code_serves_both_services() -> None:
 
     enroll = enroll_pb2.DESCRIPTOR.services_by_name["EnrollService"]
     apply = apply_pb2.DESCRIPTOR.services_by_name["ApplyService"]
-    assert sorted(enroll.methods_by_name) == ["DeleteUser", "EnrollUser", "GetEnrollment"]
+    assert sorted(enroll.methods_by_name) == ["DeleteUser", "EnrollUser", "GetEnrollment", "ListEnrollments"]
     assert sorted(apply.methods_by_name) == ["ApplyCloak", "ApplyCloakStream", "FindFaces"]
 
 
@@ -114,7 +114,7 @@ def facecloak_version() -> str:
 
 def test_commands_of_the_installed_plugins() -> None:
     root = cli.build_cli()
-    assert {"serve", "models", "enroll", "delete", "apply", "faces"} <= set(root.commands)
+    assert {"serve", "models", "enroll", "list", "delete", "apply", "faces"} <= set(root.commands)
     serve = root.commands["serve"]
     assert isinstance(serve, click.Group)
     assert {"enroll", "apply"} <= set(serve.commands)

@@ -17,6 +17,7 @@ from facecloak.stores.errors import (
 )
 from facecloak.stores.key_providers import EnvironmentKeys, FileKeys, Keyring, LocalKeys
 from facecloak.stores.local import LocalMaskStore, holds_no_store
+from facecloak.stores.mask_page import ListedMask, MaskPage
 from facecloak.stores.receipts import DeletionReceipt, ReceiptInvalid
 from facecloak.stores.s3 import S3Connection, S3MaskStore
 from facecloak.stores.sealing import Sealer
@@ -34,9 +35,11 @@ __all__ = [
     "KeyServerUnavailable",
     "KeyUnusable",
     "Keyring",
+    "ListedMask",
     "LocalKeys",
     "LocalMaskStore",
     "MaskNotFound",
+    "MaskPage",
     "MaskStore",
     "ReceiptInvalid",
     "S3Connection",

@@ -8,10 +8,12 @@ from typing import Protocol
 from facecloak.masks.bank import MAX_BANK_BYTES, StoredMask
 from facecloak.stores.envelope import OVERHEAD_BYTES
 from facecloak.stores.keys import KEY_BYTES
+from facecloak.stores.mask_page import MaskPage
+from facecloak.stores.owner import MAX_OWNER_BYTES
 from facecloak.stores.receipts import DeletionReceipt
 from facecloak.users import User
 
-MAX_OBJECT_BYTES = MAX_BANK_BYTES + KEY_BYTES + OVERHEAD_BYTES
+MAX_OBJECT_BYTES = MAX_BANK_BYTES + KEY_BYTES + MAX_OWNER_BYTES + OVERHEAD_BYTES
 """Largest stored object; nothing longer is ever read into memory."""
 
 
@@ -72,6 +74,18 @@ class MaskStore(Protocol):
         """A secret of this user in this store, the same for all of their masks. Asks the server once."""
         ...
 
+    def list_masks(self, tenant: str, *, limit: int, token: str = "") -> MaskPage:
+        """A page of the tenant's masks. What comes or goes meanwhile may be missed.
+
+        Args:
+            limit: most masks of the page, 1 to 1000. A page may hold fewer, or none, before the last.
+            token: what the page before said comes next; "" for the first.
+
+        Raises:
+            InvalidInput: the limit is out of range, or the token is not one of this store's for this tenant.
+        """
+        ...
+
     def probe(self) -> None:
         """Prove that the store answers and was sealed with this key; begin it where it is new. Writes nothing to one
         that has begun, unless the last write failed or there was none yet: then it proves that it can be written."""
@@ -129,8 +143,9 @@ class ObjectPlace(Protocol):
         """Remove all versions of the object but the present one, where the place keeps versions."""
         ...
 
-    def names(self) -> Iterator[str]:
-        """Names of all masks and tombstones. What comes or goes meanwhile may be missed."""
+    def names(self, *, after: str = "") -> Iterator[str]:
+        """Names of all masks and tombstones, or of those that come after one in their order, which is always the same.
+        What comes or goes meanwhile may be missed."""
         ...
 
     def prove_conditions(self) -> None:

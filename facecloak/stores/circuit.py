@@ -11,6 +11,7 @@ from circuitbreaker import CircuitBreaker
 from facecloak.masks.bank import StoredMask
 from facecloak.stores.base import MaskStore
 from facecloak.stores.errors import StoreUnavailable
+from facecloak.stores.mask_page import MaskPage
 from facecloak.stores.receipts import DeletionReceipt
 from facecloak.users import User
 
@@ -69,6 +70,10 @@ class CircuitStore:
     def user_key(self, user: User) -> bytes:
         """See :class:`facecloak.stores.MaskStore`."""
         return self._store.user_key(user)
+
+    def list_masks(self, tenant: str, *, limit: int, token: str = "") -> MaskPage:
+        """See :class:`facecloak.stores.MaskStore`."""
+        return self._store.list_masks(tenant, limit=limit, token=token)
 
     def probe(self) -> None:
         """See :class:`facecloak.stores.MaskStore`."""

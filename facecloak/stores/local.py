@@ -113,13 +113,17 @@ class LocalFolder:
     def remove_old_versions(self, name: str) -> None:
         """A folder keeps none."""
 
-    def names(self) -> Iterator[str]:
-        """See :class:`facecloak.stores.base.ObjectPlace`."""
+    def names(self, *, after: str = "") -> Iterator[str]:
+        """See :class:`facecloak.stores.base.ObjectPlace`. In the order of the files' names, folder by folder."""
+        last = self._path(after).name if after else ""
         with _failures():
-            for path in sorted(self._root.glob("??/*")):
-                name = path.name.removesuffix(_SUFFIX)
-                if _MASK_NAME.fullmatch(name) or _TOMBSTONE_NAME.fullmatch(name):
-                    yield name
+            for folder in sorted(self._root.glob("??")):
+                if folder.name < last[:2] or not folder.is_dir():
+                    continue
+                for path in sorted(folder.iterdir()):
+                    name = path.name.removesuffix(_SUFFIX)
+                    if path.name > last and (_MASK_NAME.fullmatch(name) or _TOMBSTONE_NAME.fullmatch(name)):
+                        yield name
 
     def prove_conditions(self) -> None:
         """The folder's lock sees to them, where the file system has one. See

@@ -25,6 +25,8 @@ class StoreNames:
         """Seed of the Ed25519 key that signs receipts of deletion."""
         self.audit_key = keys.derive(secret, "audit")
         """Of the chain of the audit log."""
+        self.page_key = keys.derive(secret, "page-token")
+        """Seals the tokens that ask for the next page of a list."""
         self.store_id = keys.derive(secret, "store-id", length=keys.KEY_ID_BYTES).hex()
         """Public name of the store, the same whatever key wraps its secret."""
 

@@ -17,7 +17,10 @@ from facecloak.stores.errors import ConsentExpired, MaskNotFound, SealBroken, St
 from facecloak.stores.key_check import KeyCheck
 from facecloak.stores.key_providers import Keyring, LocalKeys
 from facecloak.stores.keys import KEY_BYTES
+from facecloak.stores.listing import list_page
+from facecloak.stores.mask_page import MaskPage
 from facecloak.stores.names import StoreNames, tombstone_of
+from facecloak.stores.owner import owner_in, owner_to_bytes
 from facecloak.stores.receipts import DeletionReceipt
 from facecloak.stores.sealing import Sealer
 from facecloak.users import User
@@ -79,7 +82,7 @@ class SealedMaskStore:
         epoch = last + 1 if epoch is None else epoch
         if epoch <= last:
             raise UserDeleted("The user was deleted meanwhile.")
-        content = bytearray(self.names().secret + mask.to_bytes())
+        content = bytearray(self.names().secret + owner_to_bytes(user) + mask.to_bytes())
         sealed = envelope.seal(content, keyring=self.keyring, name=name, kind=Kind.MASK, epoch=epoch)
         wipe(content)
         try:
@@ -114,6 +117,10 @@ class SealedMaskStore:
 
     def mask_in(self, sealed: bytes, *, name: str) -> StoredMask:
         """The mask of a sealed object; raises MaskNotFound where it was erased, MaskCorrupt, SealBroken, WrongKey."""
+        return self.opened(sealed, name=name)[1]
+
+    def opened(self, sealed: bytes, *, name: str) -> tuple[User | None, StoredMask]:
+        """As :meth:`mask_in`; and whose mask it is, where the object says so."""
         header = envelope.header_of(sealed)
         if header is not None and header.kind is Kind.ERASED:
             envelope.open_sealed(sealed, keyring=self.keyring, name=name, kind=Kind.ERASED)
@@ -121,7 +128,8 @@ class SealedMaskStore:
         content = envelope.open_sealed(sealed, keyring=self.keyring, name=name, kind=Kind.MASK)
         start = 0 if sealed.startswith(sealing.MAGIC) else KEY_BYTES
         try:
-            return mask_from_bytes(bytes(memoryview(content)[start:]))
+            owner, file = owner_in(memoryview(content)[start:])
+            return owner, mask_from_bytes(bytes(file))
         finally:
             wipe(content)
 
@@ -181,6 +189,10 @@ class SealedMaskStore:
     def user_key(self, user: User) -> bytes:
         """See :class:`facecloak.stores.MaskStore`."""
         return self.names().user_key(user)
+
+    def list_masks(self, tenant: str, *, limit: int, token: str = "") -> MaskPage:
+        """See :class:`facecloak.stores.MaskStore`."""
+        return list_page(self, tenant, limit=limit, token=token)
 
     def probe(self) -> None:
         """See :class:`facecloak.stores.MaskStore`."""

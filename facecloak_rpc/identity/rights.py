@@ -10,6 +10,7 @@ from facecloak_rpc.identity.errors import RightMissing
 RIGHTS: Mapping[str, Right] = {
     "facecloak.v1.EnrollService/EnrollUser": Right.ENROLL,
     "facecloak.v1.EnrollService/GetEnrollment": Right.READ,
+    "facecloak.v1.EnrollService/ListEnrollments": Right.READ,
     "facecloak.v1.EnrollService/DeleteUser": Right.DELETE,
     "facecloak.v1.ApplyService/ApplyCloak": Right.APPLY,
     "facecloak.v1.ApplyService/ApplyCloakStream": Right.APPLY,

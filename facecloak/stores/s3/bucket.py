@@ -128,9 +128,9 @@ class S3Bucket:
         except StoreUnavailable as error:
             raise unavailable("VersionsNotRemoved") if error.fault in _NO_VERSIONS else error from error
 
-    def names(self) -> Iterator[str]:
-        """See :class:`facecloak.stores.base.ObjectPlace`."""
-        last: str | None = None
+    def names(self, *, after: str = "") -> Iterator[str]:
+        """See :class:`facecloak.stores.base.ObjectPlace`. In the order of the objects' keys."""
+        last = self._key(after) if after else None
         while True:
             with self._call():
                 found = self._client.list_objects(self._bucket, prefix=self._prefix, start_after=last)
