@@ -10,7 +10,7 @@ from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
 from enroll_service.pipeline.intake.photo import check_photo_count
 from facecloak.errors import InvalidInput
-from facecloak.photos import PhotoTooLarge
+from facecloak.photos import DEFAULT_LIMITS, PhotoLimits, PhotoTooLarge
 from facecloak.photos.memory import pixels_of
 from facecloak.stores import DeletionReceipt, MaskPage, MaskStore
 from facecloak.users import User
@@ -31,12 +31,14 @@ class Enrollments:
         store: MaskStore,
         photo_bytes_limit: int,
         photo_pixels_limit: int,
+        photo_limits: PhotoLimits = DEFAULT_LIMITS,
         consent_required: bool = False,
         audit: Audit | None = None,
         refusals: Refusals | None = None,
     ) -> None:
-        """``photo_bytes_limit`` and ``photo_pixels_limit`` bound the sums of one request's photos;
-        ``consent_required``: whether a request needs a consent record. Closes ``audit`` and ``refusals``."""
+        """``photo_bytes_limit`` and ``photo_pixels_limit`` bound the sums of one request's photos,
+        ``photo_limits`` each of them; ``consent_required``: whether a request needs a consent record.
+        Closes ``audit`` and ``refusals``."""
         self._consent_required = consent_required
         self._audit = audit or NoAudit()
         self.refusals = refusals or Refusals(self._audit)
@@ -45,6 +47,7 @@ class Enrollments:
         self._store = store
         self._photo_bytes_limit = photo_bytes_limit
         self._photo_pixels_limit = photo_pixels_limit
+        self._photo_limits = photo_limits
 
     def enroll(self, request: EnrollmentRequest) -> Subscriber:
         """Queues the request or joins the one of the same request id; iterate what it returns.
@@ -77,7 +80,7 @@ class Enrollments:
         pixels = 0
         for photo in request.photos:
             with suppress(PhotoTooLarge):  # the pipeline's to refuse, or to leave out
-                pixels += pixels_of(photo.data)
+                pixels += pixels_of(photo.data, limits=self._photo_limits)
         if pixels > self._photo_pixels_limit:
             limit = self._photo_pixels_limit
             raise InvalidInput(

@@ -42,7 +42,8 @@ def enroll(
     :class:`enroll_service.pipeline.enroller.Enroller`. The mask is a secret: who has it can take it off a photo.
 
     Args:
-        photos: JPEG, PNG or WebP, as bytes or paths; each shows the person and nobody else of like size.
+        photos: JPEG, PNG or WebP (HEIC and AVIF where the settings' ``intake`` has them), as bytes or paths; each shows
+            the person and nobody else of like size.
         face: which face it is, px of the upright photo, where one photo shows several people. For several photos, give
             each as an :class:`~enroll_service.pipeline.intake.photo.EnrollmentPhoto` with its own.
         strength: how visible the mask may be, by the names of

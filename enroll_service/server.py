@@ -133,6 +133,7 @@ def build_enrollments(
         store=store,
         photo_bytes_limit=settings.photos_mebibytes_limit * 2**20,
         photo_pixels_limit=round(settings.photos_megapixels_limit * 10**6),
+        photo_limits=settings.intake.photo_limits,
         consent_required=settings.consent_required,
         audit=audit,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,8 @@ from pydantic import Field, model_validator
 from enroll_service.pipeline.frozen_model import FrozenModel, Share
 from enroll_service.pipeline.recipe import Recipe, SynthesizerName
 from enroll_service.pipeline.strengths import MaskKind, Strength, StrengthBudget
+from facecloak.photos import PhotoLimits
+from facecloak.photos.photo import USUAL_FORMATS, PhotoFormat
 
 
 class IntakeSettings(FrozenModel):
@@ -29,6 +32,25 @@ class IntakeSettings(FrozenModel):
     """Several photos belong together when each one's similarity to the others reaches this, on a scale from another
     person (0) to the same person (1). Of the tuning people's pairs, by the five default surrogates, 1 in 700 of one
     person lies below it and 2 in 100 of two people above."""
+
+    heic: bool = False
+    """Whether HEIC photos, as phones make them, are taken, too. Needs the extra `heif`. Off by default: its decoders
+    have a history of faults."""
+
+    avif: bool = False
+    """Whether AVIF photos are taken, too, by the libavif in Pillow. Off by default, for the same reason."""
+
+    @property
+    def photo_limits(self) -> PhotoLimits:
+        """The limits on one photo."""
+        further = {PhotoFormat.HEIC: self.heic, PhotoFormat.AVIF: self.avif}
+        return PhotoLimits(formats=USUAL_FORMATS | {kind for kind, is_taken in further.items() if is_taken})
+
+    @model_validator(mode="after")
+    def _decoders_are_there(self) -> IntakeSettings:
+        if self.heic and importlib.util.find_spec("pillow_heif") is None:
+            raise ValueError("heic needs the extra `heif`: pip install 'facecloak[heif]'")
+        return self
 
 
 class Arc2FaceSettings(FrozenModel):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from facecloak.call_context import StepObserver, interruption
@@ -19,7 +18,7 @@ from facecloak.cloaking.placement import Placement
 from facecloak.cloaking.results import Placed, SubjectResult
 from facecloak.cloaking.subject import Outcome, Subject
 from facecloak.photos import Encoded, PhotoLimits
-from facecloak.photos.animation import Animation, decode_animation, read_animation
+from facecloak.photos.animation import Animation, decode_animation, frame_as_png, read_animation
 from facecloak.photos.kept_change import kept_along, part_of
 
 Place = Callable[[PhotoSession, Sequence[Subject]], Placed]
@@ -53,7 +52,7 @@ def cloak_frames(
     followed = list(subjects)
     for number, frame in enumerate(frames, 1):
         interruption.get()()
-        photo = PhotoSession(_png(frame), limits=limits, observer=observer)
+        photo = PhotoSession(frame_as_png(frame), limits=limits, observer=observer)
         placed = _with_lost_faces(place(photo, followed), photo, followed, subjects, place)
         for index, result in placed.results.items():
             whole.masks.setdefault(index, placed.masks[index])
@@ -141,9 +140,3 @@ def _lost(
             if seen < 0 or kept_along(change, part_of(shown[seen], bounds) - old) < FAINTEST_KEPT:
                 lost[index] = number
     return lost
-
-
-def _png(frame: np.ndarray) -> bytes:
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGBA2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert done
-    return encoded.tobytes()

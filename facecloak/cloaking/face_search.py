@@ -19,6 +19,7 @@ from facecloak.cloaking.placement import square_side_px
 from facecloak.cloaking.subject import InvalidFaceHint, Outcome, Subject, box_of_landmarks, check_hint
 from facecloak.faces import WORKING_SIDE_PX, Box, Face, WorkingCopy, longest_looked_at, main_face
 from facecloak.photos import PhotoLimits
+from facecloak.photos.animation import still_of
 from facecloak.photos.splice import Look
 
 _CHOOSE = "The photo shows several faces: send one of them as the hint."
@@ -249,11 +250,12 @@ def faces_of(
     observer: StepObserver = unobserved,
     check: Callable[[], None] | None = None,
 ) -> FoundFaces:
-    """The faces of a photo file. Raises :class:`PhotoRefused`, and what ``check``, called between steps, raises."""
+    """The faces of a photo file, or of an animation's first frame, where a hint is to tell whose they are. Raises
+    :class:`PhotoRefused`, and what ``check``, called between steps, raises."""
     limits.check_bytes(len(data))
     check = check or interruption.get()
     with interrupted_by(check):
-        photo = PhotoSession(data, limits=limits, observer=observer)
+        photo = PhotoSession(still_of(data, limits=limits), limits=limits, observer=observer)
         check()
         with observer("find"):
             return FoundFaces(photo.width, photo.height, FaceSearch(finder, photo).faces)

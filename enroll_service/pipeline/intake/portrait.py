@@ -34,7 +34,8 @@ from facecloak.faces import (
     main_face,
 )
 from facecloak.faces.frame import mesh_in_crop
-from facecloak.photos import decode_photo
+from facecloak.photos import AnimatedPhoto, decode_photo
+from facecloak.photos.animation import read_animation
 from facecloak.photos.file_tag import payload_of
 
 
@@ -73,7 +74,14 @@ def portrait_from(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, set
         NoFace, SeveralFaces, FaceTooSmall, FaceCutOff, FaceBlurred, PhotoAlreadyCloaked: the photo does not qualify.
         PhotoError: the bytes are no photo that is taken (see :mod:`facecloak.photos`).
     """
-    decoded = decode_photo(photo.data)
+    limits = settings.photo_limits
+    animation = read_animation(photo.data, limits)
+    if animation is not None:
+        raise AnimatedPhoto(
+            f"The photo is {animation.format}, with {len(animation.durations_ms)} frames: send a still photo.",
+            format=animation.format,
+        )
+    decoded = decode_photo(photo.data, limits=limits)
     # Whoever's mask it is, and whether or not the picture was changed since: nobody tags a photo that was not cloaked.
     if payload_of(photo.data) is not None:
         raise PhotoAlreadyCloaked("The photo was cloaked already: send the original.", photo=index)

@@ -6,10 +6,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from facecloak.photos.animation.header import AnimationFormat, AnimationHeader, has_gif_metadata
+from facecloak.photos.animation.header import AnimationFormat, AnimationHeader, has_gif_metadata, read_animation
 from facecloak.photos.decoding import run_decoder
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoRefused
 from facecloak.photos.limits import PhotoLimits
@@ -122,6 +123,19 @@ def decode_animation(data: bytes, header: AnimationHeader, *, limits: PhotoLimit
     if stacked.shape != (count * header.height, header.width, 4):
         raise PhotoDamaged("The animation's frames are not what its headers state.")
     return Animation(data, header, stacked.reshape(count, header.height, header.width, 4))
+
+
+def still_of(data: bytes, *, limits: PhotoLimits) -> bytes:
+    """An animation's first frame as a file of its own (PNG); any other photo as it came."""
+    header = read_animation(data, limits)
+    return data if header is None else frame_as_png(decode_animation(data, header, limits=limits).frames[0])
+
+
+def frame_as_png(frame: np.ndarray) -> bytes:
+    """A frame (H, W, 4), without its alpha, as a file."""
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGBA2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert done
+    return encoded.tobytes()
 
 
 def decode_gif(data: bytes) -> np.ndarray:

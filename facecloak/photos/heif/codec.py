@@ -85,8 +85,11 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
     """Decode a HEIC or AVIF; raises the refusals of :func:`facecloak.photos.decode_photo`."""
     structure = read_heif(data, limits)
     if structure.format not in limits.formats:
+        setting = str(structure.format)
         raise UnsupportedPhoto(
-            f"The photo is {structure.format} (HEIF), which this service is not set to take.", format=structure.format
+            f"The photo is {structure.format} (HEIF), which this service is not set to take; its operator can "
+            f"(FACECLOAK_APPLY_{setting}, FACECLOAK_ENROLL_INTAKE__{setting}). Or send it as a JPEG.",
+            format=structure.format,
         )
     if structure.is_cropped:
         raise UnsupportedPhoto(f"The {structure.format} shows a part of its picture (clap), which is not taken.")
