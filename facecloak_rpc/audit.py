@@ -33,6 +33,8 @@ from facecloak.users import User
 _FIRST = "0" * 64
 _MAX_LINE_BYTES = 16 * 1024
 _SUFFIX = ".audit.jsonl"
+# Events that change an object of the store: they name it, so that the store can be compared with the log.
+_OF_OBJECTS = frozenset({"enroll", "delete"})
 
 
 class AuditUnavailable(FaceCloakError):
@@ -104,6 +106,8 @@ class AuditLog:
         entry: dict[str, Any] = {"event": event, "outcome": outcome, **facts}
         if user is not None:
             entry |= {"tenant": user.tenant, "user": names.pseudonym(user)}
+            if event in _OF_OBJECTS:
+                entry["object"] = names.mask(user)
         with self._lock:
             try:
                 self._append(names, entry)
