@@ -97,7 +97,18 @@ class PhotoAdmission:
             expected = self._lines[caller.key] * self._mean_seconds / places
             if expected > self._wait_seconds:
                 raise self._shares.exceeded("caller", places, retry_after_seconds=f"{expected:.3g}")
-        expected = self._line * self._mean_seconds / self._places.total
+        self._check_time(self._line)
+
+    def refusal(self, waiting: int) -> Overloaded | None:
+        """See Admission: refused is one whose turn would come later than a photo waits."""
+        try:
+            self._check_time(waiting)
+        except Overloaded as error:
+            return error
+        return None
+
+    def _check_time(self, waiting: int) -> None:
+        expected = waiting * self._mean_seconds / self._places.total
         if expected > self._wait_seconds:
             raise self._overloaded(max(expected, _RETRY_AFTER_SECONDS))
 

@@ -56,9 +56,10 @@ class ApplySettings(RpcSettings):
     adds more of them."""
 
     in_flight_limit: int = Field(default_factory=lambda given: _photos_at_once(given), ge=1, le=1024)
-    """Photos being worked on at once; more are refused with OVERLOADED. Two a core keep the cores busy, at most 64 a
-    process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory is
-    bounded by memory_mebibytes, whatever their number."""
+    """Photos being worked on at once; more wait, then are refused with OVERLOADED. One a core and one more, but two a
+    process where there are several, keep the cores busy; more only wait for each other, and hold up the refusals.
+    At most 64 a process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory
+    is bounded by memory_mebibytes, whatever their number."""
 
     memory_mebibytes: int = Field(default=2048, ge=64)
     """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes
@@ -187,6 +188,7 @@ class ApplySettings(RpcSettings):
 
 
 def _photos_at_once(given: dict[str, Any]) -> int:
-    """Two a core; for each process at most half of what concurrent_calls_limit allows by default."""
+    """For each process at least two, and at most half of what concurrent_calls_limit allows by default."""
     cores = os.cpu_count() or 1
-    return min(2 * cores, 64 * (given.get("processes") or cores))
+    processes = given.get("processes") or cores
+    return min(max(cores + 1, 2 * min(processes, cores)), 64 * processes)

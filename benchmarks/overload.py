@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 from benchmarks.pictures import jpeg, photo
 from benchmarks.service import USER, running_service
 from benchmarks.serving import _channel, _hammer, _request
-from benchmarks.traffic import open_loop
 
 _TIMES = 8
 _CHANNELS = 16
@@ -47,34 +45,57 @@ def measure(repository: Path, *, seconds: float = 10.0) -> dict[str, Any]:
 
 
 def _call(target: str, data: bytes, landmarks: Any, rate: float, seconds: float, answers: Any) -> None:
+    """One thread for all calls: hundreds of threads would wait for each other, and their waiting be taken for the
+    service's."""
+    import asyncio
+
+    answers.put(asyncio.run(_calls(target, data, landmarks, rate=rate, seconds=seconds)))
+
+
+async def _calls(target: str, data: bytes, landmarks: Any, *, rate: float, seconds: float) -> dict[str, Any]:
+    import asyncio
+
     import grpc
 
     from facecloak.v1 import apply_pb2_grpc
     from facecloak_rpc.client import to_remote_error
 
     request = _request(data, USER, landmarks=landmarks)
-    lock = threading.Lock()
     ended: list[tuple[str, float, bool]] = []
-    with ExitStack() as stack:
-        channels = [stack.enter_context(_channel(target)) for _ in range(_CHANNELS)]
+    async with AsyncExitStack() as stack:
+        channels = [
+            await stack.enter_async_context(
+                grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+            )
+            for _ in range(_CHANNELS)
+        ]
         stubs = [apply_pb2_grpc.ApplyServiceStub(channel) for channel in channels]
 
-        def call(number: int) -> None:
+        async def call(number: int) -> None:
             began = time.monotonic()
             try:
-                stubs[number % _CHANNELS].ApplyCloak(request, timeout=_CALL_SECONDS)
+                await stubs[number % _CHANNELS].ApplyCloak(request, timeout=_CALL_SECONDS)
                 name, told = "OK", True
             except grpc.RpcError as error:
                 remote = to_remote_error(error)
                 name = f"{error.code().name} {remote.reason}".strip()
                 told = remote.retry_seconds is not None
-            with lock:
-                ended.append((name, time.monotonic() - began, told))
+            ended.append((name, time.monotonic() - began, told))
 
-        count, latest = open_loop(call, rate=rate, seconds=seconds, threads=400)
+        rng, latest, calls = np.random.default_rng(0), 0.0, []
+        began = due = time.monotonic()
+        while due - began < seconds:
+            due += rng.exponential(1 / rate)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            latest = max(latest, time.monotonic() - due)
+            calls.append(asyncio.create_task(call(len(calls))))
+        await asyncio.gather(*calls)
     result: dict[str, Any] = {
-        "rate_per_second": round(rate, 1), "calls": count, "began_late_by_seconds": round(latest, 2)
-    }  # fmt: skip
+        "rate_per_second": round(rate, 1),
+        "calls": len(calls),
+        "began_late_by_seconds": round(latest, 2),
+        "goodput_per_second": round(sum(name == "OK" for name, _, _ in ended) / (time.monotonic() - began), 1),
+    }
     for name, times in Counter(name for name, _, _ in ended).items():
         p50, p99 = np.percentile([took for one, took, _ in ended if one == name], [50, 99])
         with_retry = sum(told for one, _, told in ended if one == name)
@@ -82,7 +103,7 @@ def _call(target: str, data: bytes, landmarks: Any, rate: float, seconds: float,
             "calls": times, "p50_ms": round(1000 * p50, 1), "p99_ms": round(1000 * p99, 1),
             **({} if name == "OK" else {"with_retry_info": with_retry}),
         }  # fmt: skip
-    answers.put(result)
+    return result
 
 
 def _probe(target: str, caller: Any) -> dict[str, Any]:

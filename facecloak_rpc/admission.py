@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+from facecloak.errors import FaceCloakError
+
 
 class Admitted(Protocol):
     """What one call has been given."""
@@ -24,6 +26,13 @@ class Admission(Protocol):
     def is_short(self) -> bool:
         """Whether calls wait for memory that others have."""
 
+    def refusal(self, waiting: int) -> FaceCloakError | None:
+        """Why a call that has just begun is refused, before anything of it is known; None where it may come in.
+
+        Args:
+            waiting: how many calls have begun before it and are not admitted yet.
+        """
+
     def arriving(self, method: str) -> AbstractContextManager[None]:
         """Entered when a call has begun and nothing of its message is read yet, left when it is admitted or not."""
 
@@ -35,6 +44,9 @@ class Unlimited:
     """Takes everything on."""
 
     is_short = False
+
+    def refusal(self, waiting: int) -> None:
+        """See Admission."""
 
     @contextmanager
     def arriving(self, method: str) -> Iterator[None]:

@@ -5,12 +5,12 @@ Servicers raise; they never abort or set codes themselves.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -24,7 +24,7 @@ from facecloak_rpc.admission import Admission, Admitted, Unlimited
 from facecloak_rpc.answers import Answers
 from facecloak_rpc.audit import NoAudit
 from facecloak_rpc.caller_limits import CallerLimits, CallerLimitSettings, SharedPlaces
-from facecloak_rpc.errors import CallCancelled, to_status
+from facecloak_rpc.errors import CallCancelled, Overloaded, to_status
 from facecloak_rpc.identity import Authenticator, IdentitySettings
 from facecloak_rpc.identity.authenticator import auth_context_of
 from facecloak_rpc.identity.caller import Caller, Right, caller_if_known, set_caller
@@ -34,11 +34,14 @@ from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.process_memory import MemoryTrimmer
 from facecloak_rpc.refusals import Refusals, name_user
+from facecloak_rpc.refusing import AtOnce, Line
 from facecloak_rpc.tracing import Metadata, Tracer
 from facecloak_rpc.trailers import REQUEST_ID_HEADER
 
 # Housekeeping that a client may keep open for as long as it lives: neither logged nor waited for.
 _HEALTH, _REFLECTION = "/grpc.health.", "/grpc.reflection."
+# Calls that no thread has taken up yet, probes too. Each is headers and no more.
+_WAITING_LIMIT = 256
 _log = structlog.get_logger("facecloak.rpc")
 
 
@@ -64,10 +67,12 @@ class CallInterceptor(grpc.ServerInterceptor):
         rights: Mapping[str, Right] = RIGHTS,
         limits: CallerLimits | None = None,
         refusals: Refusals | None = None,
+        calls_waiting: Callable[[], int] = lambda: 0,
     ) -> None:
         """``calls_limit`` calls may be open at once, ``connection_calls_limit`` of them of one connection, and
         ``reading_limit`` messages come in; each has to be whole after ``message_seconds``, and each answer taken after
-        ``answer_seconds``. ``rights``: what each method asks for; ``refusals``: who is told of refused calls."""
+        ``answer_seconds``. ``rights``: what each method asks for; ``refusals``: who is told of refused calls;
+        ``calls_waiting``: how many have no thread yet."""
         self._metrics = metrics
         self._tracer = tracer
         self._admission = admission or Unlimited()
@@ -82,6 +87,9 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._limits = limits or CallerLimits(CallerLimitSettings())
         self._refusals = refusals or Refusals(NoAudit())
         self._shares = SharedPlaces(calls_limit, self._limits, what="calls")
+        self._calls_waiting = calls_waiting
+        self._line = Line()
+        self._at_once = AtOnce()
         self._changed = threading.Condition()
         self._in_flight = 0
 
@@ -107,12 +115,18 @@ class CallInterceptor(grpc.ServerInterceptor):
         method = handler_call_details.method
         if handler is None:
             return None
+        if self._calls_waiting() >= _WAITING_LIMIT:
+            return self._refused(handler, Overloaded("too many calls at once", limit=_WAITING_LIMIT), method=method)
         if method.startswith(_HEALTH):
             return self._infrastructure.bounded(handler)
         if method.startswith(_REFLECTION):
             return self._infrastructure.guarded(handler, check=self._caller_of_reflection)
         metadata = tuple(handler_call_details.invocation_metadata or ())
         request_id = _request_id(metadata)
+        is_unary = not handler.request_streaming and not handler.response_streaming
+        refusal = self._open.refusal() or (self._admission.refusal(self._line.length) if is_unary else None)
+        if refusal is not None:
+            return self._refused(handler, refusal, method=method, request_id=request_id)
         # Messages are parsed here: one that is malformed is the caller's fault, and gRPC would call it our own.
         if handler.response_streaming:
             inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -131,13 +145,19 @@ class CallInterceptor(grpc.ServerInterceptor):
         metadata: Metadata,
         request_id: str,
     ) -> Callable[..., Any]:
+        # From now on: until threads take them up, hundreds may come.
+        leave_line = self._line.join()
+
         def behavior(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             assert inner is not None
-            with self._call(context, method=method, request_id=request_id) as call:
+            with _at_end(leave_line), self._call(context, method=method, request_id=request_id) as call:
                 try:
                     with self._tracer.call(call.method, metadata, request_id=request_id):
                         call.bind_trace(self._tracer.trace_id())
-                        with self._request(requests, context, handler, method=call.method) as (request, admitted):
+                        with self._request(requests, context, handler, method=call.method, leave_line=leave_line) as (
+                            request,
+                            admitted,
+                        ):
                             response = inner(request, context)
                             size = _size_of(response)
                             # Its memory is held until the caller has it, which the handler does not see.
@@ -149,6 +169,28 @@ class CallInterceptor(grpc.ServerInterceptor):
             abort(context, call.status)
 
         return behavior
+
+    def _refused(
+        self, handler: grpc.RpcMethodHandler, error: FaceCloakError, *, method: str, request_id: str = ""
+    ) -> grpc.RpcMethodHandler:
+        """Refuses a call by what is known as it begins, in gRPC's own thread."""
+
+        def refuse(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            with self._call(context, method=method, request_id=request_id) as call:
+                call.refuse(error)
+            abort(context, call.status)
+
+        def refuse_stream(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+            yield refuse(requests, context)
+
+        behavior: Any = refuse_stream if handler.response_streaming else refuse
+        behavior.experimental_thread_pool = self._at_once
+        make: Any = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return cast(grpc.RpcMethodHandler, make(behavior, None, handler.response_serializer))
 
     def _streaming(
         self,
@@ -180,7 +222,13 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     @contextmanager
     def _request(
-        self, requests: Iterator[bytes], context: grpc.ServicerContext, handler: grpc.RpcMethodHandler, *, method: str
+        self,
+        requests: Iterator[bytes],
+        context: grpc.ServicerContext,
+        handler: grpc.RpcMethodHandler,
+        *,
+        method: str,
+        leave_line: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Any, Admitted]]:
         """What the handler gets: its one message, as soon as the service has room for it, or all as they come."""
         with ExitStack() as stack:
@@ -203,6 +251,7 @@ class CallInterceptor(grpc.ServerInterceptor):
                 request = parsed(message, handler.request_deserializer)
                 del message
                 admitted = stack.enter_context(self._admission.admitted(method, request))
+                leave_line()
             yield request, admitted
 
     def _released(self, release: Callable[[], None], size: int) -> Callable[[], None]:
@@ -311,6 +360,14 @@ def current_request_id() -> str:
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
+@contextmanager
+def _at_end(function: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        function()
+
+
 def _size_of(response: object) -> int:
     """Bytes on the wire, about."""
     return response.ByteSize() if isinstance(response, Message) else 0
@@ -320,7 +377,7 @@ def _request_id(metadata: Metadata) -> str:
     for key, value in metadata:
         if key == REQUEST_ID_HEADER and isinstance(value, str) and is_request_id(value):
             return value
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"
 
 
 def _where(error: BaseException) -> str:

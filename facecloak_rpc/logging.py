@@ -10,6 +10,9 @@ import logging
 import secrets
 import sys
 import threading
+from collections import deque
+from contextlib import suppress
+from itertools import groupby
 from typing import Literal, TextIO
 
 import structlog
@@ -23,7 +26,10 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 # A safety net, not the rule: the rule is not to pass these at all.
 _SECRET_KEYS = frozenset({"user_id", "photo", "photos", "mask", "embedding", "landmarks", "box", "key"})
 _PLAIN = (str, int, float, bool, type(None))
+# Far more than wait while a disk or a log collector is slow; then the oldest are lost, and not memory.
+_LINES_LIMIT = 10_000
 _printing = threading.Lock()
+_lines: deque[tuple[TextIO, str]] = deque(maxlen=_LINES_LIMIT)
 _process_key = secrets.token_bytes(32)
 
 
@@ -62,14 +68,27 @@ class LineLogger:
         self._file = file
 
     def msg(self, message: str) -> None:
-        """Prints one line, whole."""
-        try:
-            with _printing:
-                print(message, file=self._file, flush=True)
-        except OSError:
-            return
+        """Prints one line, whole. Where another thread prints, that one prints this line, too: hundreds of calls would
+        else wait for each other's lines."""
+        _lines.append((self._file, message))
+        # Once more after the lock is free: a line may have come that its thread left to this one.
+        while _lines and _printing.acquire(blocking=False):
+            try:
+                _print_waiting()
+            finally:
+                _printing.release()
 
     log = debug = info = warn = warning = err = error = fatal = failure = critical = exception = msg
+
+
+def _print_waiting() -> None:
+    waiting = []
+    with suppress(IndexError):
+        while True:
+            waiting.append(_lines.popleft())
+    for file, lines in groupby(waiting, key=lambda line: line[0]):
+        with suppress(OSError):
+            print(*(text for _, text in lines), sep="\n", file=file, flush=True)
 
 
 def drop_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -96,12 +96,19 @@ class OpenCalls:
         """How many connections have calls open."""
         return self._places.owners
 
+    def refusal(self) -> Overloaded | None:
+        """Why no call can be let in now, whoever's it is; None where there is room."""
+        return self._overloaded() if self._places.out >= self._places.total else None
+
     @contextmanager
     def one(self, *, connection: str) -> Iterator[None]:
         """Holds a place for the block. Raises Overloaded where there is none."""
         if not self._places.take(1, owner=connection):
-            raise Overloaded("too many calls at once", limit=self._places.total)
+            raise self._overloaded()
         try:
             yield
         finally:
             self._places.give_back(1, owner=connection)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded("too many calls at once", limit=self._places.total)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, cast
@@ -25,9 +24,10 @@ from facecloak_rpc.identity.rights import RIGHTS
 from facecloak_rpc.infrastructure import CALLS_LIMIT
 from facecloak_rpc.interceptor import CallInterceptor
 from facecloak_rpc.metrics import RpcMetrics, serve_metrics
-from facecloak_rpc.process_memory import keep_little
+from facecloak_rpc.process_memory import keep_little, leave_out_of_collections
 from facecloak_rpc.readiness import Readiness
 from facecloak_rpc.refusals import Refusals
+from facecloak_rpc.refusing import CallThreads
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
 from facecloak_rpc.tls import server_credentials
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 # After the last call's handler returned, gRPC still has to put its status on the wire.
 _FLUSH_SECONDS = 1.0
-# Threads that tell callers that there are too many calls: a millisecond each.
+# Threads that tell callers that there are too many calls of theirs: a millisecond each.
 _REFUSERS = 32
-_WAITING_FOR_REFUSAL = 2048
+# Streams of one connection beyond the calls that it may have open.
+_STREAMS_TO_REFUSE = 1024
 # What gRPC reads of one connection at once; its own most is 4 MiB.
 _READ_BYTES = 256 * 2**10
 _log = structlog.get_logger("facecloak.server")
@@ -142,6 +143,7 @@ class RpcServer:
         Only callable in the main thread, where Python delivers signals.
         """
         keep_little()
+        leave_out_of_collections()
         asked, hurry = threading.Event(), threading.Event()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -208,9 +210,12 @@ def build_server(
     """
     metrics = RpcMetrics(telemetry.registry)
     callers = callers or KnownCallers.of(settings)
+    # A thread for every call that is let in, for every probe, and for those that are about to be refused.
+    threads = CallThreads(settings.concurrent_calls_limit + CALLS_LIMIT + _REFUSERS)
     interceptor = CallInterceptor(
         metrics,
         telemetry.tracer,
+        calls_waiting=lambda: threads.waiting,
         calls_limit=settings.concurrent_calls_limit,
         connection_calls_limit=settings.connection_calls_limit,
         reading_limit=settings.reading_limit,
@@ -223,13 +228,8 @@ def build_server(
         refusals=refusals,
     )
     grpc_server = grpc.server(
-        # A thread for every call that is let in, for every probe, and for those that are about to be refused.
-        ThreadPoolExecutor(
-            max_workers=settings.concurrent_calls_limit + CALLS_LIMIT + _REFUSERS, thread_name_prefix="rpc"
-        ),
+        threads,
         interceptors=[interceptor],
-        # Far above our own limit: gRPC refuses without a reason, probes too. Those that wait are headers and no more.
-        maximum_concurrent_rpcs=settings.concurrent_calls_limit + CALLS_LIMIT + _WAITING_FOR_REFUSAL,
         options=_server_options(
             settings, share_port=share_port, message_bytes_limit=message_bytes_limit or settings.message_bytes_limit
         ),
@@ -303,7 +303,7 @@ def _server_options(settings: RpcSettings, *, share_port: bool, message_bytes_li
         ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
         # Far above our own limit of a connection's calls: HTTP/2 resets what a client begins beyond, without a reason.
-        ("grpc.max_concurrent_streams", settings.connection_calls_limit + _WAITING_FOR_REFUSAL // 2),
+        ("grpc.max_concurrent_streams", settings.connection_calls_limit + _STREAMS_TO_REFUSE),
         # A message that nobody reads yet takes one window of HTTP/2 (64 KiB) and no more: without probing for larger
         # ones. Messages that are read get the window that they need, whatever the network.
         ("grpc.http2.bdp_probe", 0),

@@ -106,6 +106,12 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
         assert float(refused.value.metadata["retry_after_seconds"]) == 0.5
     with photos.arriving("ApplyCloak"):
         pass
+    # The same before anything of a call is known.
+    assert photos.refusal(1) is None
+    refusal = photos.refusal(100)
+    assert refusal is not None
+    # A hundred of 20 ms: as long as that the caller need not come back.
+    assert 1.0 < float(refusal.metadata["retry_after_seconds"]) < 4.0
 
 
 class Blocked:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf import wrappers_pb2
 
+from facecloak_rpc.admission import Admission
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.identity import Right
 from facecloak_rpc.refusals import Refusals
@@ -41,6 +42,7 @@ class Echo:
         tracer: Tracer | None = None,
         rights: Mapping[str, Right] | None = None,
         refusals: Refusals | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.server = build_server(
             settings=settings,
@@ -50,6 +52,7 @@ class Echo:
             telemetry=Telemetry(tracer=tracer),
             rights=rights or {},
             refusals=refusals,
+            admission=admission,
         )
         self.server.start()
         assert self.server.readiness.wait_ready(5)

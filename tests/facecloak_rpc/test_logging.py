@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,46 @@ def test_a_full_disk_loses_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", written)
     structlog.get_logger("test").error("said again")
     assert json.loads(written.getvalue())["event"] == "said again"
+
+
+class StuckDisk(io.StringIO):
+    """Takes its first line after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.entered.set()
+        assert self.go_on.wait(20)
+        return super().write(text)
+
+
+def test_nobody_waits_for_another_threads_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_logging(log_format="json", level="info")
+    disk = StuckDisk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    first = threading.Thread(target=structlog.get_logger().info, args=("0",))
+    first.start()
+    assert disk.entered.wait(10)
+    for number in range(1, 4):
+        structlog.get_logger().info(str(number))  # returns, though nothing is written yet
+    assert disk.getvalue() == ""
+    disk.go_on.set()
+    first.join(20)
+    assert [json.loads(line)["event"] for line in disk.getvalue().splitlines()] == ["0", "1", "2", "3"]
+
+
+def test_lines_that_nothing_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_logging(log_format="json", level="info")
+    disk = StuckDisk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    first = threading.Thread(target=structlog.get_logger().info, args=("first",))
+    first.start()
+    assert disk.entered.wait(10)
+    for number in range(10_050):
+        structlog.get_logger().info(str(number))
+    disk.go_on.set()
+    first.join(20)
+    events = [json.loads(line)["event"] for line in disk.getvalue().splitlines()]
+    assert (len(events), events[0], events[-1]) == (10_001, "first", "10049")
