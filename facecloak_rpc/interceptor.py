@@ -23,6 +23,7 @@ from facecloak.limits import is_request_id
 from facecloak_rpc.admission import Admission, Admitted, Unlimited
 from facecloak_rpc.answers import Answers
 from facecloak_rpc.audit import NoAudit
+from facecloak_rpc.call_threads import AtOnce, Line
 from facecloak_rpc.caller_limits import CallerLimits, CallerLimitSettings, SharedPlaces
 from facecloak_rpc.errors import CallCancelled, Overloaded, to_status
 from facecloak_rpc.identity import Authenticator, IdentitySettings
@@ -34,7 +35,6 @@ from facecloak_rpc.messages import MessageReader, OpenCalls
 from facecloak_rpc.metrics import RpcMetrics
 from facecloak_rpc.process_memory import MemoryTrimmer
 from facecloak_rpc.refusals import Refusals, name_user
-from facecloak_rpc.refusing import AtOnce, Line
 from facecloak_rpc.tracing import Metadata, Tracer
 from facecloak_rpc.trailers import REQUEST_ID_HEADER
 
@@ -116,7 +116,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         if self._calls_waiting() >= _WAITING_LIMIT:
-            return self._refused(handler, Overloaded("too many calls at once", limit=_WAITING_LIMIT), method=method)
+            swamped = Overloaded("too many calls at once", limit=_WAITING_LIMIT)
+            return self._refused(handler, swamped, method=method, request_id=_request_id(()))
         if method.startswith(_HEALTH):
             return self._infrastructure.bounded(handler)
         if method.startswith(_REFLECTION):
@@ -154,10 +155,8 @@ class CallInterceptor(grpc.ServerInterceptor):
                 try:
                     with self._tracer.call(call.method, metadata, request_id=request_id):
                         call.bind_trace(self._tracer.trace_id())
-                        with self._request(requests, context, handler, method=call.method, leave_line=leave_line) as (
-                            request,
-                            admitted,
-                        ):
+                        entered = self._request(requests, context, handler, method=call.method, leave_line=leave_line)
+                        with entered as (request, admitted):
                             response = inner(request, context)
                             size = _size_of(response)
                             # Its memory is held until the caller has it, which the handler does not see.
@@ -171,7 +170,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         return behavior
 
     def _refused(
-        self, handler: grpc.RpcMethodHandler, error: FaceCloakError, *, method: str, request_id: str = ""
+        self, handler: grpc.RpcMethodHandler, error: FaceCloakError, *, method: str, request_id: str
     ) -> grpc.RpcMethodHandler:
         """Refuses a call by what is known as it begins, in gRPC's own thread."""
 

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.addresses import host_and_port, is_loopback
 from facecloak_rpc.admission import Admission
+from facecloak_rpc.call_threads import CallThreads
 from facecloak_rpc.caller_limits import CallerLimits
 from facecloak_rpc.identity import Authenticator, Right
 from facecloak_rpc.identity.rights import RIGHTS
@@ -27,7 +28,6 @@ from facecloak_rpc.metrics import RpcMetrics, serve_metrics
 from facecloak_rpc.process_memory import keep_little, leave_out_of_collections
 from facecloak_rpc.readiness import Readiness
 from facecloak_rpc.refusals import Refusals
-from facecloak_rpc.refusing import CallThreads
 from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
 from facecloak_rpc.tls import server_credentials

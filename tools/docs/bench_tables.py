@@ -71,8 +71,8 @@ def _overload(document: Mapping[str, Any]) -> str:
     return (
         f"{document['overload']['rate_per_second']} calls a second, {document['times']} times what the service was "
         f"seen to answer ({document['capacity_per_second']}); the caller shares the machine. "
-        f"{document['overload']['goodput_per_second']} photos a second were cloaked, the line's end included. Of {probes['probes']} "
-        f"probes {probes['refused']} were refused, median {probes['p50_ms']} ms, 99th percentile {probes['p99_ms']} "
+        f"{document['overload']['goodput_per_second']} photos a second were cloaked, the line's end included. Of "
+        f"{probes['probes']} probes {probes['refused']} were refused, median {probes['p50_ms']} ms, 99th percentile {probes['p99_ms']} "
         f"ms.\n\n{_table(rows)}"
     )
 

@@ -13,9 +13,9 @@ import pytest
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.admission import Unlimited
+from facecloak_rpc.call_threads import AtOnce, CallThreads, Line
 from facecloak_rpc.client import RemoteError, to_remote_error
 from facecloak_rpc.errors import Overloaded
-from facecloak_rpc.refusing import AtOnce, CallThreads, Line
 from facecloak_rpc.settings import RpcSettings
 from tests.facecloak_rpc.test_hostile_calls import SAY, SAY_EACH, HeadersOnly, check
 from tests.facecloak_rpc.test_server import SERVING, wait_for
