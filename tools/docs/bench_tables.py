@@ -20,6 +20,8 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_triton(document)}"
     if "worst_case" in document:
         return f"{title}\n\n{_worst_case(document)}"
+    if "acknowledged" in document:
+        return f"{title} {_store_kills(document)}"
     if "overload" in document:
         return f"{title}\n\n{_overload(document)}"
     if "not_read" in document:
@@ -61,6 +63,14 @@ def _worst_case(document: Mapping[str, Any]) -> str:
     )
 
 
+def _store_kills(document: Mapping[str, Any]) -> str:
+    return (
+        f"{document['writes']} masks written to an S3 server that was killed {document['kills']} times meanwhile: "
+        f"{document['acknowledged']} were acknowledged, {document['failed']} failed, and {document['lost']} of those "
+        "acknowledged were lost."
+    )
+
+
 def _overload(document: Mapping[str, Any]) -> str:
     rows = [["answer", "calls", "median ms", "99th percentile ms", "say when to come back"], ["---"] * 5]
     for name, row in document["overload"]["outcomes"].items():
@@ -72,8 +82,8 @@ def _overload(document: Mapping[str, Any]) -> str:
         f"{document['overload']['rate_per_second']} calls a second, {document['times']} times what the service was "
         f"seen to answer ({document['capacity_per_second']}); the caller shares the machine. "
         f"{document['overload']['goodput_per_second']} photos a second were cloaked, the line's end included. Of "
-        f"{probes['probes']} probes {probes['refused']} were refused, median {probes['p50_ms']} ms, 99th percentile {probes['p99_ms']} "
-        f"ms.\n\n{_table(rows)}"
+        f"{probes['probes']} probes {probes['refused']} were refused, median {probes['p50_ms']} ms, 99th percentile "
+        f"{probes['p99_ms']} ms.\n\n{_table(rows)}"
     )
 
 
