@@ -17,6 +17,7 @@ from enroll_service.pipeline.report import (
     SynthesisReport,
 )
 from enroll_service.pipeline.strengths import MaskKind, Strength
+from enroll_service.validation import Validation
 from facecloak.errors import InvalidInput
 from facecloak.limits import check_request_id
 from facecloak.masks.consent import Consent
@@ -131,6 +132,22 @@ def progress_to(event: Progress) -> enroll_pb2.EnrollUserResponse:
     """A stream message of progress."""
     progress = enroll_pb2.EnrollProgress(stage=_STAGES[event.stage], fraction=event.fraction, detail=event.detail)
     return enroll_pb2.EnrollUserResponse(progress=progress)
+
+
+def validation_to(validation: Validation) -> enroll_pb2.EnrollUserResponse:
+    """The stream's only message, where nothing was to be done."""
+    left_out = [enroll_pb2.PhotoLeftOut(photo=photo, reason=reason) for photo, reason in validation.left_out]
+    return enroll_pb2.EnrollUserResponse(
+        validation=enroll_pb2.EnrollmentValidation(
+            photo_count=validation.photo_count, photos_left_out=left_out, warnings=validation.warnings
+        )
+    )
+
+
+def validation_from(message: enroll_pb2.EnrollmentValidation) -> Validation:
+    """The client's side of :func:`validation_to`."""
+    left_out = tuple((one.photo, one.reason) for one in message.photos_left_out)
+    return Validation(message.photo_count, left_out, tuple(message.warnings))
 
 
 def progress_from(message: enroll_pb2.EnrollProgress) -> Progress:

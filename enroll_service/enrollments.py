@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from enroll_service.errors import ConsentRequired
 from enroll_service.jobs.job import Subscriber
 from enroll_service.jobs.request import Enrollment, EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs
 from enroll_service.pipeline.intake.photo import check_photo_count
+from enroll_service.validation import PhotoChecks, Validation
 from facecloak.errors import InvalidInput
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits, PhotoTooLarge
 from facecloak.photos.memory import pixels_of
@@ -28,6 +31,7 @@ class Enrollments:
         self,
         *,
         jobs: EnrollmentJobs,
+        checks: PhotoChecks,
         store: MaskStore,
         photo_bytes_limit: int,
         photo_pixels_limit: int,
@@ -44,6 +48,7 @@ class Enrollments:
         self.refusals = refusals or Refusals(self._audit)
         """Where refused calls are counted."""
         self._jobs = jobs
+        self._checks = checks
         self._store = store
         self._photo_bytes_limit = photo_bytes_limit
         self._photo_pixels_limit = photo_pixels_limit
@@ -58,9 +63,19 @@ class Enrollments:
             Overloaded, RequestIdReused, ShuttingDown: see :meth:`EnrollmentJobs.submit`.
         """
         with self.refusals.counted("EnrollUser", request.caller, request.user):
-            return self._enroll(request)
+            self._require_valid(request)
+            return self._jobs.submit(request)
 
-    def _enroll(self, request: EnrollmentRequest) -> Subscriber:
+    def validate(self, request: EnrollmentRequest, *, cancelled: Callable[[], bool]) -> Validation:
+        """Whether the request would be enrolled now, as far as can be told without a recognizer. Stores nothing.
+
+        Raises: what :meth:`enroll`, or the work that it begins, would; and Overloaded where too many are looked at.
+        """
+        self._require_valid(request)
+        earlier = self._jobs.validate(request)
+        return self._checks.look(replace(request, earlier=earlier), cancelled=cancelled)
+
+    def _require_valid(self, request: EnrollmentRequest) -> None:
         count, size = len(request.photos), sum(len(photo.data) for photo in request.photos)
         check_photo_count(count)
         if size > self._photo_bytes_limit:
@@ -73,7 +88,6 @@ class Enrollments:
             request.consent.require_present()
         elif self._consent_required:
             raise ConsentRequired("a consent record is required", field="consent")
-        return self._jobs.submit(request)
 
     def _check_pixels(self, request: EnrollmentRequest) -> None:
         """A file of a few bytes may become as many pixels as a photo may have: told before any is decoded."""

@@ -11,9 +11,11 @@ from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.jobs.runner import EnrollmentJobs, Work
 from enroll_service.metrics import EnrollMetrics, watch_queue
 from enroll_service.pipeline.enroller import Enroller
+from enroll_service.pipeline.intake.selection import PhotoSelection
 from enroll_service.pipeline.progress import Progress
 from enroll_service.servicer import SERVICE_NAME, EnrollServicer
 from enroll_service.settings import EnrollSettings
+from enroll_service.validation import CheckPhotos, PhotoChecks
 from facecloak.faces import FaceFinder
 from facecloak.masks.bank import StoredMask
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
@@ -64,7 +66,7 @@ def build_domain(settings: EnrollSettings) -> Domain:
     jobs = build_jobs(
         settings, work=audited_work(work_of(enroller), audit), store=store, metrics=EnrollMetrics(telemetry.registry)
     )
-    enrollments = build_enrollments(settings, jobs=jobs, store=store, audit=audit)
+    enrollments = build_enrollments(settings, jobs=jobs, check=check_of(enroller), store=store, audit=audit)
     return Domain(enrollments=enrollments, jobs=jobs, enroller=enroller, telemetry=telemetry)
 
 
@@ -86,6 +88,17 @@ def work_of(enroller: Enroller) -> Work:
         )
 
     return work
+
+
+def check_of(enroller: Enroller) -> CheckPhotos:
+    """An enroller as what looks at photos."""
+
+    def check(request: EnrollmentRequest, cancelled: Callable[[], bool]) -> PhotoSelection:
+        return enroller.check(
+            request.photos, cancelled=cancelled, earlier=request.earlier, leave_out_unfit=request.leave_out_unfit
+        )
+
+    return check
 
 
 def open_runtime(settings: EnrollSettings) -> RecognizerRuntime:
@@ -125,11 +138,17 @@ def build_jobs(
 
 
 def build_enrollments(
-    settings: EnrollSettings, *, jobs: EnrollmentJobs, store: MaskStore, audit: Audit | None = None
+    settings: EnrollSettings,
+    *,
+    jobs: EnrollmentJobs,
+    check: CheckPhotos,
+    store: MaskStore,
+    audit: Audit | None = None,
 ) -> Enrollments:
-    """The facade as the settings want it."""
+    """The facade as the settings want it; ``check`` looks at photos that are only to be validated."""
     return Enrollments(
         jobs=jobs,
+        checks=PhotoChecks(check, places=settings.workers),
         store=store,
         photo_bytes_limit=settings.photos_mebibytes_limit * 2**20,
         photo_pixels_limit=round(settings.photos_megapixels_limit * 10**6),

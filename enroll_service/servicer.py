@@ -26,10 +26,14 @@ class EnrollServicer(enroll_pb2_grpc.EnrollServiceServicer):
     def EnrollUser(  # noqa: N802 - the proto's name
         self, request: enroll_pb2.EnrollUserRequest, context: grpc.ServicerContext
     ) -> Iterator[enroll_pb2.EnrollUserResponse]:
-        """Progress, then the result."""
+        """Progress, then the result; or what would become of it."""
         caller = current_caller()
         enrollment = convert.request_from(request, caller=caller)
         structlog.contextvars.bind_contextvars(user=user_tag(enrollment.user), client_request_id=request.request_id)
+        if request.validate_only:
+            validation = self._enrollments.validate(enrollment, cancelled=lambda: not context.is_active())
+            yield convert.validation_to(validation)
+            return
         subscriber = self._enrollments.enroll(enrollment)
         # False: the call ended before we could ask to be told so.
         if not context.add_callback(subscriber.leave):

@@ -16,7 +16,7 @@ from facecloak_client.async_stream import Photos, cloak_each
 from facecloak_client.attempts import Attempts
 from facecloak_client.channels import Connection, Tls, Token
 from facecloak_client.client import APPLY_TIMEOUT_S, DEFAULT_IN_FLIGHT, ENROLL_TIMEOUT_S, channel_of
-from facecloak_client.enrollment import AsyncEnrollment
+from facecloak_client.enrollment import AsyncEnrollment, OpenAsyncio
 from facecloak_client.failures import REQUEST_ID_HEADER, failure_of_call
 from facecloak_client.feed import Key, StreamAnswer
 from facecloak_client.methods import Method
@@ -29,6 +29,7 @@ from facecloak_client.requests import (
     ticket_metadata,
 )
 from facecloak_client.service_config import APPLY_SERVICE, ENROLL_SERVICE, Retries
+from facecloak_client.validation import validation_asyncio
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -94,18 +95,22 @@ class AsyncFaceCloakClient:
     ) -> AsyncEnrollment:
         """Learns the user's mask: ``async for`` progress in what is returned, or ``await`` its ``result()``."""
         request = enroll_request(user_id, photos, options=options, consent=consent, request_id=request_id)
-        channel = self._channel(methods.ENROLL_USER)
-
-        def begin(seconds: float) -> Any:
-            call = channel.channel.unary_stream(
-                methods.ENROLL_USER.path,
-                request_serializer=enroll_pb2.EnrollUserRequest.SerializeToString,
-                response_deserializer=enroll_pb2.EnrollUserResponse.FromString,
-            )
-            metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request.request_id))
-            return call(request, timeout=seconds, metadata=metadata)
-
+        begin = self._opening(request)
         return AsyncEnrollment(begin, Attempts(self._retries, timeout_s=timeout_s), request_id=request.request_id)
+
+    async def validate(
+        self,
+        user_id: str,
+        photos: PhotoLike | Iterable[PhotoLike],
+        *,
+        options: enroll_pb2.EnrollOptions | None = None,
+        consent: enroll_pb2.ConsentRecord | None = None,
+        timeout_s: float = APPLY_TIMEOUT_S,
+    ) -> enroll_pb2.EnrollmentValidation:
+        """What :meth:`enroll` of this would be told. See :meth:`facecloak_client.FaceCloakClient.validate`."""
+        request = enroll_request(user_id, photos, options=options, consent=consent, validate_only=True)
+        attempts = Attempts(self._retries, timeout_s=timeout_s)
+        return await validation_asyncio(self._opening(request), attempts, request_id=request.request_id)
 
     async def get_enrollment(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> enroll_pb2.Enrollment:
         """What is known of the user's stored mask. Raises MaskNotFound."""
@@ -194,6 +199,21 @@ class AsyncFaceCloakClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def _opening(self, request: enroll_pb2.EnrollUserRequest) -> OpenAsyncio:
+        """What begins the call, as often as it is asked to."""
+        channel = self._channel(methods.ENROLL_USER)
+
+        def begin(seconds: float) -> Any:
+            call = channel.channel.unary_stream(
+                methods.ENROLL_USER.path,
+                request_serializer=enroll_pb2.EnrollUserRequest.SerializeToString,
+                response_deserializer=enroll_pb2.EnrollUserResponse.FromString,
+            )
+            metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request.request_id))
+            return call(request, timeout=seconds, metadata=metadata)
+
+        return begin
 
     async def _call(
         self,

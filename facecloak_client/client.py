@@ -13,7 +13,7 @@ from facecloak.v1 import apply_pb2, enroll_pb2
 from facecloak_client import methods
 from facecloak_client.attempts import Attempts
 from facecloak_client.channels import Connection, Tls, Token
-from facecloak_client.enrollment import Enrollment
+from facecloak_client.enrollment import Enrollment, Open
 from facecloak_client.failures import REQUEST_ID_HEADER, failure_of_call
 from facecloak_client.feed import Key, StreamAnswer
 from facecloak_client.methods import Method
@@ -27,6 +27,7 @@ from facecloak_client.requests import (
 )
 from facecloak_client.service_config import APPLY_SERVICE, ENROLL_SERVICE, Retries
 from facecloak_client.stream import cloak_each
+from facecloak_client.validation import validation
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -108,18 +109,26 @@ class FaceCloakClient:
         """Begins to learn the user's mask from 1 to 16 photos. Iterate what is returned for progress, or ask for its
         ``result()``. ``consent``: what :func:`facecloak_client.consent` makes."""
         request = enroll_request(user_id, photos, options=options, consent=consent, request_id=request_id)
-        channel = self._channel(methods.ENROLL_USER)
-        call = channel.channel.unary_stream(
-            methods.ENROLL_USER.path,
-            request_serializer=enroll_pb2.EnrollUserRequest.SerializeToString,
-            response_deserializer=enroll_pb2.EnrollUserResponse.FromString,
-        )
-
-        def begin(seconds: float) -> Any:
-            metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request.request_id))
-            return call(request, timeout=seconds, metadata=metadata)
-
+        begin = self._opening(request)
         return Enrollment(begin, Attempts(self._retries, timeout_s=timeout_s), request_id=request.request_id)
+
+    def validate(
+        self,
+        user_id: str,
+        photos: PhotoLike | Iterable[PhotoLike],
+        *,
+        options: enroll_pb2.EnrollOptions | None = None,
+        consent: enroll_pb2.ConsentRecord | None = None,
+        timeout_s: float = APPLY_TIMEOUT_S,
+    ) -> enroll_pb2.EnrollmentValidation:
+        """What :meth:`enroll` of this would be told, without enrolling: photos, faces, quality, consent, rights and
+        places are looked at, and the store is asked whether it answers. Whether several photos show one person is not.
+
+        Raises CallFailed: what the enrollment would; and Defect where the service is of a release that cannot.
+        """
+        request = enroll_request(user_id, photos, options=options, consent=consent, validate_only=True)
+        attempts = Attempts(self._retries, timeout_s=timeout_s)
+        return validation(self._opening(request), attempts, request_id=request.request_id)
 
     def get_enrollment(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> enroll_pb2.Enrollment:
         """What is known of the user's stored mask. Raises MaskNotFound."""
@@ -223,6 +232,21 @@ class FaceCloakClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _opening(self, request: enroll_pb2.EnrollUserRequest) -> Open:
+        """What begins the call, as often as it is asked to."""
+        channel = self._channel(methods.ENROLL_USER)
+
+        def begin(seconds: float) -> Any:
+            call = channel.channel.unary_stream(
+                methods.ENROLL_USER.path,
+                request_serializer=enroll_pb2.EnrollUserRequest.SerializeToString,
+                response_deserializer=enroll_pb2.EnrollUserResponse.FromString,
+            )
+            metadata = (*channel.connection.metadata(), (REQUEST_ID_HEADER, request.request_id))
+            return call(request, timeout=seconds, metadata=metadata)
+
+        return begin
 
     def _call(
         self,

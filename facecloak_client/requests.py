@@ -87,6 +87,7 @@ def enroll_request(
     options: enroll_pb2.EnrollOptions | None = None,
     consent: enroll_pb2.ConsentRecord | None = None,
     request_id: str = "",
+    validate_only: bool = False,
 ) -> enroll_pb2.EnrollUserRequest:
     """Photos to learn a mask from. Without a request id it gets a random one, so that the call can be repeated."""
     given = [photos] if isinstance(photos, bytes | enroll_pb2.EnrollmentPhoto) else list(photos)
@@ -95,5 +96,6 @@ def enroll_request(
         user_id=user_id,
         photos=[photo(one) if isinstance(one, bytes) else one for one in given],
         options=options,
+        validate_only=validate_only,
         consent=consent,
     )

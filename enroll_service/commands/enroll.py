@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from enroll_service.commands import validate
 from enroll_service.commands.consent_options import InstantType, consent_of
 from facecloak.cli import Refused
 from facecloak.errors import FaceCloakError
@@ -52,6 +53,11 @@ Show = Callable[["Progress"], None]
 @click.option("--consent-purpose", metavar="TEXT", help="What the consent is for; needed with --consent.")
 @click.option("--consent-given", type=InstantType(), help="When it was given; by default now.")
 @click.option("--consent-expires", type=InstantType(), help="When it ends; by default not by itself.")
+@click.option(
+    "--validate-only",
+    is_flag=True,
+    help="Do nothing but look at photos, consent, rights and the queue, and say what the enrollment would.",
+)
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the enrollment as JSON.")
@@ -60,14 +66,15 @@ def enroll(
     *, user_id: str, photos: tuple[Path, ...], target: str | None, data: Path | None, face: tuple[float, ...] | None,
     seed: int | None, strength: str | None, kind: str | None, add: bool, leave_out_unfit: bool, timeout_seconds: float,
     consent_version: str | None, consent_purpose: str | None, consent_given: datetime | None,
-    consent_expires: datetime | None, as_json: bool, connection: Connection,
+    consent_expires: datetime | None, validate_only: bool, as_json: bool, connection: Connection,
 ) -> None:  # fmt: skip
     """Make the mask of USER from 1 to 16 PHOTOS, each of which shows that person's face and no other
     (or, with --face, says which one it is).
 
     Replaces the user's earlier mask; with --add, carries it on: what was learned from earlier photos, which are not
     kept, stays in part. Exit code 1, and one line why, when a photo does not qualify; with --leave-out-unfit, when no
-    photo does, or no one person is in most of those that do.
+    photo does, or no one person is in most of those that do. With --validate-only the same, as far as it is known
+    before the learning: not whether several photos show one person.
     """
     if target and data:
         raise click.UsageError("--data is for work done here: leave it out with --target")
@@ -92,6 +99,16 @@ def enroll(
         leave_out_unfit=leave_out_unfit,
         consent=consent,
     )
+    if validate_only:
+        with _named_photo(photos):
+            if target:
+                told = validate.validate_remotely(
+                    request, target=target, timeout_seconds=timeout_seconds, connection=connection
+                )
+            else:
+                told = validate.validate_here(request, data=data)
+        click.echo(validate.as_json(told) if as_json else validate.as_text(told))
+        return
     with _named_photo(photos), _progress_bar() as show:
         if target:
             enrollment = enroll_remotely(

@@ -35,7 +35,13 @@ class FairQueue:
         return iter(self._jobs)
 
     def add(self, job: Job, *, place_seconds: float, job_seconds: float) -> None:
-        """Lets a job wait.
+        """Lets a job wait. Arguments and errors: see :meth:`require_place`."""
+        self.require_place(job.user, job.caller, place_seconds=place_seconds, job_seconds=job_seconds)
+        job.turn = next(self._numbers)
+        self._jobs.append(job)
+
+    def require_place(self, user: User, caller: Caller, *, place_seconds: float, job_seconds: float) -> None:
+        """Whether a job of this user and caller may wait.
 
         Args:
             place_seconds: usual time until a place is free, for who is refused.
@@ -45,21 +51,19 @@ class FairQueue:
             Overloaded: too many wait, all in all or of this user; says when to come back.
             ShareExceeded: too many of this caller or of its tenant.
         """
-        self._check_shares(job.caller, retry_seconds=max(place_seconds, job_seconds))
+        self._check_shares(caller, retry_seconds=max(place_seconds, job_seconds))
         if len(self._jobs) >= self._limit:
             raise Overloaded(
                 "too many enrollments are waiting",
                 queue_limit=self._limit,
                 retry_after_seconds=f"{place_seconds:.1f}",
             )
-        if sum(other.user == job.user for other in self._jobs) >= self._user_limit:
+        if sum(other.user == user for other in self._jobs) >= self._user_limit:
             raise Overloaded(
                 "too many enrollments of this user are waiting",
                 user_queue_limit=self._user_limit,
                 retry_after_seconds=f"{max(place_seconds, job_seconds):.1f}",
             )
-        job.turn = next(self._numbers)
-        self._jobs.append(job)
 
     def next(self, *, busy: Collection[User]) -> Job | None:
         """The job whose turn it is; None while there is none but of ``busy`` users."""

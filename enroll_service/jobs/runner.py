@@ -140,6 +140,23 @@ class EnrollmentJobs:
                 subscriber = self._subscribe(job)
         return subscriber
 
+    def validate(self, request: EnrollmentRequest) -> StoredMask | None:
+        """Whether the request would be taken now; nothing is queued. The mask that it would refine.
+
+        Raises:
+            MaskNotFound, MaskCorrupt, SealBroken: there is no mask to refine, or none that can be used.
+            Others: see :meth:`submit`.
+        """
+        digest = request.digest(key=_CONTENT_KEY) if request.request_id else b""
+        with self._changed:
+            known = self._live(request, digest=digest)
+        stored, _ = self._stored(request)
+        with self._changed:
+            if known is None and self._made_before(request, stored, digest=digest) is None:
+                self._waiting.drop(self._retire_if_cancelled)
+                self._waiting.require_place(request.user, request.caller, **self._usual_seconds())
+        return self._masks.get(request.user) if request.add else None
+
     def forget(self, user: User, *, then: Callable[[], Result]) -> Result:
         """Cancels the user's jobs, drops their results, and runs ``then`` while no mask is being stored."""
         with self._changed:
@@ -164,10 +181,13 @@ class EnrollmentJobs:
 
     def _join(self, request: EnrollmentRequest, *, digest: bytes) -> Subscriber | None:
         """Follows the job of the same request id that waits or runs, if this instance knows one."""
+        job = self._live(request, digest=digest)
+        return None if job is None else self._subscribe(job)
+
+    def _live(self, request: EnrollmentRequest, *, digest: bytes) -> Job | None:
         if self._closed:
             raise ShuttingDown("the service is about to stop")
-        job = self._known(request, digest) if request.request_id else None
-        return None if job is None else self._subscribe(job)
+        return self._known(request, digest) if request.request_id else None
 
     def _known(self, request: EnrollmentRequest, digest: bytes) -> Job | None:
         name = (request.tenant, request.request_id)  # a tenant's request ids are its own
@@ -220,8 +240,11 @@ class EnrollmentJobs:
     def _enqueue(self, job: Job) -> None:
         # Those told to stop give their places up at once, not when a worker comes to them.
         self._waiting.drop(self._retire_if_cancelled)
+        self._waiting.add(job, **self._usual_seconds())
+
+    def _usual_seconds(self) -> dict[str, float]:
         seconds = self._typical_seconds
-        self._waiting.add(job, place_seconds=seconds / max(1, len(self._threads)), job_seconds=seconds)
+        return {"place_seconds": seconds / max(1, len(self._threads)), "job_seconds": seconds}
 
     def _next(self) -> Job | None:
         return self._waiting.next(busy={job.user for job in self._running})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +13,10 @@ import facecloak
 from enroll_service.pipeline.context import RunContext
 from enroll_service.pipeline.errors import EnrollmentCancelled
 from enroll_service.pipeline.intake.photo import EnrollmentPhoto
+from enroll_service.pipeline.intake.selection import PhotoSelection, select_photos
 from enroll_service.pipeline.perturb.anchors import AnchorPool
 from enroll_service.pipeline.progress import Progress, Stage
-from enroll_service.pipeline.run import run
+from enroll_service.pipeline.run import geometry_for, run
 from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.strengths import MaskKind, Strength
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
@@ -120,6 +121,37 @@ class Enroller:
                 tell=tell,
             )
             return run(photos, context, leave_out_unfit=leave_out_unfit)
+
+    def check(
+        self,
+        photos: Iterable[EnrollmentPhoto],
+        *,
+        cancelled: Callable[[], bool],
+        earlier: StoredMask | None = None,
+        leave_out_unfit: bool = False,
+    ) -> PhotoSelection:
+        """What :meth:`run` would learn from, without any recognizer: whether the photos show one person stays open.
+
+        Raises:
+            MaskNotRefinable, EnrollmentRefused, EnrollmentCancelled, PhotoError: see :meth:`run`.
+        """
+
+        def each() -> Iterator[EnrollmentPhoto]:
+            for photo in photos:
+                if cancelled():
+                    raise EnrollmentCancelled("The enrollment was cancelled.")
+                yield photo
+
+        selection = select_photos(
+            each(),
+            leave_out_unfit=leave_out_unfit,
+            finder=self._finder,
+            runtime=self._runtime,
+            surrogates=(),
+            settings=self._settings.intake,
+        )
+        geometry_for(selection.portraits, self._settings, earlier=earlier)
+        return selection
 
     def probe(self) -> None:
         """Runs every recognizer once: a server may call a recognizer ready that does not run."""

@@ -29,6 +29,7 @@ from enroll_service.pipeline.perturb.targets import targets_of
 from enroll_service.pipeline.perturb.task import LearningTask
 from enroll_service.pipeline.progress import Stage
 from enroll_service.pipeline.report import EnrollmentReport, PhotoLeftOut
+from enroll_service.pipeline.settings import PipelineSettings
 from enroll_service.pipeline.strengths import MaskKind
 from enroll_service.pipeline.synthesize.elastic import as_shown
 from facecloak.masks.bank import MaskBank, StoredMask
@@ -74,7 +75,7 @@ def intake(photos: Sequence[EnrollmentPhoto], context: RunContext, *, leave_out_
 def synthesize(selection: PhotoSelection, context: RunContext) -> Material:
     """Stage one: varied pictures of the person, and what the surrogates take the person for."""
     portraits = selection.portraits
-    geometry = _geometry(portraits, context)
+    geometry = geometry_for(portraits, context.settings, earlier=context.earlier)
     context.making(0.0)
     variations = context.synthesizer.synthesize(
         portraits, count=context.settings.recipe.synthesis.variations, seed=context.seed, checkpoint=context.making
@@ -169,11 +170,14 @@ def with_reports(masks: Sequence[tuple[Mask, EnrollmentReport]], context: RunCon
     return MaskBank.of(kept)
 
 
-def _geometry(portraits: Sequence[Portrait], context: RunContext) -> MaskGeometry:
-    """The frame that the mask lies in: where no photo has a mesh, what is learned is of the aligned crop."""
+def geometry_for(
+    portraits: Sequence[Portrait], settings: PipelineSettings, *, earlier: StoredMask | None
+) -> MaskGeometry:
+    """The frame that the mask lies in: where no photo has a mesh, what is learned is of the aligned crop. Raises
+    MaskNotRefinable where ``earlier`` lies in another."""
     has_mesh = any(portrait.mesh is not None for portrait in portraits)
-    geometry = context.settings.recipe.geometry if has_mesh else MaskGeometry.SQUARE
-    if context.earlier is not None and any(mask.geometry is not geometry for mask in context.earlier.masks):
+    geometry = settings.recipe.geometry if has_mesh else MaskGeometry.SQUARE
+    if earlier is not None and any(mask.geometry is not geometry for mask in earlier.masks):
         raise MaskNotRefinable("The stored mask lies in another frame than these photos ask for: enroll anew.")
     return geometry
 

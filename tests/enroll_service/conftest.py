@@ -12,6 +12,7 @@ import pytest
 
 from enroll_service.jobs.request import EnrollmentRequest
 from enroll_service.pipeline.errors import EnrollmentCancelled
+from enroll_service.pipeline.intake.selection import PhotoSelection
 from enroll_service.pipeline.progress import Progress, Stage
 from enroll_service.server import Domain, build_domain, build_enroll_server, build_enrollments, build_jobs
 from enroll_service.settings import EnrollSettings
@@ -35,6 +36,9 @@ class Gate:
         self.iterations = 0
         self.ended: list[str] = []
         self.changed = threading.Condition()
+        self.checked: list[EnrollmentRequest] = []
+        self.may_look = threading.Event()
+        self.may_look.set()
         self.probe_error: Exception | None = None
 
     def learn(
@@ -54,6 +58,14 @@ class Gate:
         seed = request.seed or 0
         pixels = np.random.default_rng(seed).integers(-8, 9, (112, 112, 3)).astype(np.int8)
         return Mask.new(pixels, seed=seed, versions={"facecloak": "test"}, report={"photo_count": len(request.photos)})
+
+    def check(self, request: EnrollmentRequest, cancelled: Callable[[], bool]) -> PhotoSelection:
+        """Looks at photos that are only to be validated."""
+        self.checked.append(request)
+        while not self.may_look.wait(0.01):
+            if cancelled():
+                raise EnrollmentCancelled("cancelled")
+        return PhotoSelection(())
 
     def open(self) -> None:
         """Lets everything through from now on."""
@@ -123,7 +135,7 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         settings = EnrollSettings(port=0, grace_seconds=10, store=StoreSettings(data=tmp_path), **fields)
         store, gate = open_configured_store(settings.store), Gate()
         jobs = build_jobs(settings, work=gate.learn, store=store)
-        enrollments = build_enrollments(settings, jobs=jobs, store=store)
+        enrollments = build_enrollments(settings, jobs=jobs, check=gate.check, store=store)
         domain = Domain(enrollments=enrollments, jobs=jobs, enroller=gate)  # type: ignore[arg-type]
         made.append(Service(settings, domain, store=store, gate=gate))
         return made[-1]

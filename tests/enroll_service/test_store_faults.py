@@ -52,7 +52,7 @@ class Service:
         self.gate.open()
         store = open_configured_store(settings.store)
         jobs = build_jobs(settings, work=self.gate.learn, store=store)
-        enrollments = build_enrollments(settings, jobs=jobs, store=store)
+        enrollments = build_enrollments(settings, jobs=jobs, check=self.gate.check, store=store)
         domain = Domain(enrollments=enrollments, jobs=jobs, enroller=self.gate)  # type: ignore[arg-type]
         self.server = build_enroll_server(settings, domain=domain)
         self.server.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -373,3 +374,31 @@ def test_no_answer_is_unavailable(free_port: int) -> None:
         client.apply(b"x", "alice", timeout_s=20)
     assert failed.value.reason == "UNAVAILABLE"
     assert failed.value.details == ()
+
+
+def test_validating_stops_a_service_that_enrolls_instead(services: Any, client: FaceCloakClient, events: Any) -> None:
+    """As one of a release before does, that does not know the field."""
+    progress, *_ = events
+    left = threading.Event()
+
+    def enrolls(_request: Any) -> Iterator[Any]:
+        try:
+            while True:
+                yield progress(0.1)
+                time.sleep(0.01)
+        finally:
+            left.set()
+
+    services.enroll.then(enrolls)
+    with pytest.raises(errors.Defect, match="does not know how to validate") as failed:
+        client.validate("alice", b"photo")
+    assert failed.value.code is grpc.StatusCode.UNIMPLEMENTED
+    assert services.enroll.requests[0].validate_only
+    assert left.wait(10)
+
+
+def test_validating_tries_again_what_may_help(services: Any, client: FaceCloakClient) -> None:
+    told = enroll_pb2.EnrollUserResponse(validation=enroll_pb2.EnrollmentValidation(photo_count=1))
+    services.enroll.then(Overloaded("later", retry_after_seconds="0.01"), lambda _: iter([told]))
+    assert client.validate("alice", b"photo").photo_count == 1
+    assert len(services.enroll.requests) == 2

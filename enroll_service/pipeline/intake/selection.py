@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ class PhotoSelection:
 
 
 def select_photos(
-    photos: Sequence[EnrollmentPhoto],
+    photos: Iterable[EnrollmentPhoto],
     *,
     leave_out_unfit: bool,
     finder: FaceFinder,

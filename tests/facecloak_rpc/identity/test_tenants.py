@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from apply_service.server import build_apply_server
 from apply_service.settings import ApplySettings
 from enroll_service.jobs.request import EnrollmentRequest
+from enroll_service.pipeline.intake.selection import PhotoSelection
 from enroll_service.pipeline.progress import Progress
 from enroll_service.server import Domain, build_enroll_server, build_enrollments, build_jobs
 from enroll_service.settings import EnrollSettings
@@ -73,6 +74,10 @@ class Instant:
         pixels = np.random.default_rng(seed).integers(-8, 9, (112, 112, 3)).astype(np.int8)
         return Mask.new(pixels, seed=seed, versions={}, report={"photo_count": len(request.photos)})
 
+    def check(self, request: EnrollmentRequest, _cancelled: Any) -> PhotoSelection:
+        """Any photo will do."""
+        return PhotoSelection(())
+
     def probe(self) -> None:
         """Is well."""
 
@@ -97,9 +102,8 @@ class Pair:
         self.store = open_configured_store(enroll.store)
         instant = Instant()
         jobs = build_jobs(enroll, work=instant.learn, store=self.store)
-        domain = Domain(
-            enrollments=build_enrollments(enroll, jobs=jobs, store=self.store), jobs=jobs, enroller=instant  # type: ignore[arg-type]
-        )  # fmt: skip
+        enrollments = build_enrollments(enroll, jobs=jobs, check=instant.check, store=self.store)
+        domain = Domain(enrollments=enrollments, jobs=jobs, enroller=instant)  # type: ignore[arg-type]
         apply = ApplySettings(
             **common, model_repository=model_repository, cache_ttl_seconds=0, cache_negative_ttl_seconds=0
         )
