@@ -92,6 +92,7 @@ class RpcServer:
                     port=self.settings.metrics_port,
                     is_ready=lambda: self.readiness.is_ready,
                     shows_metrics=self.settings.metrics,
+                    tls=self.settings.tls if self.settings.metrics_tls else None,
                 )
             except OSError as error:
                 address = host_and_port(self.settings.host, self.settings.metrics_port)

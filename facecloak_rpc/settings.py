@@ -122,6 +122,10 @@ class RpcSettings(BaseSettings):
     metrics: bool = True
     """Whether /metrics is answered there; false leaves the probes alone."""
 
+    metrics_tls: bool = False
+    """Whether that port speaks HTTPS, with the certificate of tls. Where callers need a certificate (tls client_ca),
+    /metrics asks for one as well; the probes do not."""
+
     trace_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+)?$")
     """OpenTelemetry collector that takes OTLP over gRPC, such as http://collector:4317; empty: no traces. Needs the
     extra `otel`."""
@@ -154,6 +158,12 @@ class RpcSettings(BaseSettings):
                 "host is reached by other machines: set tls with a client_ca or with identity jwks, or insecure_listen "
                 "where something else protects the port"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_have_a_certificate(self) -> RpcSettings:
+        if self.metrics_tls and not self.tls.is_on:
+            raise ValueError("metrics_tls needs tls certificate and key")
         return self
 
     @property

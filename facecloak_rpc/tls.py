@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +107,25 @@ def server_credentials(settings: TlsSettings) -> grpc.ServerCredentials:
         fetch,  # type: ignore[arg-type]
         require_client_authentication=settings.is_mutual,
     )
+
+
+def watched_context(settings: TlsSettings, *, asks: ssl.VerifyMode = ssl.CERT_REQUIRED) -> WatchedFiles[ssl.SSLContext]:
+    """The same for Python's own sockets; ``asks``: whether a client without a certificate is let in where the settings
+    have authorities. Raises FileUnusable."""
+    paths = [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
+    return WatchedFiles(paths, lambda: _context(settings, asks), what="certificates")
+
+
+def _context(settings: TlsSettings, asks: ssl.VerifyMode) -> ssl.SSLContext:
+    load_certificates(settings)  # says what is wrong with them
+    assert settings.certificate is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.certificate, settings.key)
+    if settings.client_ca is not None:
+        context.verify_mode = asks
+        context.load_verify_locations(settings.client_ca)
+    return context
 
 
 def _certificates(pem: bytes, *, path: Path) -> list[x509.Certificate]:

@@ -11,8 +11,7 @@ from typing import Any
 
 from facecloak_rpc.addresses import has_ipv6, is_any
 from facecloak_rpc.connect.request_handler import Gateway, RequestHandler
-from facecloak_rpc.tls import TlsSettings, load_certificates
-from facecloak_rpc.watched_files import WatchedFiles
+from facecloak_rpc.tls import TlsSettings, watched_context
 
 _HANDSHAKE_SECONDS = 10.0
 
@@ -35,7 +34,7 @@ class ConnectServer(ThreadingHTTPServer):
         self.address_family = family
         self.allow_reuse_port = share_port
         self._gateway = gateway
-        self._tls = _watched(tls) if tls.is_on else None
+        self._tls = watched_context(tls) if tls.is_on else None
         self._places = threading.BoundedSemaphore(connections_limit)
         super().__init__((str(address[0]), port), RequestHandler)
 
@@ -86,23 +85,6 @@ class ConnectServer(ThreadingHTTPServer):
             return request
         request.settimeout(_HANDSHAKE_SECONDS)
         return self._tls.current().wrap_socket(request, server_side=True)
-
-
-def _watched(settings: TlsSettings) -> WatchedFiles[ssl.SSLContext]:
-    paths = [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
-    return WatchedFiles(paths, lambda: _context(settings), what="certificates")
-
-
-def _context(settings: TlsSettings) -> ssl.SSLContext:
-    load_certificates(settings)  # says what is wrong with them
-    assert settings.certificate is not None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate, settings.key)
-    if settings.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(settings.client_ca)
-    return context
 
 
 def _auth_context(request: Any) -> dict[str, list[bytes]]:
