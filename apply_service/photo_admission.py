@@ -6,12 +6,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
+from facecloak.call_context import whole_photo
 from facecloak.photos import PhotoTooLarge
 from facecloak.photos.limits import PhotoLimits
-from facecloak.photos.memory import estimated_peak_bytes
+from facecloak.photos.memory import estimated_first_bytes, estimated_peak_bytes
 from facecloak_rpc.budget import Budget
 from facecloak_rpc.caller_limits import SharedPlaces
 from facecloak_rpc.errors import Overloaded
@@ -29,12 +30,35 @@ _MEAN_WEIGHT = 0.1
 
 class AdmittedPhoto:
     """The memory of one photo: all of it while it is worked on, then what its answer takes. See
-    facecloak_rpc.admission.Admitted."""
+    facecloak_rpc.admission.Admitted.
 
-    def __init__(self, memory: Budget, cost: int) -> None:
+    ``cost`` is what it takes where the faces alone are decoded, ``whole_cost`` what it takes where all of it is.
+    """
+
+    def __init__(self, memory: Budget, cost: int, *, whole_cost: int, wait_seconds: float) -> None:
         self._memory = memory
         self._cost = cost
+        self._whole_cost = whole_cost
+        self._wait_seconds = wait_seconds
         self._kept = 0
+
+    def is_decoded_whole(self) -> None:
+        """Takes the rest of what a photo takes of which all is decoded. For the thread that works on it.
+
+        Raises:
+            Overloaded: not within the time.
+            PhotoTooLarge: there is never so much.
+        """
+        more = self._whole_cost - self._cost
+        if more <= 0:
+            return
+        if self._whole_cost > self._memory.total:
+            raise _never_fits(self._memory, self._whole_cost)
+        if not self._memory.take(more, wait_seconds=self._wait_seconds, adds=True):
+            raise Overloaded(
+                "too many photos at once", limit="memory", retry_after_seconds=f"{_RETRY_AFTER_SECONDS:.3g}"
+            )
+        self._cost = self._whole_cost
 
     def answered(self, answer_bytes: int) -> Callable[[], None]:
         """See facecloak_rpc.admission.Admitted."""
@@ -133,21 +157,24 @@ class PhotoAdmission:
             ShareExceeded: the caller has its part of the places.
             PhotoTooLarge: the photo alone takes more than there is, or is beyond the limits.
         """
-        cost = _COPIES * len(photo) + estimated_peak_bytes(photo, limits=self._limits)
+        files = _COPIES * len(photo)
+        cost = files + estimated_first_bytes(photo, limits=self._limits)
+        whole_cost = files + estimated_peak_bytes(photo, limits=self._limits)
         del photo
         if cost > self._memory.total:
-            raise PhotoTooLarge(
-                "The photo takes more memory than the service has for photos.",
-                limit="memory_mebibytes", memory_mebibytes=self._memory.total // 2**20, needed=-(-cost // 2**20),
-            )  # fmt: skip
+            raise _never_fits(self._memory, cost)
         ends = time.monotonic() + wait_seconds
         with self._share(ends=ends), self._taken(self._places, 1, ends=ends):
             self._take(self._memory, cost, ends=ends)
-            admitted = AdmittedPhoto(self._memory, cost)
+            admitted = AdmittedPhoto(self._memory, cost, whole_cost=whole_cost, wait_seconds=self._wait_seconds)
+            before = whole_photo.set(admitted.is_decoded_whole)
             started = time.monotonic()
             try:
                 yield admitted
             finally:
+                # A stream's photo is left by the thread that worked on it, in a copy of the context.
+                with suppress(ValueError):
+                    whole_photo.reset(before)
                 admitted.worked()
                 self._took(time.monotonic() - started)
 
@@ -176,3 +203,10 @@ class PhotoAdmission:
         return Overloaded(
             "too many photos at once", limit=self._places.total, retry_after_seconds=f"{retry_after_seconds:.3g}"
         )
+
+
+def _never_fits(memory: Budget, cost: int) -> PhotoTooLarge:
+    return PhotoTooLarge(
+        "The photo takes more memory than the service has for photos.",
+        limit="memory_mebibytes", memory_mebibytes=memory.total // 2**20, needed=-(-cost // 2**20),
+    )  # fmt: skip

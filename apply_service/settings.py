@@ -63,10 +63,11 @@ class ApplySettings(RpcSettings):
 
     memory_mebibytes: int = Field(default=2048, ge=64)
     """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes
-    a pixel: 11 for JPEG, 17 for progressive JPEG and PNG, 26 for WebP, 44 for lossless WebP, 46 for PNG of 16 bits,
-    40 for HEIC and AVIF, 60 for HEIC of 10 bits, 40 for an animation's frames; and three times the file. Photos
-    that do not fit beside each other wait, then are OVERLOADED; one that alone takes more is PHOTO_TOO_LARGE. By
-    default all of 67 megapixels fit but lossless WebP and PNG of 16 bits: those may have 45."""
+    a pixel: 6 for JPEG, 11 from when all of it has to be decoded on, 17 for progressive JPEG and PNG, 26 for WebP,
+    44 for lossless WebP, 46 for PNG of 16 bits, 40 for HEIC and AVIF, 60 for HEIC of 10 bits, 40 for an animation's
+    frames; and four times the file. Photos that do not fit beside each other wait, then are OVERLOADED; one that
+    alone takes more is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but lossless WebP and PNG of 16 bits:
+    those may have 45."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
     """How long a call waits for its place before it is refused, seconds: evens out bursts, far below the time that
@@ -89,7 +90,9 @@ class ApplySettings(RpcSettings):
     """Largest photo, MiB. A 48-megapixel camera's JPEG has 10 to 25. Keep it below message_mebibytes_limit."""
 
     photo_megapixels_limit: float = Field(default=MAX_PHOTO_PIXELS / 10**6, ge=1, le=256)
-    """Most pixels of a photo, millions: photos of 48- and 64-megapixel phones pass, as they do at enrollment."""
+    """Most pixels of a photo, millions: photos of 48- and 64-megapixel phones pass, as they do at enrollment. At 200
+    those of 108- and 200-megapixel phones do, too: JPEGs whose faces alone have to be decoded in the memory there is,
+    others with memory_mebibytes at 2560."""
 
     photo_side_limit: int = Field(default=MAX_PHOTO_SIDE_PX, ge=1, le=65_535)
     """Longest side of a photo, pixels: WebP's own limit is 16,383, and panoramas stay below."""

@@ -32,6 +32,9 @@ must be quick."""
 interruption: ContextVar[Callable[[], None]] = ContextVar("interruption", default=lambda: None)
 """Called every 50 ms where work takes long; raises (deadline, cancelled) once nobody wants the work of this context."""
 
+whole_photo: ContextVar[Callable[[], None]] = ContextVar("whole_photo", default=lambda: None)
+"""Called before all of a photo is decoded, which often need not be; raises where there is no memory for that."""
+
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When whoever wants the work of this context stops waiting, by time.monotonic(); None: at no set time."""
 

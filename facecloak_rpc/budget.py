@@ -41,16 +41,19 @@ class Budget:
         """How many wait."""
         return len(self._waiters)
 
-    def take(self, amount: int, *, owner: str = "", wait_seconds: float = 0.0) -> bool:
-        """Takes the amount, or returns False where that was not possible within the time. Give it back afterwards."""
+    def take(self, amount: int, *, owner: str = "", wait_seconds: float = 0.0, adds: bool = False) -> bool:
+        """Takes the amount, or returns False where that was not possible within the time. Give it back afterwards.
+
+        ``adds``: it is for work that has some already, which goes first: the sooner it ends, the sooner all is back.
+        """
         waiter = _Waiter(amount, owner)
         with self._lock:
-            if not self._waiters and self._fits(waiter):
+            if (adds or not self._waiters) and self._fits(waiter):
                 self._give(waiter)
                 return True
             if wait_seconds <= 0 or amount > self._share:
                 return False
-            self._waiters.append(waiter)
+            self._waiters.insert(0 if adds else len(self._waiters), waiter)
             self._serve()  # those before may wait for nothing but their own share
         if waiter.given.wait(wait_seconds):
             return True

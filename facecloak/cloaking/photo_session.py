@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from facecloak.call_context import StepObserver
+from facecloak.call_context import StepObserver, whole_photo
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import FacePlacement, Placement, place_mask, square_bounds, square_side_px
 from facecloak.faces import ALIGNED_SIZE, Face, aligned_crop
@@ -165,6 +165,7 @@ class PhotoSession:
     @property
     def _photo(self) -> Photo:
         if self._decoded is None:
+            whole_photo.get()()
             with self._observer("decode"):
                 self._decoded = decode_photo(self._data, limits=self._limits)
         return self._decoded

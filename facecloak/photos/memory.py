@@ -9,10 +9,13 @@ from facecloak.photos.animation import read_animation
 from facecloak.photos.errors import PhotoRefused, PhotoTooLarge
 from facecloak.photos.jpeg_structure import read_structure
 from facecloak.photos.limits import DEFAULT_LIMITS, PhotoLimits
+from facecloak.photos.native_splice import is_available
 from facecloak.photos.photo import PhotoFormat
 
 # Peaks of decoding, changing and encoding, bytes a pixel beyond the file, measured: tests/photos/test_memory.py.
 JPEG, PROGRESSIVE_JPEG = 11, 17
+# Of a JPEG whose faces alone are decoded: 0.5, and 7 for what the faces take of the photo; three quarters at the most.
+SPLICED_JPEG = 6
 PNG, PNG_OF_16_BITS = 17, 46
 LOSSY_WEBP, LOSSLESS_WEBP = 26, 44
 HEIC, AVIF, HEIC_OF_MORE_BITS = 40, 40, 60
@@ -22,7 +25,8 @@ _HEADER_BYTES = 33  # of a PNG, IHDR's checksum included
 
 
 def estimated_peak_bytes(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> int:
-    """The most memory, in bytes beyond the file's own, that cloaking a photo takes at once; 0 for what will be refused.
+    """The most memory, in bytes beyond the file's own, that cloaking a photo takes at once where all of it is decoded;
+    0 for what will be refused.
 
     Reads the header alone; a JPEG's metadata segments are passed over.
 
@@ -37,6 +41,16 @@ def estimated_peak_bytes(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -
     except PhotoRefused:
         return 0
     return pixels * each + _BASE if pixels else 0
+
+
+def estimated_first_bytes(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> int:
+    """The same where no more is decoded than as a rule has to be: less for a JPEG that may be spliced. Before all of it
+    is decoded after all, :data:`facecloak.call_context.whole_photo` is called."""
+    whole = estimated_peak_bytes(data, limits=limits)
+    if not whole or not jpeg.SIGNATURE.match(data) or not is_available():
+        return whole
+    structure = read_structure(data, limits, header_only=True)
+    return whole if structure.progressive else structure.width * structure.height * SPLICED_JPEG + _BASE
 
 
 def pixels_of(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> int:

@@ -10,17 +10,21 @@ from contextlib import ExitStack
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from PIL import Image
 
 from apply_service.photo_admission import PhotoAdmission
+from apply_service.settings import ApplySettings
+from facecloak.call_context import whole_photo
 from facecloak.errors import ErrorCode
-from facecloak.photos import DEFAULT_LIMITS, PhotoTooLarge
-from facecloak.photos.memory import LOSSLESS_WEBP, estimated_peak_bytes
+from facecloak.photos import DEFAULT_LIMITS, PhotoLimits, PhotoTooLarge
+from facecloak.photos.memory import LOSSLESS_WEBP, estimated_first_bytes, estimated_peak_bytes
 from facecloak.v1 import apply_pb2
 from facecloak_rpc.client import RemoteError, remote_errors, to_remote_error
 from facecloak_rpc.errors import Overloaded
 from tests.apply_service.test_service import _servicer, apply, numbered, request, stream
+from tests.photos.large_jpeg import large_jpeg
 
 MEBIBYTE = 2**20
 
@@ -83,6 +87,83 @@ def test_a_photo_that_never_fits_is_refused_by_name() -> None:
     with pytest.raises(PhotoTooLarge) as refused, admission(mebibytes=200).place(small_file(), wait_seconds=5):
         pass
     assert (refused.value.metadata["limit"], refused.value.metadata["memory_mebibytes"]) == ("memory_mebibytes", "200")
+
+
+def jpeg(width: int = 3200, height: int = 2400) -> bytes:
+    return large_jpeg(np.zeros((16, 16, 3), np.uint8), width=width, height=height, top=160)
+
+
+def test_a_jpeg_takes_the_rest_when_all_of_it_is_decoded() -> None:
+    photo, photos = jpeg(), admission(mebibytes=130)
+    first, whole = estimated_first_bytes(photo), estimated_peak_bytes(photo)
+    assert whole - first == 5 * 3200 * 2400
+    with photos.place(photo, wait_seconds=0):
+        one = photos.memory_out
+        assert 0 <= one - first < 5 * len(photo)
+        whole_photo.get()()
+        assert photos.memory_out - one == whole - first
+        whole_photo.get()()  # it has it
+        assert photos.memory_out - one == whole - first
+    assert photos.memory_out == 0
+    whole_photo.get()()  # nobody's photo any more
+    assert photos.memory_out == 0
+
+
+def test_who_gets_no_more_memory_is_refused_and_keeps_none() -> None:
+    photo, photos = jpeg(), admission(mebibytes=130, wait_seconds=0.05)
+    with photos.place(photo, wait_seconds=0), photos.place(photo, wait_seconds=0):
+        out = photos.memory_out
+        with pytest.raises(Overloaded):
+            whole_photo.get()()
+        assert photos.memory_out == out
+    assert photos.memory_out == 0
+    small = admission(mebibytes=80)
+    with small.place(photo, wait_seconds=0):
+        with pytest.raises(PhotoTooLarge) as refused:
+            whole_photo.get()()
+        assert refused.value.metadata["needed"] == str(-(-(4 * len(photo) + estimated_peak_bytes(photo)) // MEBIBYTE))
+    assert small.memory_out == 0
+
+
+def test_a_photo_in_work_gets_memory_before_those_that_wait_for_a_place() -> None:
+    photo, photos = jpeg(), admission(mebibytes=140, wait_seconds=5)
+    order: list[str] = []
+
+    def another() -> None:
+        with photos.place(photo, wait_seconds=5):
+            order.append("another")
+
+    with photos.place(photo, wait_seconds=0) as first, ExitStack() as second:
+        second.enter_context(photos.place(photo, wait_seconds=0))
+        waiting = threading.Thread(target=another)
+        waiting.start()
+        while not photos.is_short:
+            time.sleep(0.001)
+        growing = threading.Thread(target=lambda: (first.is_decoded_whole(), order.append("grown")))
+        growing.start()
+        time.sleep(0.05)
+        second.close()
+        growing.join(5)
+        assert order == ["grown"]
+    waiting.join(5)
+    assert order == ["grown", "another"]
+    assert photos.memory_out == 0
+
+
+def test_two_hundred_megapixels_fit_into_what_there_is_by_default() -> None:
+    settings = ApplySettings(photo_megapixels_limit=200)
+    photos = PhotoAdmission(
+        places=1, memory_bytes=settings.memory_mebibytes * MEBIBYTE, wait_seconds=0, limits=settings.photo_limits
+    )
+    with photos.place(jpeg(16320, 12240), wait_seconds=0):
+        assert photos.memory_out < settings.memory_mebibytes * MEBIBYTE
+    with pytest.raises(PhotoTooLarge), admission().place(jpeg(16320, 12240), wait_seconds=0):
+        pass
+    roomy = ApplySettings(photo_megapixels_limit=200, memory_mebibytes=2560)
+    limits = PhotoLimits(max_pixels=200 * 10**6)
+    assert (
+        estimated_peak_bytes(jpeg(16320, 12240), limits=limits) + 4 * 60 * MEBIBYTE < roomy.memory_mebibytes * MEBIBYTE
+    )
 
 
 def test_who_would_wait_too_long_is_refused_at_once() -> None:

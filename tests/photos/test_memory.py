@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from facecloak.photos import PhotoLimits, PhotoTooLarge
-from facecloak.photos.memory import JPEG, estimated_peak_bytes
+from facecloak.photos.memory import JPEG, estimated_first_bytes, estimated_peak_bytes
 from tests.photos.heif_files import ALL_FORMATS, avif, heic
+from tests.photos.large_jpeg import large_jpeg
 from tests.photos.test_png import header
 
 WIDTH, HEIGHT = 3000, 2000
@@ -110,3 +111,64 @@ def test_what_will_be_refused_takes_nothing(data: bytes) -> None:
 def test_the_unit_is_bytes_of_all_pixels() -> None:
     data = file_of("JPEG")
     assert estimated_peak_bytes(data) >= JPEG * WIDTH * HEIGHT
+
+
+CLOAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject
+from facecloak.masks.mask import Mask
+from facecloak.photos import PhotoLimits
+
+def status(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+
+mask = Mask.new(np.random.default_rng(0).integers(-20, 21, (112, 112, 3)).astype(np.int8), seed=0)
+limits = PhotoLimits(max_pixels=256 * 10**6)
+cloaker = Cloaker.load({"alice": mask}, model_repository=Path(sys.argv[3]), limits=limits)
+cloaker.cloak(open(sys.argv[2], "rb").read(), [Subject("alice")])  # loads what is loaded once
+data = open(sys.argv[1], "rb").read()
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+result = cloaker.cloak(data, [Subject("alice")])
+peak = status("VmHWM") - before
+assert (result.encoding_path, result.subjects[0].outcome) == ("splice", Outcome.CLOAKED), result.subjects
+print(peak)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process's peak")
+@pytest.mark.parametrize(
+    ("width", "height", "side", "most_a_pixel"),
+    [(4000, 3008, 3008, 6), (8000, 6000, 4096, 3), (16320, 12240, 2048, 1)],
+    ids=["half of it a head", "48 megapixels, a large face", "200 megapixels"],
+)
+def test_a_jpeg_that_is_spliced_takes_no_more_than_told_at_first(
+    tmp_path: Path,
+    model_repository: Path,
+    astronaut_srgb_u8: np.ndarray,
+    width: int,
+    height: int,
+    side: int,
+    most_a_pixel: float,
+) -> None:
+    portrait = cv2.resize(astronaut_srgb_u8[:320, 60:380], (side, side), interpolation=cv2.INTER_CUBIC)
+    data = large_jpeg(portrait, width=width, height=height, top=(height - side) // 32 * 16)
+    photo, small = tmp_path / "photo", tmp_path / "small.jpg"
+    photo.write_bytes(data)
+    Image.fromarray(astronaut_srgb_u8).save(small)
+    done = subprocess.run(
+        [sys.executable, "-c", CLOAK, str(photo), str(small), str(model_repository)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    limits = PhotoLimits(max_pixels=256 * 10**6)
+    told, peak = estimated_first_bytes(data, limits=limits), int(done.stdout) * 1024
+    assert told < 0.6 * estimated_peak_bytes(data, limits=limits)
+    assert peak <= told
+    assert peak <= most_a_pixel * width * height
+
+
+def test_other_photos_take_all_of_it_at_once() -> None:
+    for data in (file_of("JPEG", progressive=True), file_of("PNG", compress_level=1), b"", b"\xff\xd8\xff"):
+        assert estimated_first_bytes(data) == estimated_peak_bytes(data)
