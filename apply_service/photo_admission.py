@@ -20,6 +20,8 @@ from facecloak_rpc.identity import ANYBODY, Caller, current_caller
 
 # A photo takes 10 to 100 ms: by then a place is free.
 _RETRY_AFTER_SECONDS = 0.5
+# Who is told to wait longer than this rather gives up.
+_LONGEST_RETRY_SECONDS = 15.0
 # The message, the photo in it, what its decoder has of it, and the photo in the answer.
 _COPIES = 4
 # An answer as Python's bytes, and as gRPC's.
@@ -93,6 +95,8 @@ class PhotoAdmission:
         self._lock = threading.Lock()
         self._line = 0
         self._mean_seconds = 0.0
+        # Photos that were refused and told to come back, of those that the time since then is not enough for.
+        self._told, self._told_at = 0.0, time.monotonic()
 
     @property
     def memory_out(self) -> int:
@@ -132,9 +136,18 @@ class PhotoAdmission:
         return None
 
     def _check_time(self, waiting: int) -> None:
-        expected = waiting * self._mean_seconds / self._places.total
-        if expected > self._wait_seconds:
-            raise self._overloaded(max(expected, _RETRY_AFTER_SECONDS))
+        each = self._mean_seconds / self._places.total
+        if waiting * each > self._wait_seconds:
+            raise self._overloaded(self._retry_after(waiting, each))
+
+    def _retry_after(self, waiting: int, each: float) -> float:
+        """Seconds after which there is room for one more of those that were refused, ``each`` photo's time given: all
+        told the same would come back at once, be refused again, and leave little time for photos."""
+        now = time.monotonic()
+        self._told = max(0.0, self._told - (now - self._told_at) / each) + 1.0
+        self._told_at = now
+        self._told = min(self._told, _LONGEST_RETRY_SECONDS / each)
+        return min(max((waiting + self._told) * each, _RETRY_AFTER_SECONDS), _LONGEST_RETRY_SECONDS)
 
     @property
     def is_short(self) -> bool:

@@ -28,7 +28,7 @@ from facecloak_rpc.server import AddressInUse
 # Workers none of which ever came up die for a reason that starting them again does not mend.
 _FAILED_STARTS_LIMIT = 5
 # A worker that dies is started again after a pause that doubles, and begins anew once a worker has lived this long.
-_FIRST_PAUSE_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 30.0
 _SETTLED_SECONDS = 60.0
 # A worker beats this often; one that has missed this long is stopped or hung, and takes calls that it never answers.

@@ -121,6 +121,9 @@ def channel_options(
         ("grpc.max_receive_message_length", message_bytes_limit),
         ("grpc.max_send_message_length", message_bytes_limit),
         ("grpc.keepalive_time_ms", 30_000),
+        # Servers that all went away at once are back within seconds; gRPC's own pauses grow to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 250),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.service_config", service_config(service, retries=retries, health_checks=health_checks)),
     ]
 

@@ -28,10 +28,11 @@ class Retries:
     """How often and how soon what failed is tried again, if its code says that this may help.
 
     A delay that the service asks for goes before the ones here. ``attempts`` counts the first one: 1 never repeats.
+    The defaults outlast the seconds that servers take to come back, where all went away at once.
     """
 
-    attempts: int = 4
-    first_delay_s: float = 0.2
+    attempts: int = 5
+    first_delay_s: float = 0.4
     longest_delay_s: float = 5.0
     factor: float = 2.0
 

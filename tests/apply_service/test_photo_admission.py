@@ -195,6 +195,28 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
     assert 1.0 < float(refusal.metadata["retry_after_seconds"]) < 4.0
 
 
+def test_those_who_are_refused_come_back_one_after_the_other() -> None:
+    photos, photo = admission(places=1, wait_seconds=0.05), small_file(64, 64)
+    for _ in range(30):
+        with photos.place(photo, wait_seconds=1):
+            time.sleep(0.02)
+
+    def told() -> float:
+        refusal = photos.refusal(10)
+        assert refusal is not None
+        return float(refusal.metadata["retry_after_seconds"])
+
+    times = [told() for _ in range(200)]
+    assert times == sorted(times)
+    assert times[0] == 0.5
+    # 200 of 20 ms, and none told so long that it would rather give up.
+    assert 3.0 < times[-1] < 8.0
+    assert max(told() for _ in range(2000)) == 15.0
+    # Once the time has passed that they take, nobody waits for them.
+    photos._told_at -= 60
+    assert told() == 0.5
+
+
 class Blocked:
     """A cloaker that waits before it works."""
 

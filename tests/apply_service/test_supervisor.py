@@ -18,6 +18,7 @@ import pytest
 from apply_service.settings import ApplySettings
 from benchmarks.service import RunningService, running_service
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
+from facecloak_client import CallFailed, FaceCloakClient
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +82,7 @@ def test_many_deaths_in_a_minute_do_not_end_the_service(
 ) -> None:
     with running_service(tmp_path, model_repository, processes=2) as service:
         steady = service.workers()[1]
-        for _ in range(4):  # after 1, 2, 4 and 8 s of pause
+        for _ in range(4):  # after 0.25, 0.5, 1 and 2 s of pause
             dying = next(worker for worker in service.workers() if worker != steady)
             os.kill(dying, signal.SIGKILL)
             assert eventually(lambda dying=dying: dying not in service.workers())
@@ -89,6 +90,40 @@ def test_many_deaths_in_a_minute_do_not_end_the_service(
         os.kill(steady, signal.SIGKILL)
         assert eventually(lambda: len(service.workers()) == 2, 60)
         assert eventually(lambda: all(is_cloaked(service, astronaut_photo) for _ in range(8)), 60)
+
+
+def test_all_workers_killed_at_once_are_a_pause_that_the_client_bridges(
+    model_repository: Path, tmp_path: Path, astronaut_photo: bytes
+) -> None:
+    with running_service(tmp_path, model_repository, processes=2) as service:
+        client = FaceCloakClient(apply=service.target)
+        outcomes: list[str] = []
+
+        def send() -> None:
+            try:
+                client.apply(astronaut_photo, service.user_id, timeout_s=60)
+                outcomes.append("cloaked")
+            except CallFailed as error:
+                outcomes.append(error.reason)
+
+        with client:
+            send()
+            killed = service.workers()
+            callers = [threading.Thread(target=send) for _ in range(4)]
+            for caller in callers:
+                caller.start()
+            for worker in killed:
+                os.kill(worker, signal.SIGKILL)
+            for caller in callers:
+                caller.join(90)
+            assert not any(caller.is_alive() for caller in callers)
+            # None waited for its deadline.
+            assert set(outcomes) <= {"cloaked", "UNAVAILABLE"}, outcomes
+            assert outcomes[0] == "cloaked"
+            assert eventually(lambda: len(service.workers()) == 2 and not set(killed) & set(service.workers()))
+            assert eventually(lambda: is_cloaked(service, astronaut_photo))
+            send()
+            assert outcomes[-1] == "cloaked"
 
 
 def test_workers_that_never_come_up_end_it(tmp_path: Path) -> None:
