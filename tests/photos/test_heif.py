@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ from facecloak.photos import (
 from facecloak.photos.file_tag import payload_of, picture_of, with_tag, without_tag
 from facecloak.photos.heif import read_heif
 from facecloak.photos.heif.boxes import box
+from facecloak.photos.heif.writer import NewItem, written
 from facecloak.photos.memory import estimated_peak_bytes
 from facecloak.photos.orientation import to_upright
 from tests.photos.heif_files import ALL_FORMATS, avif, heic
@@ -203,6 +205,66 @@ def test_every_cut_is_refused(make, scene) -> None:
             decode_photo(data[:length], limits=ALL_FORMATS)
     with pytest.raises(PhotoTruncated):
         decode_photo(data[:40], limits=ALL_FORMATS)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(("width", "height"), [(101, 80), (100, 77), (101, 77)])
+def test_odd_sizes_are_taken(make, scene, width: int, height: int) -> None:
+    """Encoders of HEIC add a row or a column, and cut it off by ``clap``."""
+    data = make(np.ascontiguousarray(scene[:height, :width]), exif=None)
+    photo = decode_photo(data, limits=ALL_FORMATS)
+    assert photo.srgb_u8.shape == (height, width, 3)
+    pixels, out = changed(photo)
+    again = decode_photo(out.data, limits=ALL_FORMATS).srgb_u8
+    assert again.shape == pixels.shape
+    assert np.abs(again.astype(int) - pixels).mean() < 3
+
+
+def cut(data: bytes, *numbers: int, turned_first: bool = False) -> bytes:
+    """The file with a ``clap`` of eight numbers, and turned by a quarter anti-clockwise."""
+    structure = read_heif(data, ALL_FORMATS)
+    photo, head = structure.primary, structure.boxes[0]
+    own = [(kind, content, kind in (b"hvcC", b"av1C")) for kind, content in photo.properties if kind != b"clap"]
+    turns = [(b"clap", struct.pack(">IIIIiIiI", *numbers), True), (b"irot", b"\1", True)]
+    properties = own + (turns[::-1] if turned_first else turns)
+    items = [NewItem(photo.kind, structure.content(photo), properties=properties)]
+    return written(items, head=data[head.begin : head.end])
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_of_a_picture_that_is_cut_only_what_it_shows_comes_back(make, scene) -> None:
+    height, width = scene.shape[0] // 2 * 2, scene.shape[1] // 2 * 2
+    whole = np.ascontiguousarray(scene[:height, :width])
+    # 61 columns, their middle 4.5 px left of the photo's; 40 rows, 3 px below it.
+    data = cut(make(whole), 61, 1, 40, 1, -9, 2, 3, 1)
+    photo = decode_photo(data, limits=ALL_FORMATS)
+    left, top = (width - 61 - 9) // 2, (height - 40) // 2 + 3
+    shown = np.rot90(whole[top : top + 40, left : left + 61])
+    assert photo.orientation == 8
+    assert np.abs(photo.srgb_u8.astype(int) - shown).mean() < 6
+    pixels, out = changed(photo)
+    again = read_heif(out.data, ALL_FORMATS)
+    left, top, right, bottom = again.shown
+    assert (right - left, bottom - top) == (61, 40)
+    assert max(again.width, again.height) <= 64  # what the encoder adds, and nothing of the old picture's rest
+    after = decode_photo(out.data, limits=ALL_FORMATS)
+    assert (after.orientation, after.srgb_u8.shape) == (8, shown.shape)
+    assert np.abs(after.srgb_u8.astype(int) - pixels).mean() < 4
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (61, 2, 40, 1, 0, 1, 0, 1), (61, 0, 40, 1, 0, 1, 0, 1), (61, 1, 40, 1, 0, 1, 0, 1), (60, 1, 40, 1, 0, 0, 0, 1),
+        (60, 1, 40, 1, 900, 1, 0, 1), (9000, 1, 40, 1, 0, 1, 0, 1), (0, 1, 40, 1, 0, 1, 0, 1),
+    ],
+)  # fmt: skip
+def test_cuts_that_are_none_are_refused(scene, numbers: tuple[int, ...]) -> None:
+    data = heic(np.ascontiguousarray(scene[:80, :100]))
+    with pytest.raises(UnsupportedPhoto):
+        decode_photo(cut(data, *numbers), limits=ALL_FORMATS)
+    with pytest.raises(UnsupportedPhoto):
+        decode_photo(cut(data, 60, 1, 40, 1, 0, 1, 0, 1, turned_first=True), limits=ALL_FORMATS)
 
 
 def test_sequences_and_videos_are_refused_by_name(scene) -> None:

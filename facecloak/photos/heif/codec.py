@@ -35,6 +35,8 @@ _GAIN_MAPS = (b"gainmap", b"gain_map")
 # What says how samples are shown: a mask does not change it.
 _STILL_TRUE = frozenset((b"pasp", b"clli", b"mdcv", b"amve", b"ndwt", b"cclv"))
 _TURNS = (b"irot", b"imir")
+# A reader that does not know these cannot show the picture.
+_NEEDED = (b"hvcC", b"av1C", b"clap")
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _OWN_BOXES = frozenset((b"ftyp", b"meta", b"mdat", b"free", b"skip"))
 TAG_UUID = bytes.fromhex("66616365636c6f616b2d7461672d3031")
@@ -91,10 +93,9 @@ def decode(data: bytes, limits: PhotoLimits) -> Decoded:
             f"(FACECLOAK_APPLY_{setting}, FACECLOAK_ENROLL_INTAKE__{setting}). Or send it as a JPEG.",
             format=structure.format,
         )
-    if structure.is_cropped:
-        raise UnsupportedPhoto(f"The {structure.format} shows a part of its picture (clap), which is not taken.")
+    left, top, right, bottom = structure.shown
     samples = coding.decode(structure)
-    if samples.shape[:2] != (structure.height, structure.width):
+    if samples.shape[:2] != (bottom - top, right - left):
         raise PhotoDamaged("The photo's size is not what its header states.")
     deep = samples.dtype == np.uint16
     has_alpha = samples.shape[2] == 4
@@ -123,13 +124,13 @@ def _pictures(coded: HeifStructure, original: HeifStructure) -> list[NewItem]:
     photo = coded.primary
     alpha = next((item for item in coded.to_primary(b"auxl") if _is_alpha(item)), None)
     turns = [(kind, content, True) for kind, content in original.primary.properties if kind in _TURNS]
-    properties = [(kind, content, kind in (b"hvcC", b"av1C")) for kind, content in photo.properties]
+    properties = [(kind, content, kind in _NEEDED) for kind, content in photo.properties]
     properties = [entry for entry in properties if entry[0] not in (b"colr", *_TURNS)]
     properties += [(b"colr", content, False) for content in _colors(photo, original.primary)]
     properties += [(kind, content, False) for kind, content in original.primary.properties if kind in _STILL_TRUE]
     items = [NewItem(photo.kind, coded.content(photo), properties=[*properties, *turns])]
     if alpha is not None:
-        of_alpha = [(k, c, k in (b"hvcC", b"av1C")) for k, c in alpha.properties if k not in _TURNS]
+        of_alpha = [(k, c, k in _NEEDED) for k, c in alpha.properties if k not in _TURNS]
         items.append(NewItem(alpha.kind, coded.content(alpha), hidden=True, properties=[*of_alpha, *turns]))
         items[1].references.append((b"auxl", [0]))
         if any(kind == b"prem" and origin == original.primary_number for kind, origin, _ in original.references):

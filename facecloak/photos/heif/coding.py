@@ -34,7 +34,12 @@ def decode(structure: HeifStructure) -> np.ndarray:
     """
     try:
         if structure.format is PhotoFormat.AVIF:
-            return _run(decode_avif, structure)
+            samples = _run(decode_avif, structure)
+            left, top, right, bottom = structure.shown
+            # libavif leaves the cut to whoever calls it.
+            if samples.shape[:2] == (structure.height, structure.width):
+                samples = np.ascontiguousarray(samples[top:bottom, left:right])
+            return samples
         samples = _run(decode_deep_heic if structure.bits > 8 else decode_heic, structure)
         # libheif turns the picture as the file says.
         return np.ascontiguousarray(to_stored(samples, structure.orientation))

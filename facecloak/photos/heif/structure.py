@@ -6,6 +6,7 @@ HEIC holds HEVC (annex B there), AVIF holds AV1 (AOM's AVIF specification).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoTruncated, UnsupportedPhoto
 from facecloak.photos.heif.boxes import IsoBox, Reader, boxes_in, top_level
@@ -88,9 +89,22 @@ class HeifStructure:
         return self.primary.size[1]
 
     @property
-    def is_cropped(self) -> bool:
-        """Whether the picture shows a part of its samples (``clap``)."""
-        return self.primary.value_of(b"clap") is not None
+    def shown(self) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) of the stored samples that the picture shows: all but for ``clap``, by which
+        encoders cut what they added to a side of an odd length.
+
+        Raises:
+            UnsupportedPhoto: not whole pixels, or no part of them, or cut after it is turned.
+        """
+        cuts = [content for kind, content in self.primary.properties if kind == b"clap"]
+        if not cuts:
+            return 0, 0, self.width, self.height
+        kinds = [kind for kind, _ in self.primary.properties]
+        if len(cuts) > 1 or any(kind in (b"irot", b"imir") for kind in kinds[: kinds.index(b"clap")]):
+            raise UnsupportedPhoto(f"The {self.format} is cut after it is turned, which is not taken.")
+        left, right = _span(cuts[0][:8], cuts[0][16:24], self.width)
+        top, bottom = _span(cuts[0][8:16], cuts[0][24:32], self.height)
+        return left, top, right, bottom
 
     @property
     def orientation(self) -> int:
@@ -149,6 +163,22 @@ class HeifStructure:
         if not 1 <= len(targets) <= _MOST_ITEMS:
             raise PhotoDamaged("The photo's tiles are missing.")
         return [part for target in targets for part in self._coded_of(target, depth=depth + 1)]
+
+
+def _span(length: bytes, offset: bytes, stored: int) -> tuple[int, int]:
+    """Where ``clap`` begins and ends along a side of ``stored`` px (ISO/IEC 14496-12, 12.1.4): its length, and how far
+    its middle lies from the side's, two 32-bit numbers each, numerator and denominator."""
+    if len(offset) < 8:
+        raise PhotoDamaged("The photo's cut is cut short.")
+    above, below = (int.from_bytes(length[at : at + 4], "big") for at in (0, 4))
+    far_above = int.from_bytes(offset[:4], "big", signed=True)
+    far_below = int.from_bytes(offset[4:], "big")
+    if below and far_below and above % below == 0:
+        cut = above // below
+        begin = Fraction(far_above, far_below) + Fraction(stored - cut, 2)
+        if begin.denominator == 1 and begin >= 0 and cut > 0 and begin + cut <= stored:
+            return int(begin), int(begin) + cut
+    raise UnsupportedPhoto("The photo is cut between pixels or beyond its edge (clap), which is not taken.")
 
 
 # What one more anti-clockwise quarter turn, and mirroring about a vertical (1) or horizontal (0) line, make of what is
