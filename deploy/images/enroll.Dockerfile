@@ -69,7 +69,7 @@ ENV PATH=/opt/facecloak/bin:$PATH \
     FACECLOAK_ENROLL_HOST=0.0.0.0 \
     FACECLOAK_ENROLL_METRICS_PORT=9101 \
     FACECLOAK_ENROLL_STORE__DATA=/data
-RUN mkdir /data /models && chown 65532:65532 /data /models
+RUN mkdir /data /models /audit && chown 65532:65532 /data /models /audit
 USER 65532:65532
 WORKDIR /data
 EXPOSE 50061 9101

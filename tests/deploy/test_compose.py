@@ -18,6 +18,7 @@ import yaml
 
 from apply_service.settings import ApplySettings
 from deploy.tools import binaries
+from enroll_service.settings import EnrollSettings
 from facecloak.recognizers.triton.dev_server.process import TritonProcess
 from facecloak_rpc.command import load_settings
 from facecloak_rpc.health import health_of
@@ -76,6 +77,32 @@ def test_apply_has_the_memory_that_its_settings_take(services: dict[str, Any], m
     settings = load_settings(ApplySettings)
     limit = int(services["apply"]["deploy"]["resources"]["limits"]["memory"])
     assert settings.process_mebibytes * 2**20 <= limit
+
+
+def test_the_audit_log_a_key_server_and_erasing_are_a_line_of_env_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "KEY_SERVER_KIND": "transit", "KEY_SERVER_URL": "https://vault:8200", "KEY_SERVER_KEYS": '["masks"]',
+        "KEY_SERVER_TOKEN": "token", "AUDIT_FOLDER": "/audit",
+    }  # fmt: skip
+    lines = (FOLDER / "example.env").read_text().splitlines()
+    assert {f"{name}=" for name in given} <= set(lines), "off by default"
+    env_file = tmp_path / ".env"
+    env_file.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in given.items())]))
+    services = config(env_file)["services"]
+    for name, settings_class in (
+        ("enroll", EnrollSettings), ("apply", ApplySettings), ("erase-expired", EnrollSettings)
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            for variable, value in services[name]["environment"].items():
+                patch.setenv(variable, value)
+            settings = load_settings(settings_class)
+        assert settings.store.key_server.provider() is not None
+        assert settings.store.key_server.keys == ("masks",)
+        assert str(settings.audit.folder) == "/audit"
+        assert "/audit" in [mount["target"] for mount in services[name]["volumes"]]
+    assert services["erase-expired"]["entrypoint"] == ["facecloak", "erase-expired"]
 
 
 def test_prometheus_looks_where_metrics_are(services: dict[str, Any]) -> None:

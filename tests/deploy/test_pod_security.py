@@ -11,7 +11,10 @@ import pytest
 from deploy.tools.chart import VALUES_SETS, Manifest, render
 from tests.deploy.pod_security import violations
 
-MORE = ("bundledS3.enabled=true", "store.volume.enabled=true", "tests.enabled=true", "triton.enabled=true")
+MORE = (
+    "bundledS3.enabled=true", "store.volume.enabled=true", "tests.enabled=true", "triton.enabled=true",
+    "audit.enabled=true", "eraseExpired.enabled=true",
+)  # fmt: skip
 KSERVE = ("triton.enabled=true", "triton.kserve.enabled=true", "triton.kserve.storageUri=s3://models/x")
 
 
@@ -19,6 +22,8 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
     for one in manifests:
         if one["kind"] in ("Deployment", "StatefulSet"):
             yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+        if one["kind"] == "CronJob":
+            yield one["metadata"]["name"], one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         if one["kind"] == "Pod":
             yield one["metadata"]["name"], one["spec"]
         if one["kind"] == "InferenceService":

@@ -139,7 +139,7 @@ readinessProbe:
   failureThreshold: 2
 livenessProbe:
   # Over HTTP, with threads of its own: no load on gRPC lets a pod be restarted.
-  httpGet: {port: metrics, path: /livez}
+  httpGet: {port: metrics, path: /livez{{ include "facecloak.metricsScheme" . }}}
   periodSeconds: 20
   timeoutSeconds: 5
   failureThreshold: 3
@@ -148,10 +148,14 @@ livenessProbe:
 {{- /* The kubelet's gRPC probes speak no TLS: then HTTP, which tells the same. */ -}}
 {{- define "facecloak.readyProbe" -}}
 {{- if .root.Values.tls.secret -}}
-httpGet: {port: metrics, path: /readyz}
+httpGet: {port: metrics, path: /readyz{{ include "facecloak.metricsScheme" . }}}
 {{- else -}}
 grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- end -}}
+{{- end -}}
+
+{{- define "facecloak.metricsScheme" -}}
+{{- if and .root.Values.tls.secret .root.Values.tls.metrics }}, scheme: HTTPS{{- end -}}
 {{- end -}}
 
 {{- /* Environment that both services take, under their own prefix. */ -}}
@@ -167,12 +171,28 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 - {name: {{ .prefix }}TLS__CLIENT_CA, value: /tls/ca.crt}
 {{- end }}
 {{- end }}
+{{- if and $v.tls.secret $v.tls.metrics }}
+- {name: {{ .prefix }}METRICS_TLS, value: "true"}
+{{- end }}
 {{- if $v.callersSecret }}
 - {name: {{ .prefix }}IDENTITY__CALLERS, value: /callers/callers.toml}
 {{- end }}
 - {name: {{ .prefix }}METRICS_PORT, value: {{ .values.metricsPort | quote }}}
 - {name: {{ .prefix }}GRACE_SECONDS, value: {{ .grace | quote }}}
 - {name: {{ .prefix }}CONNECTION_AGE_SECONDS, value: {{ $v.connectionAgeSeconds | quote }}}
+{{ include "facecloak.storeEnvironment" . }}
+{{- with $v.tracing.endpoint }}
+- {name: {{ $.prefix }}TRACE_ENDPOINT, value: {{ . | quote }}}
+- {name: {{ $.prefix }}TRACE_SHARE, value: {{ $v.tracing.share | quote }}}
+{{- end }}
+{{- range $name, $value := .values.settings }}
+- {name: {{ $.prefix }}{{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* Where masks, their keys and the audit log are. */ -}}
+{{- define "facecloak.storeEnvironment" -}}
+{{- $v := .root.Values -}}
 {{- if $v.store.volume.enabled }}
 - {name: {{ .prefix }}STORE__URL, value: "file:///masks"}
 {{- else }}
@@ -182,14 +202,34 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 - {name: {{ .prefix }}STORE__S3_SECURE, value: {{ $v.store.secure | quote }}}
 - {name: {{ .prefix }}STORE__S3_REGION, value: {{ $v.store.region | quote }}}
 {{- end }}
+{{- if $v.store.maskKeySecret }}
 - name: {{ .prefix }}STORE__KEY
   valueFrom: {secretKeyRef: {name: {{ $v.store.maskKeySecret }}, key: mask-key}}
-{{- with $v.tracing.endpoint }}
-- {name: {{ $.prefix }}TRACE_ENDPOINT, value: {{ . | quote }}}
-- {name: {{ $.prefix }}TRACE_SHARE, value: {{ $v.tracing.share | quote }}}
+{{- else if not $v.store.keyServer.kind }}
+{{- fail "store.maskKeySecret or store.keyServer is needed: what seals the masks" }}
 {{- end }}
-{{- range $name, $value := .values.settings }}
-- {name: {{ $.prefix }}{{ $name }}, value: {{ $value | quote }}}
+{{- with $v.store.keyServer }}
+{{- if .kind }}
+{{- if not .keys }}
+{{- fail "store.keyServer.keys is needed: the names of the keys" }}
+{{- end }}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__KIND, value: {{ .kind }}}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__URL, value: {{ required "store.keyServer.url is needed" .url | quote }}}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__KEYS, value: {{ .keys | toJson | quote }}}
+{{- if eq .kind "transit" }}
+{{- $_ := required "store.keyServer.tokenSecret is needed with transit" .tokenSecret }}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__TOKEN_FILE, value: /key-server/token}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__MOUNT, value: {{ .mount | quote }}}
+{{- with .namespace }}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__NAMESPACE, value: {{ . | quote }}}
+{{- end }}
+{{- else }}
+- {name: {{ $.prefix }}STORE__KEY_SERVER__REGION, value: {{ .region | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if $v.audit.enabled }}
+- {name: {{ .prefix }}AUDIT__FOLDER, value: /audit}
 {{- end }}
 {{- if and .credentials (not $v.store.volume.enabled) }}
 {{- include "facecloak.credentials" (dict "secret" .credentials) }}
@@ -216,9 +256,7 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 - {name: models, mountPath: /models, readOnly: true}
 - {name: data, mountPath: /data}
 - {name: tmp, mountPath: /tmp}
-{{- if .root.Values.store.volume.enabled }}
-- {name: masks, mountPath: /masks, readOnly: {{ .readOnly }}}
-{{- end }}
+{{- include "facecloak.storeMounts" . }}
 {{- if .root.Values.tls.secret }}
 - {name: tls, mountPath: /tls, readOnly: true}
 {{- end }}
@@ -230,10 +268,19 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- end }}
 {{- end -}}
 
-{{- define "facecloak.volumes" -}}
-- {name: models, emptyDir: {sizeLimit: 1Gi}}
-- {name: data, emptyDir: {sizeLimit: 16Mi}}
-- {name: tmp, emptyDir: {sizeLimit: {{ .tmp }}}}
+{{- define "facecloak.storeMounts" -}}
+{{- if .root.Values.store.volume.enabled }}
+- {name: masks, mountPath: /masks, readOnly: {{ .readOnly }}}
+{{- end }}
+{{- if .root.Values.audit.enabled }}
+- {name: audit, mountPath: /audit}
+{{- end }}
+{{- if eq .root.Values.store.keyServer.kind "transit" }}
+- {name: key-server, mountPath: /key-server, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.storeVolumes" -}}
 {{- with .root.Values.store.volume }}
 {{- if .enabled }}
 - name: masks
@@ -241,6 +288,25 @@ grpc: {port: {{ .port }}, service: {{ .service }}}
     claimName: {{ .existingClaim | default (include "facecloak.fullname" (dict "root" $.root "component" "masks")) }}
 {{- end }}
 {{- end }}
+{{- with .root.Values.audit }}
+{{- if .enabled }}
+- name: audit
+  persistentVolumeClaim:
+    claimName: {{ .existingClaim | default (include "facecloak.fullname" (dict "root" $.root "component" "audit")) }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.store.keyServer }}
+{{- if eq .kind "transit" }}
+- {name: key-server, secret: {secretName: {{ .tokenSecret }}, defaultMode: 0440}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "facecloak.volumes" -}}
+- {name: models, emptyDir: {sizeLimit: 1Gi}}
+- {name: data, emptyDir: {sizeLimit: 16Mi}}
+- {name: tmp, emptyDir: {sizeLimit: {{ .tmp }}}}
+{{- include "facecloak.storeVolumes" . }}
 {{- with .root.Values.tls.secret }}
 - {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
 {{- end }}
