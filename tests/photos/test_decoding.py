@@ -6,10 +6,11 @@ import io
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,36 @@ def test_processes_that_others_killed_are_replaced(pool: DecoderPool) -> None:
     pool._parent[0].kill()  # and all of its forks with it
     time.sleep(0.2)
     assert pool(webp.decode_pixels, photo, GENEROUS).shape == (60, 80, 3)
+
+
+def test_a_photo_whose_decoder_others_kill_is_decoded_all_the_same(pool: DecoderPool) -> None:
+    """By the system for lack of memory, or with its parent: that is not the photo's fault."""
+    small, large = FILES["webp"](), large_webp()
+    for victim in ("decoder", "parent"):
+        pool(webp.decode_pixels, small, GENEROUS)  # one is idle, and will have the large one
+        assert pool._parent is not None
+        kill = partial(signal.pidfd_send_signal, pool._idle[-1].handle, signal.SIGKILL)
+        if victim == "parent":
+            kill = pool._parent[0].kill
+        before = pool.killed
+        killer = threading.Timer(0.1, kill)
+        killer.start()
+        assert pool(webp.decode_pixels, large, GENEROUS).shape == (6000, 6000, 3)
+        killer.join()
+        assert pool.killed == before + 1
+
+
+def test_a_parent_that_is_stopped_is_replaced(pool: DecoderPool) -> None:
+    pool(webp.decode_pixels, FILES["webp"](), GENEROUS)
+    assert pool._parent is not None
+    stopped = pool._parent[0]
+    for process in pool._idle:
+        process.kill()
+    pool._idle.clear()
+    os.kill(stopped.pid, signal.SIGSTOP)
+    assert pool(webp.decode_pixels, FILES["webp"](), GENEROUS).shape == (60, 80, 3)
+    assert stopped.poll() == -signal.SIGKILL
+    assert pool._parent[0].pid != stopped.pid
 
 
 def test_the_process_has_no_secret_and_no_file(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ LOOK_SECONDS = 0.05
 # Beyond the processor time that a photo may take: a machine may be busy with others.
 _WALL_FACTOR, _WALL_SECONDS = 10.0, 30.0
 _MESSAGE_BYTES = 4096
+# How long a new decoder is waited for: a fork takes milliseconds, and loading the libraries before the first a second.
+_FORK_SECONDS, _LOAD_SECONDS = 3.0, 30.0
 _KINDS: dict[str, np.dtype[Any]] = {"uint8": np.dtype(np.uint8), "uint16": np.dtype(np.uint16)}
 _PARENT = "facecloak.photos.decoding.process"
 # Nothing of the service's environment: it holds the key of the masks.
@@ -51,6 +54,10 @@ def can_isolate() -> bool:
     except (AttributeError, OSError):  # another system, or a container that forbids it
         return False
     return True
+
+
+class _DecoderEnded(DecoderFailed):
+    """A decoder's process ended without an answer: broken by its photo, or killed by somebody else."""
 
 
 @dataclass
@@ -128,9 +135,17 @@ class DecoderPool:
         check()
         while not self._places.acquire(timeout=LOOK_SECONDS):
             check()
+        began = time.monotonic()
         try:
-            with ExitStack() as held:
-                return self._decoded(decoder, data, limits, held=held)
+            try:
+                with ExitStack() as held:
+                    return self._decoded(decoder, data, limits, held=held)
+            except _DecoderEnded:
+                # Others may have killed it, for lack of memory or with its parent. Not again what used up its time.
+                if time.monotonic() - began > limits.cpu_seconds / 2:
+                    raise
+                with ExitStack() as held:
+                    return self._decoded(decoder, data, limits, held=held)
         finally:
             self._places.release()
 
@@ -152,7 +167,8 @@ class DecoderPool:
             self.killed += 1
             process.kill()
             if isinstance(error, OSError | ValueError):
-                raise DecoderFailed("the decoder broke down, or needed more than a photo of this size does") from error
+                kind = _DecoderEnded if isinstance(error, ConnectionError) else DecoderFailed
+                raise kind("the decoder broke down, or needed more than a photo of this size does") from error
             raise
         self._put_back(process)
         if "error" in answer:
@@ -182,7 +198,9 @@ class DecoderPool:
                     _, control = self._started_parent()
                     with theirs:
                         socket.send_fds(control, [b"fork"], [theirs.fileno()])
-                    return _Process(channel, os.pidfd_open(int(control.recv(_MESSAGE_BYTES)))), True
+                    number = int(control.recv(_MESSAGE_BYTES))  # late: it is stopped, and is ended like a dead one
+                    control.settimeout(_FORK_SECONDS)
+                    return _Process(channel, os.pidfd_open(number)), True
                 except (OSError, ValueError):
                     channel.close()
                     self._end_parent()
@@ -217,6 +235,7 @@ class DecoderPool:
                     [sys.executable, "-m", _PARENT, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
                 )  # fmt: skip
+            control.settimeout(_LOAD_SECONDS)
             self._parent = (process, control)
         return self._parent
 
