@@ -173,6 +173,27 @@ def test_a_store_that_cannot_be_written_any_more_is_seen_in_health(start: Any, f
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("fault", ["XMinioStorageFull", "QuotaExceeded", "InternalError"])
+def test_a_full_disk_of_the_store_keeps_what_was_there(start: Any, faulty: FaultyS3, fault: str) -> None:
+    """What servers say of it: MinIO 507, Ceph 403 and SeaweedFS 500."""
+    service = start()
+    assert service.server.readiness.wait_ready(20)
+    first = service.enroll()
+    faulty.only, faulty.mode = frozenset({"PUT"}), fault
+    for user in ("alice", "nobody"):
+        error = refusal_of(lambda user=user: service.enroll(user))
+        assert (error.reason, error.code) == ("STORE_UNAVAILABLE", ErrorCode.UNAVAILABLE)
+        assert error.metadata["fault"] == fault
+        assert error.retry_seconds
+    assert service.mask_id() == first
+    assert refusal_of(lambda: service.mask_id("nobody")).reason == "MASK_NOT_FOUND"
+    assert "PUT" in {request.split()[0] for request in faulty.requests}
+    faulty.mode = "pass"
+    second = service.enroll()
+    assert second != first
+    assert service.mask_id() == second
+
+
 @pytest.mark.slow
 def test_readiness_leaves_nothing_in_a_versioned_bucket(tmp_path: Path, s3: S3Server, model_repository: Path) -> None:
     bucket = f"versioned-{secrets.token_hex(4)}"

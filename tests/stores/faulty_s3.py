@@ -17,6 +17,7 @@ from facecloak.stores import S3Connection
 STATUS = {
     "NoSuchKey": 404, "NoSuchBucket": 404, "PermanentRedirect": 301, "TemporaryRedirect": 307,
     "AuthorizationHeaderMalformed": 400, "ExpiredToken": 400, "SlowDown": 503, "InternalError": 500,
+    "XMinioStorageFull": 507, "QuotaExceeded": 403,
 }  # fmt: skip
 HTML = b"<html><body><h1>404 Not Found</h1></body></html>"
 

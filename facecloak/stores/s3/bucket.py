@@ -30,6 +30,8 @@ _MASK_NAME = re.compile(r"[0-9a-f]{64}")
 _TOMBSTONE_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(TOMBSTONE_SUFFIX))
 # Names of one listing, within the time of one call.
 _PAGE = 1000
+# A mask has about 40 KB.
+_PROBE_BYTES = 48 * 2**10
 _NO_VERSIONS = frozenset({"AccessDenied", "NotImplemented"})
 
 
@@ -164,15 +166,17 @@ class S3Bucket:
 
     def prove_writing(self) -> None:
         """See :class:`facecloak.stores.base.ObjectPlace`. A server may answer and still not serve, so an object is
-        written, read, and removed with its version."""
+        written, read, and removed with its version; one as large as a mask, since some servers keep a few bytes
+        beside the name, and still take those when their disks are full."""
+        probe = secrets.token_bytes(_PROBE_BYTES)
         key = f"{self._prefix}write-test-{secrets.token_hex(8)}"
         version: str | None = None
         try:
             with self._call():
-                version = self._put(key, b"test")
+                version = self._put(key, probe)
             with self._call():
                 found = self._get(key)
-            if found is None or found[0] != b"test":
+            if found is None or found[0] != probe:
                 raise StoreUnavailable("The mask store does not keep what is written.", fault="NotKept")
         except StoreUnavailable:
             # What was not answered may have been done.
