@@ -24,6 +24,8 @@ OWN_MEBIBYTES = 448
 _BESIDE_PHOTO_BYTES = 2**20
 # While one message is taken over from gRPC there are three of it; Python does that to one at a time.
 _COPIED_MESSAGES = 2
+# Connections of a process that died go to those that are left, and would stay there once it is back.
+_SHARED_PORT_CONNECTION_AGE_SECONDS = 20.0
 ENV_PREFIX = "FACECLOAK_APPLY_"
 
 
@@ -163,11 +165,13 @@ class ApplySettings(RpcSettings):
 
     def for_worker(self, index: int) -> ApplySettings:
         """The settings of one of the processes."""
-        share = {
+        share: dict[str, float] = {
             "processes": 1,
             "in_flight_limit": -(-self.in_flight_limit // self.worker_count),
             "metrics_port": self.metrics_port + index if self.metrics_port else 0,
         }
+        if self.worker_count > 1 and not self.connection_age_seconds:
+            share["connection_age_seconds"] = _SHARED_PORT_CONNECTION_AGE_SECONDS
         return self.model_copy(update=share)
 
     @property

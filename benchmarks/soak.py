@@ -1,8 +1,8 @@
 """The apply service for minutes at most of its capacity, while workers, the store and the disk fail:
 `python -m benchmarks.soak`.
 
-Every photo that comes back is compared with what a cloaker without a service makes of it. Passed is: no wrong photo,
-none lost, none uncloaked with OK.
+Every photo that comes back is compared with what a cloaker without a service makes of it, and a mask is written to the
+store each second. Passed is: no wrong photo, none lost, none uncloaked with OK, no written mask lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.service import RunningService, running_service
 from benchmarks.serving import _channel
+from benchmarks.soak_writes import Writes
 from benchmarks.traffic import Upload, hostile_uploads, masks, open_loop, uploads
 from benchmarks.worst_case import _Tree
 
@@ -121,8 +122,9 @@ def _judged(upload: Upload, response: Any) -> str:
 
 
 @contextmanager
-def _store() -> Iterator[tuple[Any, dict[str, str]]]:
-    """An S3 server behind a door that fails when told, with a mask for each user; and the service's settings for it."""
+def _store() -> Iterator[tuple[Any, Any, dict[str, str]]]:
+    """An S3 server behind a door that fails when told, with a mask for each user; a store by that door; and the
+    service's settings for it."""
     import base64
 
     from facecloak.stores import S3MaskStore, Sealer
@@ -141,6 +143,7 @@ def _store() -> Iterator[tuple[Any, dict[str, str]]]:
             store.put(User("", user), mask)
         yield (
             door,
+            S3MaskStore(door.connection.client(), bucket=server.bucket, sealer=Sealer(key)),
             {
                 "FACECLOAK_APPLY_STORE__URL": f"s3://{server.bucket}/",
                 "FACECLOAK_APPLY_STORE__S3_ENDPOINT": door.connection.endpoint,
@@ -160,27 +163,47 @@ def faults(service: RunningService, door: Any) -> list[tuple[float, str, Callabl
         for worker in workers if all_of_them else workers[:1]:
             os.kill(worker, number)
 
-    def mode(name: str) -> Callable[[], None]:
-        return lambda: setattr(door, "mode", name)
+    def kill_decoders() -> None:
+        for worker in service.workers():
+            for decoder in _children(worker):
+                with suppress(ProcessLookupError):
+                    os.kill(decoder, signal.SIGKILL)
+
+    def mode(name: str, *methods: str) -> Callable[[], None]:
+        def change() -> None:
+            door.only, door.mode = frozenset(methods), name
+
+        return change
 
     return [
-        (0.10, "a worker is killed", lambda: kill(signal.SIGKILL)),
-        (0.20, "a worker is stopped (SIGSTOP)", lambda: kill(signal.SIGSTOP)),
-        (0.32, "S3 accepts and never answers", mode("hang")),
-        (0.42, "S3 is well", mode("pass")),
-        (0.50, "S3 answers 500", mode("InternalError")),
-        (0.58, "S3 is well", mode("pass")),
-        (0.66, "S3 is gone", mode("close")),
-        (0.76, "S3 is well", mode("pass")),
+        (0.08, "a worker is killed", lambda: kill(signal.SIGKILL)),
+        (0.16, "a worker is stopped (SIGSTOP)", lambda: kill(signal.SIGSTOP)),
+        (0.26, "S3 accepts and never answers", mode("hang")),
+        (0.34, "S3 is well", mode("pass")),
+        (0.40, "S3 answers 500", mode("InternalError")),
+        (0.46, "S3 is well", mode("pass")),
+        (0.52, "S3 is gone", mode("close")),
+        (0.60, "S3 is well", mode("pass")),
+        (0.65, "S3's disk is full", mode("XMinioStorageFull", "PUT")),
+        (0.71, "S3 is well", mode("pass")),
+        (0.76, "all decoders are killed", kill_decoders),
         (0.84, "all workers are killed", lambda: kill(signal.SIGKILL, all_of_them=True)),
     ]
+
+
+def _children(process: int) -> list[int]:
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:  # it has just ended
+        return []
 
 
 def soak(repository: Path, *, minutes: float, processes: int = 2, largest: tuple[int, int]) -> dict[str, Any]:
     """All of it; standard error of the service goes to a full disk throughout."""
     photos, hostile = uploads(repository, largest=largest), hostile_uploads()
     rng = np.random.default_rng(1)
-    with _store() as (door, environment), ExitStack() as stack:
+    with _store() as (door, store, environment), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         full = stack.enter_context(open("/dev/full", "wb", buffering=0))
         service = stack.enter_context(
@@ -199,7 +222,8 @@ def soak(repository: Path, *, minutes: float, processes: int = 2, largest: tuple
             threading.Thread(target=_fail, args=(faults(service, door), minutes * 60, tally, happened, ended)),
             threading.Thread(target=_watch, args=(service, tally, memory, ended)),
         ]
-        for helper in helpers:
+        writes = Writes(store)
+        for helper in (*helpers, writes):
             helper.start()
         choices = rng.random(100_000)
 
@@ -213,7 +237,9 @@ def soak(repository: Path, *, minutes: float, processes: int = 2, largest: tuple
         ended.set()
         for helper in helpers:
             helper.join()
-    return _report(tally, happened, memory, count=count, latest=latest, rate=rate, capacity=capacity, minutes=minutes)
+        written = writes.end()
+    report = _report(tally, happened, memory, count=count, latest=latest, rate=rate, capacity=capacity, minutes=minutes)
+    return {**report, "writes": written}
 
 
 def _capacity(service: RunningService, photos: list[Upload], *, seconds: float = 15.0) -> float:
@@ -314,7 +340,7 @@ def main(
     click.echo(json.dumps(shown, indent=1))
     if plot is not None:
         draw(document, plot)
-    if any(result[name] for name in ("wrong", "lost", "uncloaked_with_ok")):
+    if any(result[name] for name in ("wrong", "lost", "uncloaked_with_ok")) or result["writes"]["lost"]:
         raise SystemExit(1)
 
 

@@ -102,7 +102,8 @@ class RpcSettings(BaseSettings):
 
     connection_age_seconds: float = Field(default=0.0, ge=0)
     """Asks a client to connect anew after this long, seconds, once its calls are done, so that clients find servers
-    that came later; 0 never does. Where several servers stand behind one name, 300 is a good start."""
+    that came later; 0 never does, but after 20 s where several processes of apply share the port, so that one that
+    died gets its part again. Where several servers stand behind one name, 300 is a good start."""
 
     grace_seconds: float = Field(default=30.0, ge=0)
     """Time that calls in flight get to finish after SIGTERM, seconds. 30 is what Kubernetes gives a pod by default."""

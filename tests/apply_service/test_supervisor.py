@@ -187,3 +187,12 @@ def test_workers_share_what_one_process_had() -> None:
     assert [share.metrics_port for share in shares] == [9000, 9001, 9002]
     assert all(share.in_flight_limit == 3 and share.worker_count == 1 for share in shares)
     assert ApplySettings(processes=0).worker_count == len(os.sched_getaffinity(0))
+
+
+def test_connections_do_not_stay_with_those_who_survived() -> None:
+    def age(**fields: float) -> float:
+        return ApplySettings(**fields).for_worker(0).connection_age_seconds
+
+    assert age(processes=2) == 20.0
+    assert age(processes=2, connection_age_seconds=5.0) == 5.0
+    assert age(processes=1) == 0.0
