@@ -17,7 +17,7 @@ from facecloak.stores.sealed import SealedMaskStore
 
 
 @dataclass(frozen=True)
-class Finding:
+class Discrepancy:
     """A user whose mask is not the one that was stored last.
 
     Attributes:
@@ -38,7 +38,7 @@ class Comparison:
     agree: int = 0
     unaccounted: int = 0
     unreadable: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
 
 
 @dataclass
@@ -77,7 +77,7 @@ def compare(entries: Iterable[Mapping[str, Any]], store: SealedMaskStore) -> Com
     for name, one in known.items():
         # What was stored while this ran is looked at the next time.
         if name not in seen and None not in one.allowed and store.place.read(name) is None:
-            result.findings.append(Finding(one.tenant, one.user, "no mask"))
+            result.findings.append(Discrepancy(one.tenant, one.user, "no mask"))
     return result
 
 
@@ -87,10 +87,10 @@ def _judge(known: _Known | None, mask_id: str | None, result: Comparison) -> Non
     elif mask_id in known.allowed:
         result.agree += 1
     elif mask_id is None:
-        result.findings.append(Finding(known.tenant, known.user, "no mask"))
+        result.findings.append(Discrepancy(known.tenant, known.user, "no mask"))
     else:
         what = "mask after deletion" if known.allowed == {None} else "older or other mask"
-        result.findings.append(Finding(known.tenant, known.user, what))
+        result.findings.append(Discrepancy(known.tenant, known.user, what))
 
 
 def _masks(store: SealedMaskStore, result: Comparison) -> Iterator[tuple[str, str | None]]:

@@ -22,6 +22,8 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_worst_case(document)}"
     if "acknowledged" in document:
         return f"{title} {_store_kills(document)}"
+    if "lookups" in document:
+        return f"{title}\n\n{_tombstones(document)}"
     if "overload" in document:
         return f"{title}\n\n{_overload(document)}"
     if "not_read" in document:
@@ -69,6 +71,15 @@ def _store_kills(document: Mapping[str, Any]) -> str:
         f"{document['acknowledged']} were acknowledged, {document['failed']} failed, and {document['lost']} of those "
         "acknowledged were lost."
     )
+
+
+def _tombstones(document: Mapping[str, Any]) -> str:
+    """What it costs to look for a deletion's trace."""
+    rows = [["lookup", "ms", "ms without tombstones", "added ms"], ["---"] * 4]
+    for store, lookups in document["lookups"].items():
+        for what, one in lookups.items():
+            rows.append([f"{what}: {store}", *(f"{one[name]:.2f}" for name in ("ms", "ms_without", "added_ms"))])
+    return _table(rows)
 
 
 def _overload(document: Mapping[str, Any]) -> str:
