@@ -29,6 +29,7 @@ from facecloak_rpc.caller_limits import CallerLimitSettings
 from facecloak_rpc.client import open_channel
 from facecloak_rpc.identity import IdentitySettings
 from facecloak_rpc.storage import StoreSettings, open_configured_store
+from tests.facecloak_rpc.identity.hostile_fields import HostileFields
 from tests.tokens import AUDIENCE, ISSUER, Issuer, bearer
 
 pytestmark = pytest.mark.slow
@@ -156,6 +157,8 @@ class Attack:
         self.pair = pair
         self.random = random.Random(seed)
         self.photo = tiny_photo()
+        texts = (*USERS, *HOSTILE_IDS, *REQUEST_IDS, *TENANTS, "x" * 2000)
+        self.fields = HostileFields(self.random, texts=texts, contents=(b"", b"\xff" * 50, self.photo, self.photo[:90]))
 
     def user_id(self) -> str:
         return self.random.choice(USERS if self.random.random() < 0.7 else HOSTILE_IDS)
@@ -176,7 +179,7 @@ class Attack:
             self.refused(metadata)
             return
         kind = self.random.choice(
-            (self.get, self.get, self.delete, self.make, self.cloak, self.cloak, self.stream, self.raw)
+            (self.get, self.get, self.delete, self.make, self.cloak, self.cloak, self.stream, self.raw, self.any_field)
         )
         try:
             kind(tenant, metadata)
@@ -275,6 +278,50 @@ class Attack:
                 self.checked(tenant, ids[answer.sequence], answer.response)
             else:
                 assert answer.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+    def any_field(self, tenant: str, metadata: Any) -> None:
+        """Any field of any message. Whoever is enrolled by it is nobody whom the other calls ask for."""
+        enroll, apply = self.pair.enroll, self.pair.apply
+        photos = [enroll_pb2.EnrollmentPhoto(data=b"photo")]
+        request: Any
+        kind = self.random.choice(("enroll", "get", "delete", "apply", "apply", "stream", "find"))
+        options = {"timeout": 60, "metadata": metadata}
+        if kind == "enroll":
+            request = enroll_pb2.EnrollUserRequest(user_id="anybody", photos=photos)
+            self.fields.change(request, keep=("user_id",))
+            *_, last = enroll.EnrollUser(request, **options)
+            self.pair.owned(last.result.mask_id, tenant)
+        elif kind == "get":
+            request = enroll_pb2.GetEnrollmentRequest()
+            self.fields.change(request)
+            self.pair.owned(enroll.GetEnrollment(request, **options).enrollment.mask_id, tenant)
+        elif kind == "delete":
+            request = enroll_pb2.DeleteUserRequest(user_id="anybody")
+            self.fields.change(request, keep=("user_id",))
+            enroll.DeleteUser(request, **options)
+        elif kind == "find":
+            request = apply_pb2.FindFacesRequest(photo=self.photo)
+            self.fields.change(request)
+            apply.FindFaces(request, **options)
+        else:
+            request = self.cloak_request(self.user_id())
+            self.fields.change(request)
+            if kind == "apply":
+                self.owned_by(tenant, apply.ApplyCloak(request, **options))
+                return
+            message = apply_pb2.ApplyCloakStreamRequest(sequence=7, request=request)
+            (answer,) = apply.ApplyCloakStream(iter([message]), **options)
+            assert answer.sequence == 7
+            self.owned_by(tenant, answer.response)
+            assert grpc.StatusCode.INTERNAL.value[0] != answer.error.code != grpc.StatusCode.UNKNOWN.value[0]
+
+    def owned_by(self, tenant: str, answer: apply_pb2.ApplyCloakResponse) -> None:
+        for subject in answer.subjects:
+            has_mask = subject.outcome != apply_pb2.CLOAK_OUTCOME_NO_MASK
+            known = User(tenant, subject.user_id) in self.pair.present
+            assert has_mask == known or subject.user_id == "anybody"
+            if subject.mask_id:
+                self.pair.owned(subject.mask_id, tenant)
 
     def raw(self, _tenant: str, metadata: Any) -> None:
         """Bytes that are no message, to any method, and to one that there is not."""
