@@ -23,6 +23,8 @@ _KEYS_LIMIT = 128
 _FETCH_SECONDS = 5.0
 # How soon a token of an unknown key, which anybody can make, may have the URL asked again.
 _ASK_AGAIN_SECONDS = 10.0
+# Calls that may wait while the URL is asked: each holds a place of the server's, and inventing key ids is free.
+_WAITING_LIMIT = 8
 _CHUNK_BYTES = 16 * 1024
 _SMALLEST_RSA_BITS = 2048  # NIST SP 800-131A
 _log = structlog.get_logger("facecloak.identity")
@@ -97,7 +99,7 @@ class KeysFromFile:
 
 
 class KeysFromUrl:
-    """Keys of a URL, remembered. One thread asks at a time; those who know their key do not wait for it."""
+    """Keys of a URL, remembered. One thread asks at a time, few wait for it, and those who know their key do not."""
 
     def __init__(
         self,
@@ -119,6 +121,7 @@ class KeysFromUrl:
         self._stale_seconds = stale_seconds
         self._clock = clock
         self._asking = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(_WAITING_LIMIT)
         self._keys: KeySet | None = None
         self._had_at = self._asked_at = float("-inf")
 
@@ -127,8 +130,13 @@ class KeysFromUrl:
         age = self._clock() - self._had_at
         found = self._keys.key(key_id, algorithm) if self._keys is not None and age < self._stale_seconds else None
         if found is None:
-            with self._asking:
-                self._ask()
+            if not self._waiting.acquire(blocking=False):
+                raise TokenKeysUnavailable("tokens of unknown keys cannot be checked at the moment")
+            try:
+                with self._asking:
+                    self._ask()
+            finally:
+                self._waiting.release()
         elif age >= self._fresh_seconds and self._asking.acquire(blocking=False):
             try:
                 self._ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import ssl
 import threading
 import time
@@ -119,6 +120,41 @@ def test_keys_are_remembered_and_rotate(server: KeyServer, verifier: TokenVerifi
     clock.now += 301
     verifier.claims(issuer.token())
     assert server.asked == 3
+
+
+def test_invented_key_ids_hold_few_calls_while_the_server_is_slow(
+    server: KeyServer, verifier: TokenVerifier, clock: Clock
+) -> None:
+    issuer = Issuer()
+    server.has(issuer.jwk())
+    verifier.claims(issuer.token())
+    answer, asked, go_on = server.answer, threading.Event(), threading.Event()
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        go_on.wait(4)
+        answer(handler)
+
+    server.answer = slow
+    clock.now += 11
+    ended: queue.Queue[type[Exception]] = queue.Queue()
+
+    def call(number: int) -> None:
+        try:
+            verifier.claims(issuer.token(headers={"kid": f"invented-{number}"}))
+        except (CredentialsInvalid, TokenKeysUnavailable) as error:
+            ended.put(type(error))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    assert asked.wait(4)
+    assert {ended.get(timeout=4) for _ in range(22)} == {TokenKeysUnavailable}, "all but eight are not held"
+    assert verifier.claims(issuer.token())["sub"] == "accounts", "who has a known key waits for nobody"
+    go_on.set()
+    assert {ended.get(timeout=10) for _ in range(8)} == {CredentialsInvalid}
+    for thread in threads:
+        thread.join()
 
 
 def test_keys_outlive_a_server_that_is_away_and_not_for_ever(

@@ -290,7 +290,8 @@ class Attack:
             request = enroll_pb2.EnrollUserRequest(user_id="anybody", photos=photos)
             self.fields.change(request, keep=("user_id",))
             *_, last = enroll.EnrollUser(request, **options)
-            self.pair.owned(last.result.mask_id, tenant)
+            if last.HasField("result"):
+                self.pair.owned(last.result.mask_id, tenant)
         elif kind == "get":
             request = enroll_pb2.GetEnrollmentRequest()
             self.fields.change(request)
