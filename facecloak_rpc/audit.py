@@ -2,8 +2,9 @@
 
 JSON lines, one file for each process and start, only ever appended to. Each line holds a keyed hash over itself and
 the line before (HMAC-SHA-256 under a key that derives from the store's secret): a line that was changed, taken out or
-put in breaks the chain, and who lacks the store's key cannot mend it. What cannot be told from the files alone is that
-the last lines of one, or a whole one, are missing: ship them elsewhere as they grow.
+put in breaks the chain, and who lacks the store's key cannot mend it. A file's first line names how far the others in
+the folder had grown by then, so lines that are missing at the end of an earlier file, or a whole one, are told by the
+later ones. What cannot be told from the files alone is what is missing since: ship them elsewhere as they grow.
 
 Users appear under a pseudonym that is theirs in this store for ever: keyed, so that nobody who lacks the store's key
 can try user ids.
@@ -32,6 +33,8 @@ from facecloak.users import User
 
 _FIRST = "0" * 64
 _MAX_LINE_BYTES = 16 * 1024
+# Earlier files that a file names: 250 bytes each.
+_EARLIER_LIMIT = 32
 _SUFFIX = ".audit.jsonl"
 # Events that change an object of the store: they name it, so that the store can be compared with the log.
 _OF_OBJECTS = frozenset({"enroll", "delete"})
@@ -124,6 +127,7 @@ class AuditLog:
     def _append(self, names: StoreNames, entry: dict[str, Any]) -> None:
         if self._descriptor is None:
             self._open()
+            entry = {**entry, "earlier": _grown(self.folder)}
         assert self._descriptor is not None
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         whole = {"sequence": self._sequence, "at": now, "store": names.store_id, **entry, "previous": self._last}
@@ -146,8 +150,9 @@ class AuditLog:
         began = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         host = "".join(one for one in socket.gethostname() if one.isalnum() or one in "-.")[:64] or "host"
         path = self.folder / f"{began}-{host}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._descriptor = descriptor
         self._last, self._sequence, self._size = _FIRST, 0, 0
 
 
@@ -167,15 +172,22 @@ class Verified:
 
 
 def verify_folder(folder: Path, names: StoreNames) -> Iterator[Verified]:
-    """Each file of the log; raises :class:`AuditBroken` at the first line that is not as it was written."""
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        yield _verified(path, names)
+    """Each file of the log; raises :class:`AuditBroken` at the first line that is not as it was written, or for lines
+    that are missing at the end of a file that others name."""
+    wanted = _wanted(folder)
+    for path in _files(folder):
+        yield _verified(path, names, wanted.get(path.name, {}))
+
+
+def absent_files(folder: Path) -> list[str]:
+    """Files that others name and that are not here: moved elsewhere, or taken away. Unverified."""
+    return sorted(_wanted(folder).keys() - {path.name for path in _files(folder)})
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
     """All events, the oldest first, unverified."""
     found: list[dict[str, Any]] = []
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+    for path in _files(folder):
         with path.open("rb") as file:
             for line in iter(lambda: file.readline(_MAX_LINE_BYTES), b""):
                 try:
@@ -187,7 +199,50 @@ def entries(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: str(entry.get("at", "")))
 
 
-def _verified(path: Path, names: StoreNames) -> Verified:
+def _files(folder: Path) -> list[Path]:
+    """The oldest first: names begin with the time."""
+    return sorted(folder.glob(f"*{_SUFFIX}"))
+
+
+def _grown(folder: Path) -> dict[str, list[int | str]]:
+    """Name -> number of lines and the last one's hash, of the newest files."""
+    found: dict[str, list[int | str]] = {}
+    for path in _files(folder)[-_EARLIER_LIMIT:]:
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 2 * _MAX_LINE_BYTES))
+                *_, last = file.read(2 * _MAX_LINE_BYTES).rpartition(b"\n")[0].splitlines()
+            entry = json.loads(last)
+            found[path.name] = [int(entry["sequence"]) + 1, str(entry["hash"])[:64]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # empty, or no line that was finished: verifying tells
+    return found
+
+
+def _wanted(folder: Path) -> dict[str, dict[int, str]]:
+    """File -> number of lines -> the hash that the last of them has, as other files' first lines say."""
+    wanted: dict[str, dict[int, str]] = {}
+    for path in _files(folder):
+        try:
+            with path.open("rb") as file:
+                entry = json.loads(file.readline(_MAX_LINE_BYTES))
+            for name, (lines, digest) in entry.get("earlier", {}).items():
+                wanted.setdefault(str(name), {})[int(lines)] = str(digest)
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return wanted
+
+
+def _verified(path: Path, names: StoreNames, wanted: dict[int, str]) -> Verified:
+    verified = _chain(path, names, wanted)
+    if missing := [lines for lines in wanted if lines > verified.lines]:
+        raise AuditBroken(
+            f"The audit log is broken: {path.name} had {max(missing)} lines once, and has {verified.lines}."
+        )
+    return verified
+
+
+def _chain(path: Path, names: StoreNames, wanted: dict[int, str]) -> Verified:
     last, count = _FIRST, 0
     with path.open("rb") as file:
         for line in iter(lambda: file.readline(_MAX_LINE_BYTES), b""):
@@ -205,6 +260,8 @@ def _verified(path: Path, names: StoreNames) -> Verified:
             if entry.get("previous") != last or entry.get("sequence") != count:
                 raise AuditBroken(f"The audit log is broken: something is missing before {where}.")
             last, count = digest, count + 1
+            if wanted.get(count, digest) != digest:
+                raise AuditBroken(f"The audit log is broken: {where} is not the one that another file names.")
     return Verified(path.name, count, torn=False)
 
 

@@ -47,15 +47,18 @@ def verify(*, folder: Path, data: Path | None) -> None:
     """Verify each file's chain in FOLDER with the store's key. Exit code 1 where a line was changed, taken out or put
     in.
 
-    That the last lines of a file, or whole files, are missing cannot be seen here: compare with where they are shipped.
+    Lines that are missing at the end of a file are found by the files that were begun after it. What is missing since
+    the last of those cannot be seen here: compare with where they are shipped.
     """
-    from facecloak_rpc.audit import verify_folder
+    from facecloak_rpc.audit import absent_files, verify_folder
 
     count = 0
     for one in verify_folder(folder, _names(data)):
         click.echo(f"{one.name}: {one.lines} lines{', and one that was not finished' if one.torn else ''}")
         count += 1
     click.echo(f"{count} files hold")
+    if absent := absent_files(folder):
+        click.echo(f"{len(absent)} files that others name are not here, such as {absent[0]}", err=True)
 
 
 @audit.command()

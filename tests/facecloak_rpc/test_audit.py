@@ -12,7 +12,7 @@ import pytest
 from facecloak.stores.names import StoreNames
 from facecloak.users import User
 from facecloak_rpc import audit as audit_module
-from facecloak_rpc.audit import AuditBroken, AuditLog, AuditUnavailable, entries, verify_folder
+from facecloak_rpc.audit import AuditBroken, AuditLog, AuditUnavailable, absent_files, entries, verify_folder
 from tests.users import ALICE
 
 NAMES = StoreNames(bytes(range(32)))
@@ -75,6 +75,54 @@ def test_what_was_done_to_the_file_is_found(tmp_path: Path, how: str) -> None:
     path.write_bytes(b"".join(changed(path.read_bytes().splitlines(keepends=True), how)))
     with pytest.raises(AuditBroken):
         list(verify_folder(tmp_path, NAMES))
+
+
+def test_lines_that_are_cut_off_are_told_by_files_that_were_begun_later(tmp_path: Path) -> None:
+    first = log_in(tmp_path)
+    for _ in range(3):
+        first.record("enroll", outcome="STORED")
+    second = log_in(tmp_path)
+    second.record("enroll", outcome="STORED")
+    first.record("enroll", outcome="STORED")  # it goes on meanwhile
+    for log in (first, second):
+        log.close()
+    path = next(path for path in tmp_path.iterdir() if path.read_bytes().count(b"\n") == 4)
+    other = next(one for one in tmp_path.iterdir() if one != path)
+    assert sorted(one.lines for one in verify_folder(tmp_path, NAMES)) == [1, 4]
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]))
+    assert len(list(verify_folder(tmp_path, NAMES))) == 2, "what came after the second file began nobody tells"
+    for cut in (b"".join(lines[:2]), b"".join(lines[:2]) + lines[2][:20], b""):
+        path.write_bytes(cut)
+        with pytest.raises(AuditBroken, match="once"):
+            list(verify_folder(tmp_path, NAMES))
+    path.unlink()
+    assert absent_files(tmp_path) == [path.name]
+    path.write_bytes(whole)
+    assert absent_files(tmp_path) == []
+    # A first line that says otherwise is one that was changed.
+    other.write_bytes(other.read_bytes().replace(b'[3,"', b'[2,"'))
+    with pytest.raises(AuditBroken):
+        list(verify_folder(tmp_path, NAMES))
+
+
+def test_many_and_odd_files_in_the_folder_fit_into_a_first_line(tmp_path: Path) -> None:
+    for number in range(40):
+        log = log_in(tmp_path)
+        log.record("delete", outcome="ERASED", number=number)
+        log.close()
+    (tmp_path / "20260101T000000Z-empty.audit.jsonl").write_bytes(b"")
+    (tmp_path / "29260101T000000Z-odd.audit.jsonl").write_bytes(b"no line")
+    log = log_in(tmp_path)
+    log.record("delete", outcome="ERASED")
+    log.close()
+    newest = max(
+        (path for path in tmp_path.iterdir() if "odd" not in path.name), key=lambda path: path.stat().st_mtime_ns
+    )
+    assert 20 < len(json.loads(newest.read_bytes())["earlier"]) <= 32
+    (tmp_path / "29260101T000000Z-odd.audit.jsonl").unlink()
+    assert len(list(verify_folder(tmp_path, NAMES))) == 42
 
 
 def test_another_stores_log_is_told(tmp_path: Path) -> None:
