@@ -78,6 +78,8 @@ def register(root: click.Group) -> None:
 @click.option(
     "--compare", type=click.Choice(["reference"]), help="Also measure the published algorithm, as a baseline."
 )
+@click.option("--enroll-photos", default="", metavar="N,N", help="Numbers of each person's photos that are enrolled, "
+              "too: 7,8.")  # fmt: skip
 @click.option("--gallery-photos", default="1,2,3", show_default=True, help="Numbers of each person's gallery photos.")
 @click.option("--probe-photos", default="4,5,6,7", show_default=True, help="Numbers of each person's probes.")
 @click.option(
@@ -114,11 +116,11 @@ def evaluate(
     surrogates: tuple[str, ...], leave_one_out: bool, surrogates_too: bool, overrides: tuple[str, ...],
     platforms: tuple[str, ...], facenet_graph: Path | None,
     strengths: tuple[float, ...], extraction: str, purify: bool, reapply: bool, full: bool, compare: str | None,
-    gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None, enroll_target: str | None,
-    apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None, pictures: int,
-    connection: Connection,
+    enroll_photos: str, gallery_photos: str, probe_photos: str, seed: int, jobs: int, work: Path | None,
+    enroll_target: str | None, apply_target: str | None, repository: Path, json_path: Path, html_path: Path | None,
+    pictures: int, connection: Connection,
 ) -> None:  # fmt: skip
-    """Measure protection on PEOPLE: enroll one photo of each, cloak others, let unseen recognizers look for them.
+    """Measure protection on PEOPLE: enroll a photo of each, cloak others, let unseen recognizers look for them.
 
     The share of probes that are not matched to their owner (PSR) is given next to the same share for uncloaked probes.
 
@@ -137,6 +139,7 @@ def evaluate(
     from facecloak_evaluation.run import EvaluationRequest, run_evaluation
 
     protocol = EvaluationProtocol(
+        enroll_photos=_numbers(enroll_photos) if enroll_photos else (),
         gallery_photos=_numbers(gallery_photos),
         probe_photos=_numbers(probe_photos),
         platforms=_platforms(("jpeg85", "all") if full and not platforms else platforms or ("jpeg85",)),

@@ -24,13 +24,17 @@ class Person:
 
     Attributes:
         name: the folder's name.
-        enroll_photo: the photo that is enrolled.
+        enroll_photo: the photo that is always enrolled.
         photos: number -> the person's other photos.
     """
 
     name: str
     enroll_photo: Path
     photos: dict[int, Path]
+
+    def enrolled(self, numbers: Iterable[int]) -> tuple[Path, ...]:
+        """The enrollment photo, and the photos of these numbers."""
+        return (self.enroll_photo, *self.numbered(numbers))
 
     def numbered(self, numbers: Iterable[int]) -> tuple[Path, ...]:
         """The photos of these numbers, in that order; numbers that the person has no photo of are left out."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.errors import FaceCloakError
 from facecloak.models.crop import CROP_SIZE
 from facecloak_evaluation.dataset import Person
@@ -214,11 +215,14 @@ class Experiment:
         self, protector: Protector, *, guard: Callable[[], None]
     ) -> tuple[dict[str, EnrollmentCost], dict[str, str]]:
         def enroll(person: Person) -> EnrollmentCost | str:
-            data = person.enroll_photo.read_bytes()
-            # As an uploader would point at themselves: news photos show others too.
-            face = self._extractor.person_in(decode(data))
+            photos = []
+            for path in person.enrolled(self._protocol.enroll_photos):
+                data = path.read_bytes()
+                # As an uploader would point at themselves: news photos show others too.
+                face = self._extractor.person_in(decode(data))
+                photos.append(EnrollmentPhoto(data, face=face.box if face else None))
             try:
-                outcome: EnrollmentCost | str = protector.enroll(person.name, data, face.box if face else None)
+                outcome: EnrollmentCost | str = protector.enroll(person.name, photos)
             except FaceCloakError as error:
                 if error.code not in REFUSALS:
                     raise

@@ -24,7 +24,9 @@ def describe_data(
     return {
         "selection": selection or "all",
         "people": [person.name for person in people],
-        "enrolled_photos_sha256": digest_of_photos([person.enroll_photo for person in people]),
+        "enrolled_photos_sha256": digest_of_photos(
+            [path for person in people for path in person.enrolled(protocol.enroll_photos)]
+        ),
         "people_photos_sha256": digest_of_photos([path for person in people for path in person.numbered(used)]),
         "others": len(others),
         "others_sha256": digest_of_photos(others),

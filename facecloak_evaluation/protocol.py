@@ -1,22 +1,24 @@
 """The protocol that every protection figure uses, as one value, and the thing it measures.
 
-One photo of each person is enrolled; the person's other photos are cloaked at their own size, go through a platform,
-and a finder that the services do not use finds the face afresh. Recognizers that enrollment never saw then look for the
-nearest photos in a gallery of clean photos of all evaluated people and of others.
+One photo of each person is enrolled, or several; others of the person are cloaked at their own size, go through a
+platform, and a finder that the services do not use finds the face afresh. Recognizers that enrollment never saw then
+look for the nearest photos in a gallery of clean photos of all evaluated people and of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from facecloak.limits import MAX_ENROLLMENT_PHOTOS
 from facecloak_evaluation.errors import EvaluationInputInvalid
 from facecloak_evaluation.platforms import PLATFORMS
 from facecloak_evaluation.surrogate_guard import RecognizerIdentity
 
 if TYPE_CHECKING:
+    from enroll_service.pipeline.intake.photo import EnrollmentPhoto
     from facecloak.faces import Box
     from facecloak.masks.displacement import DisplacementSize
 
@@ -38,9 +40,10 @@ class EvaluationProtocol:
     """How protection is measured.
 
     Attributes:
+        enroll_photos: numbers of each person's photos that are enrolled beside the enrollment photo.
         gallery_photos: numbers of the photos of each person that are in the gallery.
-        probe_photos: numbers of the photos of each person that are probes; disjoint from the gallery's. The enrollment
-            photo is neither.
+        probe_photos: numbers of the photos of each person that are probes. No photo is of two of these kinds, and the
+            enrollment photo is neither probe nor gallery.
         platforms: names out of PLATFORMS, what happens to a photo before it is evaluated.
         ranks: k of PSR@k.
         strengths: factors on the mask for the curve of protection against visibility.
@@ -53,6 +56,7 @@ class EvaluationProtocol:
         seed: of the bootstrap.
     """
 
+    enroll_photos: tuple[int, ...] = ()
     gallery_photos: tuple[int, ...] = (1, 2, 3)
     probe_photos: tuple[int, ...] = (4, 5, 6, 7)
     platforms: tuple[str, ...] = ("jpeg85",)
@@ -70,6 +74,10 @@ class EvaluationProtocol:
             raise EvaluationInputInvalid("a measurement needs gallery photos and probes")
         if set(self.gallery_photos) & set(self.probe_photos):
             raise EvaluationInputInvalid("a photo cannot be both in the gallery and a probe")
+        if set(self.enroll_photos) & {*self.gallery_photos, *self.probe_photos}:
+            raise EvaluationInputInvalid("a photo cannot be enrolled and also be in the gallery or a probe")
+        if len(self.enroll_photos) >= MAX_ENROLLMENT_PHOTOS:
+            raise EvaluationInputInvalid(f"an enrollment takes at most {MAX_ENROLLMENT_PHOTOS} photos")
         if any(not 0 < strength <= MAX_STRENGTH for strength in self.strengths):
             raise EvaluationInputInvalid(f"a strength is above 0 and at most {MAX_STRENGTH:g}")
         if any(count < 1 for count in self.extraction_photos):
@@ -140,10 +148,10 @@ class Protector(Protocol):
         """JSON-able: settings, finder, versions: what a stranger needs to repeat the measurement."""
         ...
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
-        """Learn and keep the user's mask from the face in `box` (px, upright) or the photo's only one.
+    def enroll(self, user: str, photos: Sequence[EnrollmentPhoto]) -> EnrollmentCost:
+        """Learn and keep the user's mask from the photos' faces.
 
-        Raises FaceCloakError where the photo is refused.
+        Raises FaceCloakError where a photo is refused.
         """
         ...
 

@@ -117,6 +117,7 @@ def command_line(
     for option, values in (("recognizer", recognizers), ("surrogate", surrogates), ("set", overrides)):
         parts += [f"--{option} {shlex.quote(value)}" for value in values]
     parts += [f"--platform {name}" for name in protocol.platforms]
+    parts += [f"--enroll-photos {','.join(map(str, protocol.enroll_photos))}"] * bool(protocol.enroll_photos)
     parts += [f"--gallery-photos {','.join(map(str, protocol.gallery_photos))}"]
     parts += [f"--probe-photos {','.join(map(str, protocol.probe_photos))}"]
     parts += [f"--strength {factor:g}" for factor in protocol.strengths]

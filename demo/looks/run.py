@@ -13,6 +13,7 @@ from rich.progress import track
 from demo.looks.looking import MeasuredLook, Onlooker, look_at
 from demo.looks.page import LookedAt, write_page
 from demo.looks.subjects import LooksSubject
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from enroll_service.pipeline.settings import Strength
 from facecloak.errors import FaceCloakError
 from facecloak.recognizers.onnx_runtime import OnnxRuntime
@@ -74,7 +75,9 @@ def _seen(
     def enroll(subject: LooksSubject) -> EnrollmentCost | str:
         face = onlooker.face_in(decode(subject.enrolled.data))
         try:
-            return protector.enroll(subject.name, subject.enrolled.data, face.box if face else None)
+            return protector.enroll(
+                subject.name, [EnrollmentPhoto(subject.enrolled.data, face=face.box if face else None)]
+            )
         except FaceCloakError as error:
             return f"not enrolled: {error.public_message}"
 

@@ -80,8 +80,13 @@ def synthesize(selection: PhotoSelection, context: RunContext) -> Material:
     variations = context.synthesizer.synthesize(
         portraits, count=context.settings.recipe.synthesis.variations, seed=context.seed, checkpoint=context.making
     )
-    own = np.concatenate([*(portrait.crop for portrait in portraits), as_crops(variations.crops[:_TELLING])])
-    targets = targets_of(own, runtime=context.runtime, names=context.settings.surrogates, pool=context.anchor_pool)
+    targets = targets_of(
+        np.concatenate([portrait.crop for portrait in portraits]),
+        as_crops(variations.crops[:_TELLING]),
+        runtime=context.runtime,
+        names=context.settings.surrogates,
+        pool=context.anchor_pool,
+    )
     shown = as_shown(portraits, in_face_frame=geometry is MaskGeometry.FACE)
     return Material(portraits, geometry, shown, variations, targets)
 

@@ -10,7 +10,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -103,14 +103,14 @@ class InProcessProtector:
             "threads_per_enrollment": THREADS_PER_ENROLLMENT,
         }
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
-        """Learns the mask, or takes the one that an earlier run of the same settings, code and photo left."""
-        key, wanted = self._key(photo, box), self._settings.masks
+    def enroll(self, user: str, photos: Sequence[EnrollmentPhoto]) -> EnrollmentCost:
+        """Learns the mask, or takes the one that an earlier run of the same settings, code and photos left."""
+        key, wanted = self._key(photos), self._settings.masks
         cpu_seconds = memory = None
         mask = self._kept(key)
         reused = mask is not None and len(mask.masks) >= wanted
         if mask is None or not reused:
-            data, cpu_seconds, memory = self._pool.submit(_enroll, photo, box, self._seed).result()
+            data, cpu_seconds, memory = self._pool.submit(_enroll, photos, self._seed).result()
             mask = mask_from_bytes(data)
             self._store.put(User(DEFAULT_TENANT, key), mask)
         self._masks[user] = first_masks(mask, wanted, secret=hashlib.sha256(key.encode()).digest())
@@ -156,7 +156,7 @@ class InProcessProtector:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _key(self, photo: bytes, box: Box | None) -> str:
+    def _key(self, photos: Sequence[EnrollmentPhoto]) -> str:
         settings = self.describe()["settings"]
         # A larger bank's first masks are a smaller bank: it need not be learned again.
         settings["masks"] = 0
@@ -166,8 +166,7 @@ class InProcessProtector:
             "graphs": self._graphs,
             "finder": self._finder.identity,
             "code": self._code,
-            "photo": hashlib.sha256(photo).hexdigest(),
-            "face": repr(box),
+            "photos": [(hashlib.sha256(one.data).hexdigest(), repr(one.face)) for one in photos],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -233,13 +232,14 @@ def _start_worker(model_repository: str, settings: str, code: str) -> None:
     _enroller = Enroller(runtime=runtime, finder=finder, settings=chosen)
 
 
-def _enroll(photo: bytes, box: Box | None, seed: int) -> tuple[bytes, float, float]:
+def _enroll(photos: Sequence[EnrollmentPhoto], seed: int) -> tuple[bytes, float, float]:
     """In a worker: the mask's bytes, the processor time that it took (s), the process's largest memory (MiB)."""
     if _enroller is None:
         raise CodeChanged("The code changed while the measurement ran: measure from a checkout that stays as it is.")
     began = time.process_time()
+    # Of several photos, those that would be refused are left out, as the service does when it is told to.
     mask = _enroller.run(
-        [EnrollmentPhoto(photo, face=box)], progress=lambda _: None, cancelled=lambda: False, seed=seed
+        photos, progress=lambda _: None, cancelled=lambda: False, seed=seed, leave_out_unfit=len(photos) > 1
     )
     # Linux counts in KiB.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

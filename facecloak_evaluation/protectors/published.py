@@ -63,17 +63,15 @@ class ReferenceProtector:
             "finder": self._finder.identity,
         }
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
-        """Raises EnrollmentRefused."""
+    def enroll(self, user: str, photos: Sequence[EnrollmentPhoto]) -> EnrollmentCost:
+        """From the first photo: the published algorithm takes one. Raises EnrollmentRefused."""
         from enroll_service.pipeline.intake.portrait import portrait_from
         from enroll_service.pipeline.ops.similarity_scale import as_crops
         from enroll_service.pipeline.perturb.targets import own_identity
         from enroll_service.pipeline.synthesize.elastic import ElasticSynthesizer
 
         began, cpu_began = time.perf_counter(), time.thread_time()
-        portrait = portrait_from(
-            EnrollmentPhoto(photo, face=box), index=0, finder=self._finder, settings=self._settings.intake
-        )
+        portrait = portrait_from(photos[0], index=0, finder=self._finder, settings=self._settings.intake)
         synthesizer = ElasticSynthesizer(self._settings.recipe.synthesis)
         variations = synthesizer.synthesize(
             [portrait], count=published_algorithm.VARIATIONS, seed=self._seed, checkpoint=lambda done: None

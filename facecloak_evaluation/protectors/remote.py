@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.faces import Box
 from facecloak.v1 import apply_pb2, enroll_pb2
 from facecloak_client import photo as enrollment_photo
@@ -50,15 +51,15 @@ class RemoteProtector:
         """The versions that the service answered with."""
         return {"path": "EnrollUser and ApplyCloak over gRPC", "versions": dict(sorted(self._versions.items()))}
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
+    def enroll(self, user: str, photos: Sequence[EnrollmentPhoto]) -> EnrollmentCost:
         """Raises RemoteError."""
         user_id = f"evaluation-{secrets.token_hex(16)}"
-        face = box_to(box) if box is not None else None
+        given = [enrollment_photo(one.data, face=None if one.face is None else box_to(one.face)) for one in photos]
         began = time.perf_counter()
         with self._lock:
             self._users[user] = user_id
         with remote_errors():
-            enrollment = self._client.enroll(user_id, enrollment_photo(photo, face=face))
+            enrollment = self._client.enroll(user_id, given)
             self._learn(enrollment.result())
         return EnrollmentCost(seconds=time.perf_counter() - began)
 

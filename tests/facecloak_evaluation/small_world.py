@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak.faces import ARCFACE_TEMPLATE, Box, Face
 from facecloak.masks.displacement import DisplacementSize
@@ -76,6 +77,7 @@ class Painter:
     learned_against: tuple[RecognizerIdentity, ...] = (RecognizerIdentity("teacher", "9" * 64, "9" * 64),)
     displacements: tuple[DisplacementSize, ...] = ()
     enrolled: list[str] = field(default_factory=list)
+    photo_counts: list[int] = field(default_factory=list)
     lock: Any = field(default_factory=threading.Lock)
 
     def surrogates(self) -> tuple[RecognizerIdentity, ...]:
@@ -84,11 +86,12 @@ class Painter:
     def describe(self) -> Mapping[str, Any]:
         return {"path": "paint"}
 
-    def enroll(self, user: str, photo: bytes, box: Box | None) -> EnrollmentCost:
+    def enroll(self, user: str, photos: Sequence[EnrollmentPhoto]) -> EnrollmentCost:
         if user in self.refuse:
             raise Blurred("The face is blurred.")
         with self.lock:
             self.enrolled.append(user)
+            self.photo_counts.append(len(photos))
         return EnrollmentCost(seconds=2.0, stages={"perturb": 1.5, "synthesize": 0.5}, displacements=self.displacements)
 
     def cloak(self, user: str, photo: bytes, box: Box) -> CloakedPhoto:

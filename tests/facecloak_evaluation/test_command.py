@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from enroll_service.pipeline import PipelineSettings
+from enroll_service.pipeline.intake.photo import EnrollmentPhoto
 from facecloak.cli import RootGroup
 from facecloak.masks.bank import MaskBank
 from facecloak.masks.mask import Mask
@@ -117,6 +118,7 @@ def test_the_line_that_repeats_a_measurement_says_what_was_set() -> None:
         leave_one_out=False, others=False, compare=False,
     )  # fmt: skip
     words = shlex.split(line)
+    assert "--enroll-photos" not in words
     assert [words[at + 1] for at, word in enumerate(words) if word == "--set"] == list(changed_settings(settings))
     assert changed_settings(PipelineSettings()) == ()
 
@@ -294,7 +296,7 @@ def test_code_that_changed_meanwhile_ends_the_measurement(model_repository: Path
     protector._pool._initargs = (*protector._pool._initargs[:2], "the digest of what the code was")
     try:
         with pytest.raises(in_process.CodeChanged):
-            protector.enroll("ann", astronaut_photo, None)
+            protector.enroll("ann", [EnrollmentPhoto(astronaut_photo)])
     finally:
         protector.close()
 

@@ -27,6 +27,8 @@ def test_people_come_in_name_order_with_numbered_photos(people: Path) -> None:
     assert list(read[0].photos) == [1, 2, 10]
     assert read[0].enroll_photo.name == "enrol.jpg"
     assert [path.stem for path in read[0].numbered((10, 3, 1))] == ["photo10", "photo1"]
+    assert [path.stem for path in read[0].enrolled((10,))] == ["enrol", "photo10"]
+    assert [path.stem for path in read[0].enrolled(())] == ["enrol"]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_who_is_refused_is_counted_apart_and_stays_a_distractor(people: People, 
     assert result["people"]["ann"]["protected"] == 3
 
 
+def test_several_photos_are_enrolled(people: People, others: Others) -> None:
+    painter = Painter(COLORS)
+    protocol = EvaluationProtocol(enroll_photos=(2, 9), gallery_photos=(1,), probe_photos=(3, 4), ranks=(1,))
+    experiment_of(people, others, protocol=protocol).run_round(painter, evaluators=["judge"])
+    # The enrollment photo and number 2: nobody has a photo 9.
+    assert painter.photo_counts == [2] * len(people)
+
+
 def test_all_refused_is_an_error(people: People, others: Others) -> None:
     painter = Painter(COLORS, refuse=frozenset(COLORS))
     with pytest.raises(EvaluationInputInvalid, match="every enrollment"):
@@ -99,7 +107,7 @@ def test_a_fault_of_the_service_is_no_refusal(people: People, others: Others) ->
         code = ErrorCode.UNAVAILABLE
 
     class Broken(Painter):
-        def enroll(self, user: str, photo: bytes, box: Any) -> Any:
+        def enroll(self, user: str, photos: Any) -> Any:
             raise Down("The store does not answer.")
 
     with pytest.raises(Down):
@@ -285,6 +293,12 @@ def test_a_protocol_keeps_probes_out_of_the_gallery() -> None:
         EvaluationProtocol(platforms=("smoke",))
     with pytest.raises(EvaluationInputInvalid):
         EvaluationProtocol(probe_photos=())
+    with pytest.raises(EvaluationInputInvalid, match="enrolled"):
+        EvaluationProtocol(enroll_photos=(1, 9))
+    with pytest.raises(EvaluationInputInvalid, match="enrolled"):
+        EvaluationProtocol(enroll_photos=(7,))
+    with pytest.raises(EvaluationInputInvalid, match="at most"):
+        EvaluationProtocol(enroll_photos=tuple(range(10, 26)))
 
 
 def test_the_persons_face_is_the_largest_near_the_middle() -> None:

@@ -13,17 +13,27 @@ from facecloak.recognizers import RecognizerRuntime
 
 
 def targets_of(
-    crops: np.ndarray, *, runtime: RecognizerRuntime, names: Sequence[str], pool: AnchorPool | None
+    photos: np.ndarray,
+    variations: np.ndarray,
+    *,
+    runtime: RecognizerRuntime,
+    names: Sequence[str],
+    pool: AnchorPool | None,
 ) -> dict[str, Target]:
     """By surrogate the identity to leave and the anchor to approach.
 
+    The photos tell best who the person is; the variations tell it as masks meet it while they are learned. The
+    identity is midway between the two: masks that leave either alone hold on fewer photos (docs/experiments.md).
+
     Args:
-        crops: (N, 3, 112, 112) float32 of the person, photos and variations.
+        photos: (N, 3, 112, 112) float32, the enrolled faces; a mirrored one shows the same person, and is asked too.
+        variations: (M, 3, 112, 112) float32 of the same person.
         pool: centers of the population; None for the direction opposite to the identity.
     """
+    faces = np.concatenate([photos, photos[..., ::-1]])
     targets = {}
     for name in names:
-        near = own_identity(runtime, name, crops)
+        near = unit(own_identity(runtime, name, faces) + own_identity(runtime, name, variations))
         far = opposite(near) if pool is None else mirrored(near, pool.center(name, runtime=runtime))
         targets[name] = Target(near=near, far=far)
     return targets
