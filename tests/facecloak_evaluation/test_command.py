@@ -230,7 +230,7 @@ def test_masks_of_other_code_or_settings_are_not_used_again(
             model_repository=model_repository, settings=settings, seed=seed, work=tmp_path / "work"
         )
         try:
-            return protector._key(b"photo", None)
+            return protector._key([EnrollmentPhoto(b"photo")])
         finally:
             protector.close()
 
@@ -251,7 +251,7 @@ def test_the_first_masks_of_a_bank_are_a_smaller_bank(model_repository: Path, tm
         settings = PipelineSettings(masks=masks, recipe=Recipe(bank=BankRecipe(repulsion=repulsion)))
         protector = in_process.InProcessProtector(model_repository=model_repository, settings=settings, seed=1)
         try:
-            return protector._key(b"photo", None)
+            return protector._key([EnrollmentPhoto(b"photo")])
         finally:
             protector.close()
 
