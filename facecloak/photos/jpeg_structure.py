@@ -150,7 +150,9 @@ def read_structure(data: bytes, limits: PhotoLimits, *, header_only: bool = Fals
         elif marker == DHT:
             _read_huffman_tables(found, payload)
         elif marker == DRI:
-            found.restart_interval = int.from_bytes(payload[:2], "big")
+            if len(payload) != 2:
+                raise PhotoDamaged("The JPEG's restart interval is of a wrong length.")
+            found.restart_interval = int.from_bytes(payload, "big")
         elif marker == SOS:
             found.scans += 1
             limits.check_scans(found.scans, found.width * found.height)
@@ -223,8 +225,8 @@ def _read_scan(payload: bytes) -> _Scan:
 def _read_frame(found: JpegStructure, marker: int, payload: bytes, limits: PhotoLimits) -> None:
     if found.components:
         raise UnsupportedPhoto("The JPEG has more than one frame.")
-    if len(payload) < 6 or len(payload) < 6 + 3 * payload[5]:
-        raise PhotoDamaged("The JPEG's frame header is too short.")
+    if len(payload) < 6 or len(payload) != 6 + 3 * payload[5]:
+        raise PhotoDamaged("The JPEG's frame header is of a wrong length.")
     precision, count = payload[0], payload[5]
     found.process = marker
     found.height, found.width = int.from_bytes(payload[1:3], "big"), int.from_bytes(payload[3:5], "big")
@@ -281,6 +283,8 @@ def _read_huffman_tables(found: JpegStructure, payload: bytes) -> None:
         end = at + 17 + sum(payload[at + 1 : at + 17])
         found.huffman_tables[payload[at]] = payload[at + 1 : end]
         at = end
+    if at != len(payload):
+        raise PhotoDamaged("The JPEG has a Huffman table of a wrong length.")
 
 
 def metadata_end(data: bytes) -> int:

@@ -21,6 +21,7 @@ from facecloak.photos.jpeg import SIGNATURE, jpeg_orientation
 from facecloak.photos.jpeg_structure import JpegStructure, mended, metadata_end, read_structure
 from facecloak.photos.kept_change import kept_in_blocks
 from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.metadata.embedded import holds_letters
 from facecloak.photos.metadata.jpeg_segments import cleaned_segments
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
@@ -171,6 +172,9 @@ class JpegSplice:
         replacements = self._scan.apply(changes) if changes else []
         if not replacements:
             return None
+        if holds_letters(memoryview(self._data)[metadata_end(self._data) : self._scan.end]):
+            # Decoders pass over what stands behind the last code: encoding anew leaves it out.
+            raise CannotSplice(Fault.UNSUPPORTED)
         parts = [(0, 0, self.width, self.height)] if faces is None else faces
         return self._pieces(replacements, changes, [self._stored(part) for part in parts])
 

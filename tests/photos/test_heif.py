@@ -208,6 +208,18 @@ def test_every_cut_is_refused(make, scene) -> None:
 
 
 @pytest.mark.parametrize("make", MAKERS)
+def test_a_profile_that_holds_a_picture_goes(make, scene) -> None:
+    out = io.BytesIO()
+    Image.fromarray(scene[:48, :64]).save(out, "JPEG")
+    profile = b"\0" * 36 + b"acsp" + b"\0" * 88 + out.getvalue()
+    data = make(scene, icc_profile=profile)
+    assert profile[-200:] in data
+    _, done = changed(decode_photo(data, limits=ALL_FORMATS))
+    assert done.dropped == ("icc",)
+    assert profile[-200:] not in done.data
+
+
+@pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize(("width", "height"), [(101, 80), (100, 77), (101, 77)])
 def test_odd_sizes_are_taken(make, scene, width: int, height: int) -> None:
     """Encoders of HEIC add a row or a column, and cut it off by ``clap``."""

@@ -22,6 +22,7 @@ from facecloak.photos.heif.boxes import box
 from facecloak.photos.heif.structure import HeifStructure, Item, read_heif
 from facecloak.photos.heif.writer import NewItem, written
 from facecloak.photos.limits import PhotoLimits
+from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif
 from facecloak.photos.metadata.jpeg_segments import report_trailer
 from facecloak.photos.metadata.painter import ThumbnailPainter
@@ -76,7 +77,7 @@ class HeifEncoding:
         samples = stored if self.alpha is None else np.dstack([stored, self.alpha])
         coded = read_heif(coding.encode(samples, self.structure), PhotoLimits(max_pixels=2**31, max_side=65_535))
         painter = ThumbnailPainter(lambda _: _shown(stored), orientation=self.orientation)
-        items = _pictures(coded, self.structure)
+        items = _pictures(coded, self.structure, report)
         items += _metadata(self.structure, painter, report)
         report_trailer(self.structure.data[self.structure.end :], report)
         ftyp = coded.boxes[0]
@@ -119,14 +120,14 @@ def _shown(samples: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(samples[:, :, :3] >> 8).astype(np.uint8)
 
 
-def _pictures(coded: HeifStructure, original: HeifStructure) -> list[NewItem]:
+def _pictures(coded: HeifStructure, original: HeifStructure, report: Report) -> list[NewItem]:
     """The photo, just coded, with the original's own properties, and its alpha."""
     photo = coded.primary
     alpha = next((item for item in coded.to_primary(b"auxl") if _is_alpha(item)), None)
     turns = [(kind, content, True) for kind, content in original.primary.properties if kind in _TURNS]
     properties = [(kind, content, kind in _NEEDED) for kind, content in photo.properties]
     properties = [entry for entry in properties if entry[0] not in (b"colr", *_TURNS)]
-    properties += [(b"colr", content, False) for content in _colors(photo, original.primary)]
+    properties += [(b"colr", content, False) for content in _colors(photo, original.primary, report)]
     properties += [(kind, content, False) for kind, content in original.primary.properties if kind in _STILL_TRUE]
     items = [NewItem(photo.kind, coded.content(photo), properties=[*properties, *turns])]
     if alpha is not None:
@@ -138,10 +139,12 @@ def _pictures(coded: HeifStructure, original: HeifStructure) -> list[NewItem]:
     return items
 
 
-def _colors(coded: Item, original: Item) -> list[bytes]:
+def _colors(coded: Item, original: Item, report: Report) -> list[bytes]:
     """The original's profile as it is, and its color description with the matrix that the new picture is coded by."""
     own = [content for kind, content in original.properties if kind == b"colr"]
-    profiles = [content for content in own if content[:4] in (b"prof", b"rICC")]
+    profiles = [content for content in own if content[:4] in (b"prof", b"rICC") and not holds_picture(content)]
+    if any(content[:4] in (b"prof", b"rICC") and content not in profiles for content in own):
+        report.dropped("icc")
     described = next((content for content in own if content[:4] == b"nclx" and len(content) >= 11), None)
     new = next((c for k, c in coded.properties if k == b"colr" and c[:4] == b"nclx" and len(c) >= 11), None)
     if new is None:

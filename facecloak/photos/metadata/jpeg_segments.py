@@ -27,8 +27,10 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _JFIF = b"JFIF\0"
-# Always kept: colors, and the marker of how the picture's own components are coded.
-_KEPT = ((APP2, b"ICC_PROFILE\0"), (APP14, b"Adobe"))
+_PROFILE = b"ICC_PROFILE\0"
+_PROFILE_HEAD = len(_PROFILE) + 2
+# Kept, but for a picture in them: colors, and the marker of how the picture's own components are coded.
+_KEPT = ((APP2, _PROFILE), (APP14, b"Adobe"))
 # Always dropped: pictures by themselves, or what is about other pictures, the file's length or the picture's bytes.
 _DROPPED = (
     (APP0, b"JFXX\0", "jfxx.thumbnail"),
@@ -66,6 +68,8 @@ def cleaned_segments(
     gone = _extended_xmp(segments, report, announced)
     boxes = _jumbf_names(segments)
     kept: list[bytes] = []
+    profile = b"".join(segment.payload[_PROFILE_HEAD:] for segment in segments if _is_profile(segment))
+    false_profile = holds_picture(profile)
     unknown = {id(segments[index]) for index in _unknown_with_pictures(segments)}
     for kind, run in groupby(segments, key=_kind):
         group = list(run)
@@ -88,7 +92,9 @@ def cleaned_segments(
         elif kind in _OF_GAIN_MAPS and announced.has_gain_map:
             kept += [segment.data for segment in group]
         elif kind == "kept":
-            kept += [_kept(segment, report) for segment in group]
+            if false_profile and any(map(_is_profile, group)):
+                report.dropped("icc")
+            kept += [_kept(segment, report) for segment in group if not (false_profile and _is_profile(segment))]
         elif kind:
             report.dropped(kind)
         else:
@@ -128,6 +134,10 @@ def _kind(segment: Segment) -> str:
     if marker == APP13 and payload.startswith(_PHOTOSHOP):
         return "photoshop"
     return ""
+
+
+def _is_profile(segment: Segment) -> bool:
+    return segment.marker == APP2 and segment.payload.startswith(_PROFILE)
 
 
 def _kept(segment: Segment, report: Report) -> bytes:

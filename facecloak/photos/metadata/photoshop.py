@@ -18,7 +18,6 @@ CleanExif = Callable[[bytes], bytes]
 _SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 _THUMBNAILS = (0x0409, 0x040C)
 _IPTC, _EXIF, _EXIF_3, _XMP, _IPTC_DIGEST = 0x0404, 0x0422, 0x0423, 0x0424, 0x0425
-_PROFILE = 0x040F
 _MAX_RESOURCES = 2000
 
 
@@ -76,7 +75,7 @@ def _cleaned(number: int, data: bytes, clean_exif: CleanExif, report: Report) ->
         return packet if packet is not None else b""
     if number in (_EXIF, _EXIF_3):
         return clean_exif(data)
-    if number != _PROFILE and holds_picture(data):
+    if holds_picture(data):
         report.dropped("photoshop.data")
         return b""
     return data

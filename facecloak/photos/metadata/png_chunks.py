@@ -25,8 +25,7 @@ _STILL_TRUE = frozenset(
     (b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"bKGD", b"cICP", b"mDCV", b"cLLI", b"pCAL", b"sCAL", b"sTER",
      b"orNT")
 )  # fmt: skip
-# Never looked into: colors.
-_COLORS = frozenset((b"iCCP",))
+_MAX_PROFILE = 8 * 2**20
 _FALSE = {b"seAl": "seal"}  # a signature over the file
 _NAMES = {b"caBX": "c2pa"}
 _UNSAFE_BIT = 0x20
@@ -80,7 +79,10 @@ def _cleaned(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget:
     if name is not None:
         report.dropped(name)
         return b""
-    if kind in _COLORS:
+    if kind == b"iCCP":
+        if not _is_profile(payload):
+            report.dropped("icc")
+            return b""
         return chunk.data
     if kind == b"eXIf":
         cleaned = cleaned_exif(payload, painter, report)
@@ -96,6 +98,15 @@ def _cleaned(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget:
         report.dropped(_name(kind))
         return b""
     return chunk.data
+
+
+def _is_profile(payload: bytes) -> bool:
+    """Whether a color profile can be looked into, and holds no picture."""
+    at = payload.find(b"\0") + 2
+    try:
+        return not holds_picture(payload[:at]) and not holds_picture(_inflated(payload[at:], _Budget(_MAX_PROFILE)))
+    except (_TooMuch, zlib.error):
+        return False
 
 
 def _name(kind: bytes) -> str:
@@ -166,7 +177,10 @@ def _raw_profile(text: bytes, painter: ThumbnailPainter, report: Report) -> byte
     digits = re.sub(rb"\s+", b"", match[3])
     profile = bytes.fromhex(digits[: len(digits) // 2 * 2].decode())
     if name in (b"icc", b"icm") and profile[36:40] == b"acsp":
-        return text
+        if not holds_picture(profile):
+            return text
+        report.dropped("icc")
+        return None
     new: bytes | None
     if profile.startswith(_EXIF_PREFIX):
         new = _EXIF_PREFIX + cleaned_exif(profile[len(_EXIF_PREFIX) :], painter, report)

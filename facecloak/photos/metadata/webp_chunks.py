@@ -14,7 +14,10 @@ _EXIF_PREFIX = b"Exif\0\0"
 def cleaned_chunk(kind: bytes, payload: bytes, painter: ThumbnailPainter, report: Report) -> bytes | None:
     """What to write as the chunk's payload; None where the chunk goes. See :mod:`facecloak.photos.metadata`."""
     if kind == b"ICCP":
-        return payload
+        if not holds_picture(payload):
+            return payload
+        report.dropped("icc")
+        return None
     if kind == b"EXIF":
         # The standard has no prefix there; many writers have.
         prefix = _EXIF_PREFIX if payload.startswith(_EXIF_PREFIX) else b""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import struct
 
+import cv2
 import pytest
 
-from facecloak.photos import DEFAULT_LIMITS
+from facecloak.photos import DEFAULT_LIMITS, PhotoDamaged
 from facecloak.photos.jpeg_structure import read_structure
-from facecloak.photos.native_splice import is_available
+from facecloak.photos.native_splice import CannotSplice, is_available
 from tests.photos.metadata import blocks
 from tests.photos.metadata.blocks import segment, with_segments
 from tests.photos.metadata.hidden import HEIGHT, WAYS, WIDTH, encoded, face_colors, picture, pictures, small
@@ -19,7 +20,7 @@ PHOTOSHOP = b"Photoshop 3.0\0"
 # Segments that stay, between those that go.
 KEPT = (
     segment(0xFE, b"a comment"),
-    segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(range(256)) + small()),
+    segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(range(256))),
     segment(0xEC, b"Ducky\0\1\0\4\0\0\0\x5a\0\0"),
     segment(0xE7, b"someone else's"),
 )
@@ -165,16 +166,86 @@ def test_no_picture_of_the_old_face_is_left_and_all_else_is(photo: bytes, way, n
     segments, dropped = HIDING[name]
     data = with_segments(photo, KEPT[0], KEPT[1], *segments, KEPT[2], KEPT[3])
     if name not in ANNOUNCING:
-        assert face_colors(data.replace(KEPT[1], b"")).count("red") > 1  # so the search below would find it
+        assert face_colors(data).count("red") > 1  # so the search below would find it
     out, names = way(data)
     assert names == dropped
-    # The profile is never looked into, so its own "picture" (a test of that) is taken out for the search.
-    bare = out.replace(KEPT[1], b"")
-    assert set(face_colors(bare)) == {"blue"}
+    assert set(face_colors(out)) == {"blue"}
     left = [s.data for s in read_structure(out, DEFAULT_LIMITS).metadata]
     assert [s for s in left if s in KEPT] == list(KEPT)
     with_jfif = [s.data for s in read_structure(photo, DEFAULT_LIMITS).metadata]
     assert set(with_jfif) <= set(left)
+
+
+def profile(*parts: bytes) -> list[bytes]:
+    return [segment(0xE2, b"ICC_PROFILE\0" + bytes((index, len(parts))) + part) for index, part in enumerate(parts, 1)]
+
+
+@pytest.mark.parametrize("cut", [0, 700])
+def test_a_profile_that_holds_a_picture_goes_whole(photo: bytes, way, cut: int) -> None:
+    content = b"\0" * 36 + b"acsp" + b"\0" * 88 + small(quality=95)
+    data = with_segments(photo, *profile(*filter(None, [content[:cut], content[cut:]])), KEPT[0])
+    out, names = way(data)
+    assert names == ("icc",)
+    assert set(face_colors(out)) == {"blue"}
+    assert KEPT[0] in out
+    assert b"ICC_PROFILE" not in out
+
+
+def _behind_the_picture(photo: bytes) -> bytes:
+    """Where decoders look no more: between the last code and the end marker."""
+    return photo[:-2] + LETTERS + photo[-2:]
+
+
+def _between_restarts(photo: bytes) -> bytes:
+    done, data = cv2.imencode(".jpg", picture()[..., ::-1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 20])
+    assert done
+    at = data.tobytes().rindex(b"\xff\xd4")
+    return data.tobytes()[:at] + LETTERS + data.tobytes()[at:]
+
+
+LETTERS = base64.b64encode(small(quality=95))
+
+
+@pytest.mark.parametrize("hide", [_behind_the_picture, _between_restarts])
+def test_letters_among_the_codes_send_a_photo_the_other_way(photo: bytes, hide) -> None:
+    data = hide(photo)
+    if is_available():
+        with pytest.raises(CannotSplice):
+            WAYS["spliced"](data)
+    try:
+        out, _ = WAYS["reencoded"](data)
+    except PhotoDamaged:
+        return  # a decoder may refuse them as well
+    assert LETTERS[:100] not in out
+    assert set(face_colors(out)) == {"blue"}
+
+
+@pytest.mark.parametrize(
+    "longer",
+    [
+        lambda data: lengthened(data, b"\xff\xc0"),
+        lambda data: lengthened(data, b"\xff\xc4"),
+        lambda data: lengthened(data, b"\xff\xdb"),
+        lambda data: lengthened(data, b"\xff\xda"),
+        lambda data: with_segments(data, segment(0xDD, b"\0\0" + small())),
+    ],
+    ids=["frame", "Huffman tables", "quantization tables", "scan", "restart interval"],
+)  # fmt: skip
+def test_headers_that_are_longer_than_they_may_be_are_refused(photo: bytes, longer) -> None:
+    with pytest.raises(PhotoDamaged):
+        WAYS["reencoded"](longer(photo))
+    if is_available():
+        with pytest.raises(CannotSplice):
+            WAYS["spliced"](longer(photo))
+
+
+def lengthened(data: bytes, marker: bytes) -> bytes:
+    """A file whose first such segment has a picture behind what belongs there."""
+    at = data.index(marker) + 2
+    size = int.from_bytes(data[at : at + 2], "big")
+    picture_of_it = small()
+    new = (size + len(picture_of_it)).to_bytes(2, "big")
+    return data[:at] + new + data[at + 2 : at + size] + picture_of_it + data[at + size :]
 
 
 @pytest.mark.parametrize("trailer", ["pictures", "video", "samsung", "padding"])

@@ -117,3 +117,20 @@ def test_what_follows_the_end_goes() -> None:
     out, names = reencoded(encoded(picture(), "PNG") + small())
     assert names == ("trailer",)
     assert face_colors(out) == ["blue"]
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"p\0\0" + zlib.compress(b"\0" * 36 + b"acsp" + small()),
+        b"p" + base64.b64encode(small()) + b"\0\0" + zlib.compress(b"a profile" * 20),
+        b"p\0\0" + zlib.compress(b"\0" * (9 << 20)),
+        b"p\0\0no zlib",
+    ],
+    ids=["with a picture", "with a picture's name", "a bomb", "damaged"],
+)
+def test_a_profile_that_is_more_than_that_goes(profile: bytes) -> None:
+    out, names = reencoded(with_chunks(encoded(picture(), "PNG"), [png_chunk(b"iCCP", profile)], []))
+    assert names == ("icc",)
+    assert set(face_colors(out)) == {"blue"}
+    assert b"iCCP" not in [chunk[0] for chunk in chunks_of(out)]

@@ -58,3 +58,13 @@ def test_what_follows_the_file_goes() -> None:
     out, names = reencoded(encoded(picture(), "WEBP", quality=90) + small())
     assert names == ("trailer",)
     assert face_colors(out) == ["blue"]
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_profile_that_holds_a_picture_goes(lossless: bool) -> None:
+    data = encoded(picture(), "WEBP", lossless=lossless, quality=90, icc_profile=b"\0" * 36 + b"acsp" + small())
+    out, names = reencoded(data)
+    assert names == ("icc",)
+    assert set(face_colors(out)) == {"blue"}
+    with Image.open(io.BytesIO(out)) as image:
+        assert "icc_profile" not in image.info
