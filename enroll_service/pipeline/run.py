@@ -162,7 +162,7 @@ def _kept_form(parts: MaskParts, views: Sequence[PhotoView], material: Material,
         seed=context.seed,
         versions=context.versions,
         geometry=material.geometry,
-        displacement=parts.displacement_units(),
+        displacement=parts.displacement_units(longest_px=settings.budget.displacement_largest_px),
         target_jod=None if budget is None else budget.jod,
         target_ssimulacra2=None if budget is None else budget.ssimulacra2,
     )

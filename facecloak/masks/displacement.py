@@ -27,6 +27,8 @@ _EYES_PX = 35.24
 _FACE = (slice(20, 100), slice(20, 92))
 # What the mean over a cell takes off a field is put back this often; more rounds bring nothing.
 _ROUNDS = 3
+# How far a node counts, px, and how often what is longer is cut.
+_REACH_PX, _HOLDING_ROUNDS = 4, 8
 
 
 def displacement_px(displacement: np.ndarray | None) -> np.ndarray:
@@ -36,11 +38,12 @@ def displacement_px(displacement: np.ndarray | None) -> np.ndarray:
     return _between_nodes(displacement.astype(np.float32) * np.float32(DISPLACEMENT_UNIT_PX))
 
 
-def quantize_displacement(field_px: np.ndarray) -> np.ndarray:
+def quantize_displacement(field_px: np.ndarray, *, longest_px: float | None = None) -> np.ndarray:
     """A field as a mask keeps it, (28, 28, 2) int8 units; what is longer than 127 units in x or y is cut there.
 
     Args:
         field_px: (112, 112, 2), px at each px of the frame, or (28, 28, 2), px at the nodes; finite.
+        longest_px: nothing moves further, between the nodes too; at least one unit. None: no further than the field.
     """
     field = np.asarray(field_px, np.float32)
     if field.shape not in ((_FRAME_PX, _FRAME_PX, 2), (DISPLACEMENT_NODES, DISPLACEMENT_NODES, 2)):
@@ -52,6 +55,9 @@ def quantize_displacement(field_px: np.ndarray) -> np.ndarray:
         nodes = np.zeros((DISPLACEMENT_NODES, DISPLACEMENT_NODES, 2), np.float32)
         for _ in range(_ROUNDS):
             nodes += _at_nodes(field - _between_nodes(nodes))
+    if longest_px is not None:
+        # Rounding to whole units adds half of one in x and in y, and between the nodes somewhat more.
+        nodes = _held(nodes, longest_px - DISPLACEMENT_UNIT_PX)
     return np.clip(np.round(nodes / DISPLACEMENT_UNIT_PX), -_MOST_UNITS, _MOST_UNITS).astype(np.int8)
 
 
@@ -84,6 +90,19 @@ def displacement_size(displacement: np.ndarray | None) -> DisplacementSize:
 
 def _between_nodes(nodes: np.ndarray) -> np.ndarray:
     return cv2.resize(nodes, (_FRAME_PX, _FRAME_PX), interpolation=cv2.INTER_CUBIC)
+
+
+def _held(nodes: np.ndarray, longest: float) -> np.ndarray:
+    """Nodes between which nothing is longer; those far from what is longer stay as they are."""
+    reach = np.ones((2 * _REACH_PX + 1, 2 * _REACH_PX + 1), np.uint8)
+    for _ in range(_HOLDING_ROUNDS):
+        lengths = np.linalg.norm(_between_nodes(nodes), axis=2)
+        if lengths.max() <= longest:
+            return nodes
+        # A node lies in the middle of the four px in the middle of its cell.
+        near = cv2.dilate(lengths, reach).reshape(len(nodes), 4, len(nodes), 4)[:, 1:3, :, 1:3].max(axis=(1, 3))
+        nodes = nodes * np.minimum(longest / np.maximum(near, longest), 1)[..., None]
+    return nodes * np.float32(longest / max(lengths.max(), longest))
 
 
 def _at_nodes(field: np.ndarray) -> np.ndarray:

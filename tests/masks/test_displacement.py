@@ -51,6 +51,20 @@ def test_what_is_at_the_nodes_comes_back(units: np.ndarray) -> None:
     assert np.array_equal(quantize_displacement(units.astype(np.float32) * DISPLACEMENT_UNIT_PX), units)
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**16), sigma=st.sampled_from([1.5, 2.0, 4.0]), longest=st.floats(0.2, 3.5))
+def test_nothing_moves_further_than_it_may(seed: int, sigma: float, longest: float) -> None:
+    field = smooth_field(seed, sigma=sigma, largest=3.0)
+    free, held = (displacement_px(quantize_displacement(field, longest_px=most)) for most in (None, longest))
+    lengths = np.linalg.norm(free, axis=2)
+    assert np.linalg.norm(held, axis=2).max() <= longest
+    # What is far from anything too long stays, and both sides of a face are held alike.
+    too_long = cv2.dilate((lengths > longest - 3 * DISPLACEMENT_UNIT_PX).astype(np.uint8), np.ones((65, 65), np.uint8))
+    assert np.abs((held - free)[too_long == 0]).max(initial=0) < 1e-6
+    symmetric = (field + field[:, ::-1] * np.array([-1, 1], np.float32)) / 2
+    assert displacement_size(quantize_displacement(symmetric, longest_px=longest)).asymmetry_percent < 0.1
+
+
 @pytest.mark.parametrize(("sigma", "units"), [(3.0, 1.5), (5.0, 0.5)])
 def test_a_smooth_field_is_kept_to_a_unit_or_so(sigma: float, units: float) -> None:
     field = smooth_field(1, sigma=sigma, largest=2.0)

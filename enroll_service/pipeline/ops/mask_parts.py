@@ -31,11 +31,11 @@ class MaskParts:
         """A kept mask's."""
         return cls(unquantize(mask.pixels), _as_tensor(mask.displacement))
 
-    def displacement_units(self) -> np.ndarray | None:
-        """(28, 28, 2) int8 as a mask keeps it."""
+    def displacement_units(self, *, longest_px: float) -> np.ndarray | None:
+        """(28, 28, 2) int8 as a mask keeps it; nothing moves further than ``longest_px``."""
         if self.displacement is None:
             return None
-        return quantize_displacement(self.displacement[0].permute(1, 2, 0).numpy())
+        return quantize_displacement(self.displacement[0].permute(1, 2, 0).numpy(), longest_px=longest_px)
 
 
 def _as_tensor(displacement: np.ndarray | None) -> Tensor | None:

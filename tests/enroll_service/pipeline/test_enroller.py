@@ -103,8 +103,7 @@ def test_one_photo_gives_a_measured_mask_and_rising_progress(enroller: Enroller,
     assert (mask.target_jod, mask.target_ssimulacra2) == (budget.jod, budget.ssimulacra2)
     moved = mask.report["displacement"]
     assert 0 < moved["rms_percent"] <= 100 * budget.displacement_rms_px / 35.24 + 0.1
-    # Between the nodes that a mask keeps, the largest overshoots.
-    assert moved["largest_percent"] <= 1.25 * 100 * budget.displacement_largest_px / 35.24
+    assert moved["largest_percent"] <= 100 * budget.displacement_largest_px / 35.24
     assert moved["asymmetry_percent"] < 0.1
     assert mask.report["ssim"] < mask.report["ssim_painted"] < 1
     for name in SURROGATES:
