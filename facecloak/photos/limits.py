@@ -22,10 +22,10 @@ class PhotoLimits:
     """Largest width times height."""
     max_side: int = MAX_PHOTO_SIDE_PX
     """Longest side, px."""
-    max_scans: int = 100
-    """Most scans of a progressive JPEG. Encoders write about 10; each costs one pass over all coefficients, so
-    thousands of empty scans would be a small file that takes minutes (libjpeg-turbo, "Two Issues with the JPEG
-    Standard")."""
+    max_scans: int = 64
+    """Most scans of a progressive JPEG. Encoders write about 10, optimizers up to 25; each costs one pass over all
+    coefficients, so thousands of empty scans would be a small file that takes minutes (libjpeg-turbo, "Two
+    Issues with the JPEG Standard")."""
     max_scanned_pixels: int = 24 * MAX_PHOTO_PIXELS
     """Most scans times pixels: a pass costs about 1 ns a pixel, so the largest photo may have 24 scans."""
     max_frames: int = 200

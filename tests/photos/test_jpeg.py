@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import numpy as np
@@ -300,6 +301,19 @@ def test_scans_are_bounded(save, scene) -> None:
     with pytest.raises(PhotoTooLarge) as refusal:
         decode_photo(data[:second] + data[first:second] * 200 + data[second:])
     assert refusal.value.metadata["limit"] == "max_scans"
+
+
+def test_as_many_scans_as_optimizers_write_are_taken(save, scene) -> None:
+    data = save(scene, "JPEG", progressive=True)
+    starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    last = data[starts[-1] : -2]
+    for count, is_taken in ((64, True), (65, False)):
+        more = data[:-2] + last * (count - len(starts)) + data[-2:]
+        if is_taken:
+            assert decode_photo(more).srgb_u8.shape == decode_photo(data).srgb_u8.shape
+        else:
+            with pytest.raises(PhotoTooLarge):
+                decode_photo(more)
 
 
 def test_scans_are_bounded_by_the_pixels_that_they_pass_over(save, scene) -> None:
