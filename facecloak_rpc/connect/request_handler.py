@@ -177,8 +177,9 @@ class RequestHandler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        pairs = ((name.lower(), value) for name, value in self.headers.items())
-        return tuple((name, value) for name, value in pairs if not _NO_METADATA.fullmatch(name) and value.isascii())
+        # Metadata is ASCII. What is not is changed and kept: left out, a second token would look as if there were one.
+        pairs = ((name.lower(), value.encode("ascii", "replace").decode()) for name, value in self.headers.items())
+        return tuple((name, value) for name, value in pairs if not _NO_METADATA.fullmatch(name))
 
     def _refuse(self, status: int, code: Any, message: str) -> None:
         document = error_document(status_pb2.Status(code=code, message=message))

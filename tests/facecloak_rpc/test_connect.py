@@ -29,6 +29,7 @@ from facecloak_rpc.settings import RpcSettings
 from facecloak_rpc.telemetry import Telemetry
 from facecloak_rpc.tls import TlsSettings
 from tests.certificates import Authority
+from tests.tokens import AUDIENCE, ISSUER, Issuer
 from tools.docs import openapi
 
 APPLY, ENROLL = "/facecloak.v1.ApplyService/", "/facecloak.v1.EnrollService/"
@@ -382,3 +383,43 @@ def test_rights_are_asked_for_as_over_grpc(make_site: Callable[..., Site], tmp_p
     connection.request("POST", APPLY + "ApplyCloak", b"{}", {"Content-Type": "application/json"})
     answer = connection.getresponse()
     assert (answer.status, answer.headers["facecloak-reason"]) == (403, "RIGHT_MISSING")
+
+
+def raw_call(port: int, *headers: bytes) -> int:
+    """The status of a call of ApplyCloak with these header lines."""
+    lines = [
+        b"POST " + APPLY.encode() + b"ApplyCloak HTTP/1.1", b"Host: x", b"Content-Type: application/json",
+        b"Content-Length: 2", b"Connection: close", *headers,
+    ]  # fmt: skip
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n{}")
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_headers_smuggle_no_identity(make_site: Callable[..., Site], tmp_path: Path) -> None:
+    issuer, callers = Issuer(), tmp_path / "callers.toml"
+    callers.write_text(
+        '[[caller]]\nname = "upload"\nclaims = {sub = "upload"}\nrights = ["apply"]\n'
+        '[[caller]]\nname = "reader"\nclaims = {sub = "reader"}\nrights = ["read"]\n'
+    )
+    identity = IdentitySettings(
+        callers=callers, jwks=str(issuer.write_jwks(tmp_path / "jwks.json")), issuer=ISSUER, audience=AUDIENCE
+    )
+    port = make_site(identity=identity).ports[0]
+    good, reader = (b"Authorization: Bearer " + issuer.token(one).encode() for one in ("upload", "reader"))
+    assert raw_call(port, good) == 200
+    assert raw_call(port, good.replace(b"Authorization: Bearer", b"AUTHORIZATION:bearer")) == 200
+    assert raw_call(port, reader) == 403
+    for headers in (
+        (), (good, reader), (reader, good), (good, good), (good, "Authorization: Bearer é".encode()),
+        ("Authorization: é".encode("latin-1"), good), (good + b", " + good[15:],),
+        (good[:-10] + b"\r\n " + good[-10:],),
+        (good.replace(b"Bearer", b"Basic"),), (good.replace(b"Authorization", b"Authorization_"),),
+        (good.replace(b"Authorization", b"X-Authorization"),), (good.replace(b"Authorization", b"Grpc-Authorization"),),
+        (good.replace(b"Authorization", b"Authorization-Bin"),), (b"X-Forwarded-Client-Cert: URI=spiffe://x/upload",),
+        (b"Cookie: authorization=" + good[22:],), (b"X-User: upload", b"X-Tenant: ", b"X-Rights: apply"),
+    ):  # fmt: skip
+        assert raw_call(port, *headers) == 401, headers

@@ -22,6 +22,8 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_worst_case(document)}"
     if "acknowledged" in document:
         return f"{title} {_store_kills(document)}"
+    if "conditions" in document:
+        return f"{title}\n\n{_oracle(document)}"
     if "lookups" in document:
         return f"{title}\n\n{_tombstones(document)}"
     if "overload" in document:
@@ -80,6 +82,24 @@ def _tombstones(document: Mapping[str, Any]) -> str:
         for what, one in lookups.items():
             rows.append([f"{what}: {store}", *(f"{one[name]:.2f}" for name in ("ms", "ms_without", "added_ms"))])
     return _table(rows)
+
+
+def _oracle(document: Mapping[str, Any]) -> str:
+    """What a caller learns of masks from ApplyCloak, and what refuses to tell."""
+    judges = document["judges"]
+    rows = [["the attacker has", "the published photo", *judges], ["---"] * (2 + len(judges))]
+    for condition, found in document["conditions"].items():
+        if "refused" in found:
+            rows.append([condition, f"not restored: {', '.join(found['refused'])}", *("-" for _ in judges)])
+            continue
+        for state, means in found.items():
+            shown = ["-" if means[judge] is None else f"{means[judge]:.2f}" for judge in judges]
+            rows.append([condition, state, *shown])
+    victims = document["victims"]["count"]
+    return (
+        f"Similarity to the person, the mean of {victims} people, by recognizers that the masks were not learned from "
+        f"(the bank: {document['bank']['masks']} masks, {document['bank']['calls']} calls):\n\n{_table(rows)}"
+    )
 
 
 def _overload(document: Mapping[str, Any]) -> str:
