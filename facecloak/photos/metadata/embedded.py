@@ -98,13 +98,15 @@ def holds_picture(block: bytes) -> bool:
 
 
 def holds_letters(block: memoryview) -> bool:
-    """Whether some 300 letters of base64 follow each other, which coded samples do not say by chance. Looks at a few
-    bytes of each: a photo's megabytes take a millisecond."""
+    """Whether some 600 letters of base64 follow each other, which coded samples do not say by chance: less than the
+    smallest picture takes. Looks at one byte in 64 but there."""
     samples = np.frombuffer(block, np.uint8)
     seen = _IS_LETTER[samples[::_LETTER_STEP]]
-    runs = seen[:-3] & seen[1:-2] & seen[2:-1] & seen[3:] if seen.size > 3 else seen[:0]
+    runs = seen[:-1] & seen[1:]
+    runs = runs[:-2] & runs[2:]
+    runs = runs[:-4] & runs[4:]  # eight in a row
     for index in np.flatnonzero(runs).tolist():
-        part = samples[index * _LETTER_STEP : (index + 3) * _LETTER_STEP + 1]
+        part = samples[index * _LETTER_STEP : (index + 7) * _LETTER_STEP + 1]
         # Codes that repeat themselves are letters at times, but few of them.
         if _IS_LETTER[part].all() and np.unique(part).size >= _MANY_LETTERS:
             return True
