@@ -41,6 +41,8 @@ _FLUSH_SECONDS = 1.0
 _REFUSERS = 32
 # Streams of one connection beyond the calls that it may have open.
 _STREAMS_TO_REFUSE = 1024
+# TLS and HTTP/2's first frame: three round trips.
+_HANDSHAKE_MILLISECONDS = 5_000
 # What gRPC reads of one connection at once; its own most is 4 MiB.
 _READ_BYTES = 256 * 2**10
 _log = structlog.get_logger("facecloak.server")
@@ -310,6 +312,8 @@ def _server_options(settings: RpcSettings, *, share_port: bool, message_bytes_li
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", 65_535),
         ("grpc.experimental.tcp_max_read_chunk_size", _READ_BYTES),
+        # gRPC's own two minutes let whoever connects and says nothing keep everybody else out for as long.
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
         ("grpc.max_allowed_incoming_connections", settings.connections_limit),
         ("grpc.max_connection_idle_ms", round(settings.connection_idle_seconds * 1000)),
         # Let clients ping as often as we do; the default would close their connections for it.

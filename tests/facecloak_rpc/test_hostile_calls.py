@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import urllib.error
@@ -195,3 +196,23 @@ def test_probes_over_http(start: Any, free_port: int) -> None:
     assert status("livez") == 200
     echo.healthy = True
     wait_for(lambda: status("readyz") == 200)
+
+
+def test_connections_that_say_nothing_keep_nobody_out_for_long(start: Any) -> None:
+    echo = start(connections_limit=8)
+    echo.channel.close()
+    host, port = echo.server.target.rsplit(":", 1)
+    silent = [socket.create_connection((host, int(port)), timeout=30) for _ in range(8)]
+    try:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        with grpc.insecure_channel(echo.server.target, options=options) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True)
+        assert answer.status == SERVING
+        # They were closed by the server, not by their patience.
+        for one in silent:
+            while one.recv(4096):
+                pass
+    finally:
+        for one in silent:
+            one.close()
