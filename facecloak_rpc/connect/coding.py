@@ -15,6 +15,7 @@ from facecloak.errors import InvalidInput
 
 # A byte of flags, and the length (https://connectrpc.com/docs/protocol#streaming-rpcs).
 _ENVELOPE = struct.Struct(">BI")
+_COMPRESSED = 0b01
 _END_OF_STREAM = 0b10
 
 
@@ -69,13 +70,14 @@ def enveloped(data: bytes, *, ends: bool = False) -> bytes:
     return _ENVELOPE.pack(_END_OF_STREAM if ends else 0, len(data)) + data
 
 
-def unwrapped(body: bytes) -> bytes:
-    """The one message of a streaming call's request. Raises InvalidInput where it is not exactly one."""
+def unwrapped(body: bytes) -> tuple[bytes, bool]:
+    """The one message of a streaming call's request, and whether it is compressed. Raises InvalidInput where it is not
+    exactly one."""
     if len(body) >= _ENVELOPE.size:
         flags, length = _ENVELOPE.unpack_from(body)
-        if flags == 0 and length == len(body) - _ENVELOPE.size:
-            return body[_ENVELOPE.size :]
-    raise InvalidInput("the request is not one message in an envelope, not compressed", field="request")
+        if flags in (0, _COMPRESSED) and length == len(body) - _ENVELOPE.size:
+            return body[_ENVELOPE.size :], flags == _COMPRESSED
+    raise InvalidInput("the request is not one message in an envelope", field="request")
 
 
 def end_of_stream(error: dict[str, Any] | None) -> bytes:

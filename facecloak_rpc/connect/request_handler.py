@@ -18,7 +18,9 @@ from typing import Any, cast
 import grpc
 from google.rpc import code_pb2, status_pb2
 
+from facecloak.errors import InvalidInput
 from facecloak_rpc.connect.coding import CODINGS, Coding, end_of_stream, enveloped, unwrapped
+from facecloak_rpc.connect.compression import ENCODINGS, unzipped
 from facecloak_rpc.connect.context import CallEnded, HttpContext
 from facecloak_rpc.connect.errors import HTTP_STATUS, error_document
 from facecloak_rpc.connect.handlers import CallDetails, HandlerTable
@@ -92,8 +94,8 @@ class RequestHandler(BaseHTTPRequestHandler):
         if coding is None or coding.is_stream != handler.response_streaming:
             taken = [name for name, known in CODINGS.items() if known.is_stream == handler.response_streaming]
             return self._refuse(415, code_pb2.UNIMPLEMENTED, f"the method takes {' and '.join(taken)}")
-        if self.headers.get("Content-Encoding", self.headers.get("Connect-Content-Encoding", "identity")) != "identity":
-            return self._refuse(415, code_pb2.UNIMPLEMENTED, "messages are not compressed")
+        if self._encoding(coding) not in ENCODINGS:
+            return self._refuse(415, code_pb2.UNIMPLEMENTED, f"messages come in {' or '.join(ENCODINGS)}")
         if self.gateway.draining.is_set():
             return self._refuse(503, code_pb2.UNAVAILABLE, "the service is about to stop")
         timeout = self.headers.get("Connect-Timeout-Ms", "")
@@ -170,7 +172,22 @@ class RequestHandler(BaseHTTPRequestHandler):
         self.close_connection = (
             self.headers.get("Connection", "").lower() == "close" or self.request_version < "HTTP/1.1"
         )
-        yield unwrapped(body) if coding.is_stream else body
+        yield self._message(coding, body)
+
+    def _encoding(self, coding: Coding) -> str:
+        """Of a stream it is its messages that are compressed, each by itself, and of other calls the body."""
+        own, other = "Content-Encoding", "Connect-Content-Encoding"
+        if coding.is_stream:
+            own, other = other, own
+        return self.headers.get(own, "identity") if other not in self.headers else "unknown"
+
+    def _message(self, coding: Coding, body: bytes) -> bytes:
+        message, is_zipped = unwrapped(body) if coding.is_stream else (body, True)
+        if not is_zipped or self._encoding(coding) == "identity":
+            if coding.is_stream and is_zipped:
+                raise InvalidInput("the message is compressed, and nothing says how", field="request")
+            return message
+        return unzipped(message, limit=coding.bytes_limit(self.gateway.message_bytes_limit))
 
     def _hang_up(self) -> None:
         with suppress(OSError):

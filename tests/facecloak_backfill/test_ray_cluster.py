@@ -69,9 +69,12 @@ def cluster(archive: Archive, tmp_path: Path) -> Iterator[LocalCluster]:
     address = f"127.0.0.1:{port}"
     try:
         _await_start(head, tmp_path / "ray-0.log")
-        workers = [start(f"--address={address}", "--num-cpus=1", memory) for _ in range(2)]
-        for number, worker in enumerate(workers, 1):
-            _await_start(worker, tmp_path / f"ray-{number}.log")
+        workers = []
+        for number in (1, 2):
+            # One after the other: nodes of one machine that start at once may choose the same socket file, and then one
+            # of them ends with "Address already in use".
+            workers.append(start(f"--address={address}", "--num-cpus=1", memory))
+            _await_start(workers[-1], tmp_path / f"ray-{number}.log")
         yield LocalCluster(address, workers)
     finally:
         for process in reversed(started):
