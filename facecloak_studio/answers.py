@@ -75,7 +75,8 @@ def _side_by_side(photo: bytes, looked: list[LookedAtPhoto]) -> str:
         f"<figcaption>{escape(label)}</figcaption></figure>"
         for label, data in shown
     )
-    return f'<div class="full-size">{figures}</div>'
+    hint = '<p class="sub">Each in its own pixels; scroll sideways for the rest.</p>'
+    return f'{hint}<div class="full-size">{figures}</div>'
 
 
 _WORDS = {

@@ -70,7 +70,7 @@ class StudioHandler(BaseHTTPRequestHandler):
     def _page(self) -> Answer:
         names = ["", *self.server.session.surrogates]
         options = "".join(
-            f'<option value="{escape(name)}">{escape(name) or "nobody: protect as well as possible"}</option>'
+            f'<option value="{escape(name)}">{escape(name) or "none: protect as well as possible"}</option>'
             for name in names
         )
         strengths = "".join(

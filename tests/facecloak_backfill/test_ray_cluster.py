@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,6 +23,8 @@ pytest.importorskip("ray", reason="needs Ray: pip install 'facecloak[backfill]'"
 pytestmark = pytest.mark.slow
 
 _NODE_MEMORY = 200 * 2**20
+_TRIES = 3
+_START_SECONDS = 60.0
 
 
 @dataclass
@@ -42,54 +45,86 @@ def ray_command() -> str:
     return str(Path(sys.executable).parent / "ray")
 
 
-@pytest.fixture
-def cluster(archive: Archive, tmp_path: Path) -> Iterator[LocalCluster]:
-    environment = {
-        **archive.environment(), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1",
-        # A machine that is busy takes long to start a node.
-        "RAY_raylet_start_wait_time_s": "240", "RAY_gcs_server_request_timeout_seconds": "120",
-    }  # fmt: skip
-    # The socket files' paths must be short.
-    temporary = Path("/tmp") / f"fc-ray-{os.getpid()}"
-    started: list[subprocess.Popen[bytes]] = []
+class Nodes:
+    """Starts nodes of a cluster and ends them."""
 
-    def start(*options: str) -> subprocess.Popen[bytes]:
-        command = [ray_command(), "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *options]
-        log = (tmp_path / f"ray-{len(started)}.log").open("wb")
-        started.append(
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
-        )
-        return started[-1]
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment = {
+            **environment, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1",
+            "RAY_raylet_start_wait_time_s": "60", "RAY_gcs_server_request_timeout_seconds": "60",
+        }  # fmt: skip
+        self._folder = folder
+        # The socket files' paths must be short.
+        self._temporary = Path("/tmp") / f"fc-ray-{os.getpid()}"
+        self._started: list[subprocess.Popen[bytes]] = []
 
-    port = _free_port()
-    memory = f"--object-store-memory={_NODE_MEMORY}"
-    head = start(
-        "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={temporary}", memory
-    )
-    address = f"127.0.0.1:{port}"
-    try:
-        _await_start(head, tmp_path / "ray-0.log")
-        workers = []
-        for number in (1, 2):
-            # One after the other: nodes of one machine that start at once may choose the same socket file, and then one
-            # of them ends with "Address already in use".
-            workers.append(start(f"--address={address}", "--num-cpus=1", memory))
-            _await_start(workers[-1], tmp_path / f"ray-{number}.log")
-        yield LocalCluster(address, workers)
-    finally:
-        for process in reversed(started):
+    def start_head(self) -> str:
+        """The cluster's address."""
+        # A node's agent imports a thousand files, and a node whose agent is not there after 15 s ends itself, which no
+        # setting changes: so they are read once before.
+        warm = [sys.executable, "-c", "import ray.dashboard.agent, ray._private.runtime_env.agent.main"]
+        subprocess.run(warm, env=self._environment, capture_output=True, timeout=120)
+        for _ in range(_TRIES):
+            address = f"127.0.0.1:{_free_port()}"
+            port = address.rpartition(":")[2]
+            options = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+            if self._try_to_start(*options, f"--temp-dir={self._temporary}") is not None:
+                return address
+        self._skip()
+
+    def start_worker(self, address: str) -> subprocess.Popen[bytes]:
+        """A node of one CPU. One at a time: two that start at once may choose the same socket file, and one ends."""
+        for _ in range(_TRIES):
+            process = self._try_to_start(f"--address={address}", "--num-cpus=1")
+            if process is not None:
+                return process
+        self._skip()
+
+    def end(self) -> None:
+        for process in reversed(self._started):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _try_to_start(self, *options: str) -> subprocess.Popen[bytes] | None:
+        command = [ray_command(), "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
+        command += [f"--object-store-memory={_NODE_MEMORY}", *options]
+        path = self._folder / f"ray-{len(self._started)}.log"
+        failures = self._failures()
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                command, env=self._environment, stdout=log, stderr=log, start_new_session=True, cwd=self._folder
+            )
+        self._started.append(process)
+        end = time.monotonic() + _START_SECONDS
+        while "Ray runtime started" not in path.read_text():
+            if process.poll() is not None or self._failures() > failures or time.monotonic() > end:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return None
+            time.sleep(0.2)
+        return process
+
+    def _failures(self) -> int:
+        """Node managers that ended by themselves; `ray start` would wait for them for minutes."""
+        logs = self._temporary.glob("session_*/logs/raylet*.err")
+        return sum("Check failed" in log.read_text() or "Unhandled" in log.read_text() for log in logs)
+
+    def _skip(self) -> NoReturn:
+        why = (self._folder / f"ray-{len(self._started) - 1}.log").read_text()[-300:]
+        pytest.skip(f"Ray does not start on this machine, {_TRIES} times: {why}")
 
 
-def _await_start(process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 120
-    while "Ray runtime started" not in log.read_text():
-        if process.poll() is not None or time.monotonic() > end:
-            pytest.skip(f"Ray does not start on this machine: {log.read_text()[-300:]}")
-        time.sleep(0.2)
+@pytest.fixture
+def cluster(archive: Archive, tmp_path: Path) -> Iterator[LocalCluster]:
+    nodes = Nodes(archive.environment(), tmp_path)
+    try:
+        address = nodes.start_head()
+        yield LocalCluster(address, [nodes.start_worker(address) for _ in range(2)])
+    finally:
+        nodes.end()
 
 
 def _free_port() -> int:
