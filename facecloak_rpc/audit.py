@@ -161,6 +161,24 @@ def open_audit(settings: AuditSettings, names: Callable[[], StoreNames]) -> Audi
     return NoAudit() if settings.folder is None else AuditLog(settings.folder, names, sync=settings.sync)
 
 
+def prove_writable(folder: Path) -> None:
+    """Writes a file there and removes it, and the folder if it was not there. Raises :class:`AuditUnavailable`."""
+    path, was_there = folder / f".write-test-{secrets.token_hex(8)}", folder.exists()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(bytes(_MAX_LINE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            path.unlink(missing_ok=True)
+            if not was_there:
+                folder.rmdir()
+    except OSError as error:
+        raise AuditUnavailable("The audit log cannot be written.", fault=str(error.errno)) from error
+
+
 @dataclass(frozen=True)
 class Verified:
     """A file whose chain holds: its name and how many lines it has; ``torn`` where the last one was not finished, as a

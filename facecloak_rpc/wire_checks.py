@@ -1,4 +1,5 @@
-"""What `facecloak doctor` looks at of the wire: a server's own certificate, and a server that runs."""
+"""What `facecloak doctor` looks at of the wire: a server's own certificate, who calls it, where it notes that, and a
+server that runs."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from facecloak.errors import ErrorCode, FaceCloakError
 from facecloak_rpc.addresses import is_loopback
+from facecloak_rpc.audit import AuditSettings, prove_writable
 from facecloak_rpc.connection import Connection
 from facecloak_rpc.findings import Check, Finding, Verdict
 from facecloak_rpc.health import health_of
@@ -34,6 +36,8 @@ def look_at_wire(service: str, settings: RpcSettings) -> Iterator[Check]:
     yield Check(f"{service} port", lambda: _port(settings), f"check {prefix}TLS__* and {prefix}HOST")
     if settings.identity.is_on:
         yield Check(f"{service} callers", lambda: _callers(settings.identity), f"check {prefix}IDENTITY__*")
+    if settings.audit.folder is not None:
+        yield Check(f"{service} audit log", lambda: _audit(settings.audit), f"check {prefix}AUDIT__FOLDER")
 
 
 def look_at_server(target: str, connection: Connection) -> Check:
@@ -58,6 +62,12 @@ def _callers(identity: IdentitySettings) -> str:
         return f"{told}, told by their certificates"
     key_source(identity).key("", identity.algorithms[0])  # raises where no keys can be had
     return f"{told}, told by tokens whose keys were had from {identity.jwks}"
+
+
+def _audit(settings: AuditSettings) -> str:
+    assert settings.folder is not None
+    prove_writable(settings.folder)
+    return f"can be written in {settings.folder}"
 
 
 def _port(settings: RpcSettings) -> Finding | str:

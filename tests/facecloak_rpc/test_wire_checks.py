@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from facecloak_rpc.audit import AuditSettings
 from facecloak_rpc.connection import Connection
 from facecloak_rpc.findings import Verdict
 from facecloak_rpc.identity import IdentitySettings
@@ -49,6 +50,17 @@ def test_callers_and_their_keys(tmp_path: Path) -> None:
     assert findings(RpcSettings(identity=nowhere))["callers"][0] is Verdict.FAILED
     callers.write_text("nothing")
     assert findings(RpcSettings(identity=IdentitySettings(jwks=str(jwks), **given)))["callers"][0] is Verdict.FAILED
+
+
+def test_the_audit_log(tmp_path: Path) -> None:
+    for folder in (tmp_path / "there", tmp_path / "not" / "there"):
+        (tmp_path / "there").mkdir(exist_ok=True)
+        assert findings(RpcSettings(audit=AuditSettings(folder=folder)))["audit log"][0] is Verdict.OK
+    assert not list((tmp_path / "there").iterdir())
+    assert not (tmp_path / "not" / "there").exists()
+    (tmp_path / "file").write_text("")
+    verdict, found = findings(RpcSettings(audit=AuditSettings(folder=tmp_path / "file")))["audit log"]
+    assert (verdict, "AUDIT_UNAVAILABLE" in found) == (Verdict.FAILED, True)
 
 
 def test_a_running_server(make_echo: type[Any], authority: Authority) -> None:
