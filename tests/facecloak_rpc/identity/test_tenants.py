@@ -106,7 +106,11 @@ class Pair:
         enrollments = build_enrollments(enroll, jobs=jobs, check=instant.check, store=self.store)
         domain = Domain(enrollments=enrollments, jobs=jobs, enroller=instant)  # type: ignore[arg-type]
         apply = ApplySettings(
-            **common, model_repository=model_repository, cache_ttl_seconds=0, cache_negative_ttl_seconds=0
+            **common,
+            model_repository=model_repository,
+            cache_ttl_seconds=0,
+            cache_negative_ttl_seconds=0,
+            cache_stale_seconds=0,  # on a busy machine, too, what was deleted is not used once more
         )
         self.servers = [build_enroll_server(enroll, domain=domain), build_apply_server(apply)]
         for server in self.servers:
