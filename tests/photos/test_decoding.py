@@ -176,6 +176,29 @@ def test_a_photo_whose_decoder_others_kill_is_decoded_all_the_same(pool: Decoder
         assert pool.killed == before + 1
 
 
+def test_a_photo_is_not_tried_again_by_a_decoder_that_dies_of_the_same(pool: DecoderPool) -> None:
+    pool(webp.decode_pixels, FILES["webp"](), GENEROUS)
+    doomed, _ = pool._taken()
+    idle, _ = pool._taken()
+    for process in (idle, doomed):  # the last one that came back is the first to be taken
+        pool._put_back(process)
+    # Both take a photo still, and end with it unanswered.
+    for process in (idle, doomed):
+        signal.pidfd_send_signal(process.handle, signal.SIGSTOP)
+    killers = [
+        threading.Timer(0.1 + 0.5 * number, signal.pidfd_send_signal, (os.dup(process.handle), signal.SIGKILL))
+        for number, process in enumerate((doomed, idle))
+    ]
+    for killer in killers:
+        killer.start()
+    try:
+        assert pool(webp.decode_pixels, FILES["webp"](), GENEROUS).shape == (60, 80, 3)
+    finally:
+        for killer in killers:
+            killer.cancel()
+            killer.join()
+
+
 def test_a_parent_that_is_stopped_is_replaced(pool: DecoderPool) -> None:
     pool(webp.decode_pixels, FILES["webp"](), GENEROUS)
     assert pool._parent is not None

@@ -144,6 +144,7 @@ class DecoderPool:
                 # Others may have killed it, for lack of memory or with its parent. Not again what used up its time.
                 if time.monotonic() - began > limits.cpu_seconds / 2:
                     raise
+                self._end_idle()  # what ended it may be about to end them
                 with ExitStack() as held:
                     return self._decoded(decoder, data, limits, held=held)
         finally:
@@ -214,6 +215,12 @@ class DecoderPool:
             process.kill()
             process.wait()
             self._parent = None
+
+    def _end_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.kill()
 
     def _put_back(self, process: _Process) -> None:
         with self._lock:
