@@ -135,7 +135,7 @@ def _soak(document: Mapping[str, Any]) -> str:
     refused = ", ".join(f"{name} {count}" for name, count in document["attempts_refused"].items())
     memory = [mebibytes for _, mebibytes in document["memory_mebibytes"]]
     outcomes = ", ".join(f"{name} {count}" for name, count in document["outcomes"].items())
-    kept = _written(document["writes"]) if "writes" in document else ""
+    kept = _written(document["writes"])
     happened = ", ".join(f"{event['what']} ({event['second']:.0f} s)" for event in document["what_failed"])
     return (
         f"{document['minutes']:g} minutes at {document['rate_per_second']} photos a second, 0.8 of what the service "
@@ -143,7 +143,7 @@ def _soak(document: Mapping[str, Any]) -> str:
         f"{document['calls']} photos: {outcomes}. Wrong {document['wrong']}, lost {document['lost']}, uncloaked with "
         f"OK {document['uncloaked_with_ok']}. Cloaked ones took {times['p50']} s in the median, {times['p99']} s at "
         f"the 99th percentile, repetitions included. Attempts refused and repeated: {refused or 'none'}. Memory of "
-        f"all processes {min(memory)} to {max(memory)} MiB. {kept}".rstrip()
+        f"all processes {min(memory)} to {max(memory)} MiB. {kept}"
     )
 
 
