@@ -54,7 +54,7 @@ def client(store: StoreSettings, model_repository: Path) -> Iterator[FaceCloakCl
     gate.open()
     enroll, opened = EnrollSettings(port=0, store=store), open_configured_store(store)
     jobs = build_jobs(enroll, work=gate.learn, store=opened)
-    enrollments = build_enrollments(enroll, jobs=jobs, store=opened)
+    enrollments = build_enrollments(enroll, jobs=jobs, check=gate.check, store=opened)
     domain = Domain(enrollments=enrollments, jobs=jobs, enroller=gate)  # type: ignore[arg-type]
     apply = ApplySettings(
         port=0, store=store, model_repository=model_repository, cache_ttl_seconds=0, cache_negative_ttl_seconds=0
