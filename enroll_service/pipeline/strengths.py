@@ -41,7 +41,7 @@ class StrengthBudget(FrozenModel):
     moves nothing."""
 
     displacement_largest_px: Annotated[float, Field(gt=0, le=3.9)]
-    """Its largest length while it is learned; kept on coarse nodes, it overshoots by some 7 %."""
+    """Its largest length, px of the 112 frame."""
 
     ssim: Annotated[float, Field(gt=0.3, lt=1.0)]
     """Structural similarity that a mask that only paints is brought to: of the enrolled photo's aligned 112-pixel crop

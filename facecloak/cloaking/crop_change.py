@@ -144,11 +144,24 @@ def _shift(mask: Mask, field: np.ndarray | None, strength: float) -> np.ndarray:
     shift = cv2.multiply(displacement_px(mask.displacement), _window(ALIGNED_SIZE, 2), scale=strength)
     if field is None:
         return shift
-    seen = _untorn(cv2.remap(shift, field, None, cv2.INTER_LINEAR))  # type: ignore[call-overload]
+    seen = cv2.remap(shift, field, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+    seen = _untorn(cv2.divide(seen, _foreshortening(field)))
     bent = cv2.resize(seen, (ALIGNED_SIZE, ALIGNED_SIZE), interpolation=cv2.INTER_CUBIC)
     # Bicubic interpolation rings beside where all is still.
     bent[np.abs(bent) < _LEAST_SHIFT_PX] = 0
     return np.asarray(cv2.multiply(bent, _edge(ALIGNED_SIZE, 2)))
+
+
+def _foreshortening(field: np.ndarray) -> np.ndarray:
+    """How many px of the frame a px of the crop is worth, across and down, where these are more than one: (56, 56, 2).
+
+    What moves a cheek by a px moves it by less where it is seen from the side. Moved by as much, its outline shows a
+    dent.
+    """
+    scale = len(field) / ALIGNED_SIZE
+    across, down = (cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3, scale=scale / 8) for dx, dy in ((1, 0), (0, 1)))
+    lengths = cv2.merge([cv2.magnitude(*cv2.split(along)) for along in (across, down)])
+    return np.maximum(lengths, np.float32(1))
 
 
 def _untorn(shift: np.ndarray) -> np.ndarray:

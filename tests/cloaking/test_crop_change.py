@@ -7,12 +7,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from enroll_service.pipeline.ops.variations import foreshortening
 from facecloak.cloaking.crop_change import STRENGTHS, crop_change
 from facecloak.cloaking.visibility import Eye, predicted
 from facecloak.faces import Face, FaceFinder, aligned_crop, aligning_transform
-from facecloak.faces.frame import mesh_in_crop
+from facecloak.faces.facemesh import FaceMesh, five_of_mesh
+from facecloak.faces.frame import mesh_in_crop, quick_field
+from facecloak.faces.pose import rotation_of
+from facecloak.faces.shape import face_shape
 from facecloak.masks.mask import Mask, MaskGeometry
+
+# Vertices of the mesh, right and left.
+CHEEKS = (50, 280)
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +116,33 @@ def test_a_gray_face_is_painted_in_gray_and_as_visibly(crop: np.ndarray, mesh: n
     assert np.array_equal(change.levels[:, :, 0], change.levels[:, :, 2])
     assert change.levels.any()
     assert seen(change.levels, gray)[0] == pytest.approx(9.0, abs=0.03)
+
+
+def turned(degrees: float) -> np.ndarray:
+    """The mean face's mesh, turned by a yaw, px of its crop."""
+    mean = face_shape().mean.astype(np.float64)
+    middle, zero = mean.mean(axis=0), np.zeros(1)
+    turn = rotation_of(yaw=np.radians(np.array([degrees])), pitch=zero, roll=zero)[0]
+    mesh = (mean - middle) @ turn.T + middle
+    return mesh_in_crop(mesh, aligning_transform(five_of_mesh(mesh[:, :2]) - FaceMesh.bias))
+
+
+@pytest.mark.parametrize("degrees", [-35, 0, 35])
+def test_what_is_seen_from_the_side_moves_less(degrees: float) -> None:
+    evenly = np.zeros((28, 28, 2), np.int8)
+    evenly[..., 0] = 32  # 1 px of the frame to the right
+    mask = Mask.new(np.zeros((112, 112, 3), np.int8), seed=0, geometry=MaskGeometry.FACE, displacement=evenly)
+    mesh = turned(degrees)
+    change = crop_change(mask, mesh_in_crop=mesh, strength=1.0, crop_u8=None)
+    assert change.shift_px is not None
+    moved = [change.shift_px[tuple(np.round(mesh[cheek, 1::-1]).astype(int))][0] for cheek in CHEEKS]
+    if degrees:
+        far, near = sorted(moved)
+        assert 0.2 < far < 0.75 < near <= 1.01
+    else:
+        assert moved == pytest.approx([1, 1], abs=0.12)
+    # What is learned is learned with the same.
+    field = cv2.resize(quick_field(mesh), (112, 112), interpolation=cv2.INTER_LINEAR)
+    learned = foreshortening(torch.from_numpy(field)[None] * (2 / 111) - 1)[0].numpy()
+    for cheek, one in zip(CHEEKS, moved, strict=True):
+        assert 1 / learned[tuple(np.round(mesh[cheek, 1::-1]).astype(int))][0] == pytest.approx(one, abs=0.15)

@@ -60,7 +60,7 @@ def _looks_rows(name: str, document: Mapping[str, Any], *, folder: str) -> Itera
     painted, moved, rank = headline["painted"], headline["displacement"], headline["rank"]
     seen = f"{painted['jod_mean']:.1f} / {painted['ssimulacra2_mean']:.0f}"
     displaced = f"{moved['rms_percent']:.1f}, at most {moved['largest_percent']:.1f}"
-    masks = f"[{settings['strength']}]({folder}/{name}), {people} people"
+    masks = f"[{settings['strength']}]({folder}/{name}) from {_photos(document)}, {people} people"
     for round_ in document["rounds"]:
         results = round_["results"][: len(round_["evaluators"])]
         for result in results:
@@ -69,6 +69,12 @@ def _looks_rows(name: str, document: Mapping[str, Any], *, folder: str) -> Itera
     if lowest := headline.get("by_surrogates"):
         yield [masks, f"{lowest['lowest']}, the surrogate that resists most", seen, displaced,
                share_with_range(lowest["psr_at_1"])]  # fmt: skip
+
+
+def _photos(document: Mapping[str, Any]) -> str:
+    """How many photos of each person were enrolled."""
+    count = 1 + len(document["protocol"].get("enroll_photos", ()))
+    return "one photo" if count == 1 else f"{count} photos"
 
 
 def results_block(directory: Path, *, folder: str) -> str:
@@ -127,9 +133,9 @@ def _evaluation(name: str, document: Mapping[str, Any], *, folder: str) -> str:
     sentences = [
         f"[{name}]({folder}/{name}), {document['date'][:10]}: {len(data['people'])} people"
         + (f" ({refused} refused at enrollment)" if refused else "")
-        + f", one enrolled photo and {probes} probes each, gallery of {data['gallery_photos']} photos; each probe "
-        f"{next(iter(protocol['platforms'].values()))}{' (or as the row says)' if many else ''}, its face found "
-        "afresh by other means than the services' "
+        + f", {_photos(document)} enrolled and {probes} probes each, gallery of {data['gallery_photos']} photos; "
+        f"each probe {next(iter(protocol['platforms'].values()))}{' (or as the row says)' if many else ''}, its face "
+        "found afresh by other means than the services' "
         f"({', '.join(models)}).",
         f"SSIM of the face as delivered **{headline['ssim_face']:.3f}** at the photo's own size and "
         f"{headline['ssim_crop112']:.3f} on the 112 crop. PSR@1 is **{headline['gain']['value']:.2f}** "

@@ -66,8 +66,10 @@ class Variations:
         return (crops + self.warped(paint)).clamp(0, 255)
 
     def displaced(self, displacement: Tensor) -> Tensor:
-        """The crops displaced only. Differentiable."""
+        """The crops displaced only, less where the face is foreshortened, as applying does it. Differentiable."""
         shift = self.warped(displacement).movedim(1, 3) * (2 / (MASK_SIZE - 1))
+        if self.grids is not None:
+            shift = shift / foreshortening(self.grids)
         places = identity_grids(len(self)) + shift
         return functional.grid_sample(self.crops, places, align_corners=True, padding_mode="border")
 
@@ -104,6 +106,17 @@ def identity_grids(count: int) -> Tensor:
     line = torch.linspace(-1, 1, MASK_SIZE)
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x, y], dim=-1).expand(count, -1, -1, -1)
+
+
+def foreshortening(grids: Tensor) -> Tensor:
+    """How many px of the mask a px of each crop is worth, across and down, where these are more than one:
+    (N, 112, 112, 2), of grids of the same shape. See :mod:`facecloak.cloaking.crop_change`."""
+    padded = functional.pad(grids.movedim(3, 1), (1, 1, 1, 1), mode="replicate")
+    # Half of a difference over two px; the grids' unit is half of the mask.
+    scale = (MASK_SIZE - 1) / 4
+    across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]).norm(dim=1) * scale
+    down = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]).norm(dim=1) * scale
+    return torch.stack([across, down], dim=-1).clamp_min(1)
 
 
 def mirrored_grids(grids: Tensor, mirrored: Tensor) -> Tensor:
