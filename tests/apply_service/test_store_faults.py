@@ -142,6 +142,22 @@ def test_an_answer_that_is_not_the_stores_is_no_absence(
     assert service.outcome(astronaut_photo, "nobody") == "NO_MASK"
 
 
+@pytest.mark.parametrize("fault", ["half", "cut", "garbage"])
+def test_a_damaged_answer_is_neither_a_mask_nor_an_absence(
+    start: Any, faulty: FaultyS3, astronaut_photo: bytes, fault: str
+) -> None:
+    service = start(cache_ttl_seconds=0, users=USERS[:2])
+    assert service.server.readiness.wait_ready(30)
+    assert service.outcome(astronaut_photo, "user-0") == "CLOAKED"
+    faulty.only, faulty.mode = frozenset({"GET"}), fault
+    for _ in range(3):
+        assert service.outcome(astronaut_photo, "user-0") == "CLOAKED"
+        assert service.outcome(astronaut_photo, "user-1").split()[0] in ("STORE_UNAVAILABLE", "INTERNAL")
+    faulty.mode = "pass"
+    eventually(lambda: service.outcome(astronaut_photo, "user-1") == "CLOAKED")
+    assert service.outcome(astronaut_photo, "user-0") == "CLOAKED"
+
+
 def test_with_another_key_every_call_says_so(start: Any, astronaut_photo: bytes) -> None:
     service = start(key=OTHER_KEY, users=USERS[:1])
     for user in ("user-0", "nobody"):

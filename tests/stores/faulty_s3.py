@@ -29,6 +29,8 @@ class FaultyS3:
         pass: hands requests on, and the answers back.
         hang: takes requests and never answers.
         drip, drip_head: answers a byte every 0.1 s, the body alone or all of it.
+        half: closes the connection in the middle of a body.
+        cut, garbage: half of the body as if it were all of it; other bytes, as many.
         lost: hands requests on and closes the connection in place of the answer.
         swallow: answers 200 with an ETag, or 204, and does nothing.
         close: closes the connection.
@@ -94,6 +96,8 @@ class FaultyS3:
         elif mode == "lost":
             self._hand_on(handler, body)
             self._hang_up(handler)
+        elif mode in ("half", "cut", "garbage"):
+            self._damaged(handler, *self._hand_on(handler, body), mode=mode)
         elif mode in ("drip", "drip_head"):
             self._drip(handler, *self._hand_on(handler, body), head=mode == "drip_head")
         elif mode == "swallow":
@@ -141,6 +145,22 @@ class FaultyS3:
         handler.end_headers()
         if handler.command != "HEAD" and status not in (204, 304):
             handler.wfile.write(body)
+
+    def _damaged(
+        self, handler: http.server.BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes, *,
+        mode: str,
+    ) -> None:  # fmt: skip
+        if status != 200 or not body:
+            self._reply(handler, status, headers, body)
+        elif mode == "half":
+            handler.send_response_only(status)
+            for name, value in (*headers.items(), ("Content-Length", str(len(body)))):
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body[: len(body) // 2])
+            self._hang_up(handler)
+        else:
+            self._reply(handler, status, headers, body[: len(body) // 2] if mode == "cut" else bytes(len(body)))
 
     def _drip(
         self, handler: http.server.BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes, *,
