@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -188,6 +189,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
     with photos.arriving("ApplyCloak"):
         pass
     # The same before anything of a call is known.
+    photos._mean_seconds = 0.02
     assert photos.refusal(1) is None
     refusal = photos.refusal(100)
     assert refusal is not None
@@ -195,11 +197,11 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
     assert 1.0 < float(refusal.metadata["retry_after_seconds"]) < 4.0
 
 
-def test_those_who_are_refused_come_back_one_after_the_other() -> None:
-    photos, photo = admission(places=1, wait_seconds=0.05), small_file(64, 64)
-    for _ in range(30):
-        with photos.place(photo, wait_seconds=1):
-            time.sleep(0.02)
+def test_those_who_are_refused_come_back_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("apply_service.photo_admission.time", SimpleNamespace(monotonic=lambda: clock))
+    photos = admission(places=1, wait_seconds=0.05)
+    photos._mean_seconds = 0.02
 
     def told() -> float:
         refusal = photos.refusal(10)
@@ -209,11 +211,12 @@ def test_those_who_are_refused_come_back_one_after_the_other() -> None:
     times = [told() for _ in range(200)]
     assert times == sorted(times)
     assert times[0] == 0.5
-    # 200 of 20 ms, and none told so long that it would rather give up.
-    assert 3.0 < times[-1] < 8.0
+    # The ten before them, and 200 of 20 ms.
+    assert times[-1] == pytest.approx(4.2)
+    # None is told so long that it would rather give up.
     assert max(told() for _ in range(2000)) == 15.0
     # Once the time has passed that they take, nobody waits for them.
-    photos._told_at -= 60
+    clock += 60
     assert told() == 0.5
 
 
