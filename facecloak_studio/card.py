@@ -130,7 +130,9 @@ def _row(verdict: MatchVerdict) -> str:
 
 
 def _percent(verdict: MatchVerdict, cosine: float) -> str:
-    share = (verdict.place(cosine) - _SCALE_FROM) / (_SCALE_TO - _SCALE_FROM)
+    # The enrolled photo itself is more alike than any other: then the scale reaches further, and shows what changed.
+    end = max(_SCALE_TO, verdict.place(verdict.before))
+    share = (verdict.place(cosine) - _SCALE_FROM) / (end - _SCALE_FROM)
     return f"{100 * min(max(share, 0.02), 0.98):.1f}%"
 
 

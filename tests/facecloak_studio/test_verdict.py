@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,12 @@ def test_the_difference_is_around_gray() -> None:
     before = np.full((2, 2, 3), 100, np.uint8)
     assert (amplified(before, before + 3) == 128 + 3 * AMPLIFICATION).all()
     assert (amplified(before, before - 90) == 0).all()
+
+
+def test_a_photo_more_alike_than_any_other_shows_what_changed() -> None:
+    """The enrolled photo itself has a cosine of 1, where two photos of one person have 0.4."""
+    (verdict,) = verdicts(comparison({"mobileface": 1.0}, {"mobileface": 0.7}), unseen=(), strangers=())
+    card = photo_card(comparison({"mobileface": 1.0}, {"mobileface": 0.7}), [verdict])
+    was, now = (float(re.search(rf'class="{name}" style="left:([0-9.]+)%', card)[1]) for name in ("was", "is"))  # type: ignore[index]
+    assert 50 < now < was - 15
+    assert was == pytest.approx(98)
