@@ -22,6 +22,8 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_worst_case(document)}"
     if "acknowledged" in document:
         return f"{title} {_store_kills(document)}"
+    if "users_compared_at_the_end" in document:
+        return f"{title} {_hostile_calls(document)}"
     if "conditions" in document:
         return f"{title}\n\n{_oracle(document)}"
     if "lookups" in document:
@@ -72,6 +74,18 @@ def _store_kills(document: Mapping[str, Any]) -> str:
         f"{document['writes']} masks written to an S3 server that was killed {document['kills']} times meanwhile: "
         f"{document['acknowledged']} were acknowledged, {document['failed']} failed, and {document['lost']} of those "
         "acknowledged were lost."
+    )
+
+
+def _hostile_calls(document: Mapping[str, Any]) -> str:
+    ended = dict(document["ended"])
+    answered = ended.pop("OK")
+    return (
+        f"{document['calls']:,} random hostile calls of two tenants with the same users, {document['threads']} at "
+        "once: "
+        f"{answered:,} were answered and {sum(ended.values()):,} refused for one of {len(ended)} reasons that the "
+        f"services have; {document['wrong']} answers told anything of another tenant's masks, of which both "
+        f"had {document['masks']:,}."
     )
 
 
