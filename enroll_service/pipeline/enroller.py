@@ -22,7 +22,7 @@ from enroll_service.pipeline.strengths import MaskKind, Strength
 from enroll_service.pipeline.synthesize.elastic import Synthesizer
 from enroll_service.pipeline.synthesize.face_morphing import FacePool, Morphing
 from enroll_service.pipeline.synthesize.factory import build_synthesizer
-from facecloak.call_context import StepObserver, unobserved
+from facecloak.call_context import StepObserver, interrupted_by, unobserved
 from facecloak.faces import FaceFinder
 from facecloak.masks.bank import StoredMask
 from facecloak.recognizers import RecognizerRuntime
@@ -96,15 +96,15 @@ class Enroller:
         Raises:
             MaskNotRefinable: ``earlier`` lies in another frame than what is learned from these photos.
             EnrollmentRefused: a photo does not qualify (its subclasses say why).
-            EnrollmentCancelled: ``cancelled`` returned True.
+            EnrollmentCancelled: ``cancelled`` returned True; asked every 50 ms, too, while a photo is decoded.
             PhotoError: a photo cannot be decoded.
             RecognizerFailed: a recognizer gave up.
         """
-        with _ObservedStages(self._observer) as stages:
+        check = _checker(cancelled)
+        with interrupted_by(check), _ObservedStages(self._observer) as stages:
 
             def tell(stage: Stage, fraction: float, detail: str) -> None:
-                if cancelled():
-                    raise EnrollmentCancelled("The enrollment was cancelled.")
+                check()
                 stages.at(stage)
                 progress(Progress(stage, fraction, detail))
 
@@ -135,21 +135,22 @@ class Enroller:
         Raises:
             MaskNotRefinable, EnrollmentRefused, EnrollmentCancelled, PhotoError: see :meth:`run`.
         """
+        check = _checker(cancelled)
 
         def each() -> Iterator[EnrollmentPhoto]:
             for photo in photos:
-                if cancelled():
-                    raise EnrollmentCancelled("The enrollment was cancelled.")
+                check()
                 yield photo
 
-        selection = select_photos(
-            each(),
-            leave_out_unfit=leave_out_unfit,
-            finder=self._finder,
-            runtime=self._runtime,
-            surrogates=(),
-            settings=self._settings.intake,
-        )
+        with interrupted_by(check):
+            selection = select_photos(
+                each(),
+                leave_out_unfit=leave_out_unfit,
+                finder=self._finder,
+                runtime=self._runtime,
+                surrogates=(),
+                settings=self._settings.intake,
+            )
         geometry_for(selection.portraits, self._settings, earlier=earlier)
         return selection
 
@@ -175,6 +176,14 @@ class Enroller:
             **({} if self._morphing is None else {"faces": self._morphing.pool.identity}),
             **recognizers,
         }
+
+
+def _checker(cancelled: Callable[[], bool]) -> Callable[[], None]:
+    def check() -> None:
+        if cancelled():
+            raise EnrollmentCancelled("The enrollment was cancelled.")
+
+    return check
 
 
 def _morphing(settings: PipelineSettings) -> Morphing | None:

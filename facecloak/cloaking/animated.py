@@ -67,11 +67,14 @@ def cloak_frames(
     cloaked = frames.copy()
     with observer("add"):
         for frame, placements in zip(cloaked, laid, strict=True):
+            interruption.get()()
             for index, placement in placements.items():
                 if index in wanted:
                     add_in_place(frame, placement)
+    interruption.get()()
     with observer("encode"):
         encoded = animation.encode(cloaked)
+    interruption.get()()
     lost = _lost(animation, cloaked, encoded.data, laid, wanted)
     for index, number in lost.items():
         was = whole.results[index]

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from facecloak.call_context import StepObserver, whole_photo
+from facecloak.call_context import StepObserver, interruption, whole_photo
 from facecloak.cloaking.blend import add_in_place
 from facecloak.cloaking.placement import FacePlacement, Placement, place_mask, square_bounds, square_side_px
 from facecloak.faces import ALIGNED_SIZE, Face, aligned_crop
@@ -117,7 +117,9 @@ class PhotoSession:
             try:
                 with self._observer("add"):
                     changes = self._splice.changes(placements)
+                    interruption.get()()
                     self.kept = tuple(self._splice.kept(placement, changes) for placement in placements)
+                    interruption.get()()
                     pieces = (
                         None if self.is_any_lost else self._splice.added(placements, changes=changes, faces=self._faces)
                     )
@@ -135,20 +137,24 @@ class PhotoSession:
         return any(kept < FAINTEST_KEPT for kept in self.kept)
 
     def _added_to_pixels(self, placements: Sequence[Placement]) -> tuple[bytes, EncodingPath]:
-        photo = self._photo
+        photo, check = self._photo, interruption.get()
+        check()
         samples = photo.srgb_u8 if photo.samples_u16 is None else photo.samples_u16
         parts = [placement.bounds(width=self.width, height=self.height) for placement in placements]
         before = [part_of(samples, part) for part in parts]
         cloaked = samples.copy()
         with self._observer("add"):
             for placement in placements:
+                check()
                 add_in_place(cloaked, placement)
         wanted = [part_of(cloaked, part) - old for part, old in zip(parts, before, strict=True)]
         self.kept = tuple(kept_along(change, change) for change in wanted)
         if self.is_any_lost:
             return self._data, EncodingPath.UNCHANGED
+        check()
         with self._observer("encode"):
             encoded = encode_reported(photo, cloaked, faces=self._faces)
+        check()
         if encoded.data is photo.data:
             self.kept = (0.0,) * len(placements)
             return self._data, EncodingPath.UNCHANGED
@@ -168,6 +174,7 @@ class PhotoSession:
             whole_photo.get()()
             with self._observer("decode"):
                 self._decoded = decode_photo(self._data, limits=self._limits)
+            interruption.get()()
         return self._decoded
 
     def _give_up(self, error: CannotSplice) -> None:

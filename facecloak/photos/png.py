@@ -141,7 +141,9 @@ class PngEncoding:
         changed = rgb_to_gray(stored_srgb_u8)[:, :, None] if colors == 1 else stored_srgb_u8
         samples = self.stored.copy()
         if samples.dtype == np.uint16:
+            check = interruption.get()
             for strip in _strips(samples):
+                check()
                 stored = samples[strip, :, :colors]
                 delta = changed[strip].astype(np.int32) - _to_u8(stored)
                 samples[strip, :, :colors] = np.clip(stored + delta * 257, 0, 65535)
@@ -357,5 +359,9 @@ def _encode_gray_alpha_u16(samples: np.ndarray) -> bytes:
     rows[:, 1:5] = plain[:, :4]
     np.subtract(plain[:, 4:], plain[:, :-4], out=rows[:, 5:])
     header = struct.pack(">IIBBBBB", width, height, 16, _GRAY_ALPHA, 0, 0, 0)
-    picture = zlib.compress(rows.data, _COMPRESSION_LEVEL)
+    deflater, check, parts = zlib.compressobj(_COMPRESSION_LEVEL), interruption.get(), []
+    for strip in _strips(rows):
+        check()
+        parts.append(deflater.compress(rows[strip].data))
+    picture = b"".join([*parts, deflater.flush()])
     return b"".join([MAGIC, png_chunk(b"IHDR", header), png_chunk(b"IDAT", picture), png_chunk(b"IEND", b"")])

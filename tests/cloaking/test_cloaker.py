@@ -415,13 +415,7 @@ def test_a_store_that_fails_is_not_taken_for_no_mask(png: bytes) -> None:
         Cloaker(StubFinder(LEFT), Down()).cloak(png, [Subject("alice")])
 
 
-def test_check_is_called_between_steps_and_ends_the_work(png: bytes) -> None:
-    calls: list[int] = []
-    cloaker(LEFT, RIGHT).cloak(
-        png, [Subject("alice", box=LEFT.box), Subject("bob", box=RIGHT.box)], check=lambda: calls.append(1)
-    )
-    assert len(calls) == 3
-
+def test_check_ends_the_work_before_a_face_is_looked_for(png: bytes) -> None:
     class Cancelled(Exception):
         pass
 

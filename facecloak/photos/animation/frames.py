@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
+from facecloak.call_context import interruption
 from facecloak.photos.animation.header import AnimationFormat, AnimationHeader, has_gif_metadata, read_animation
 from facecloak.photos.decoding import run_decoder
 from facecloak.photos.errors import AnimatedPhoto, PhotoDamaged, PhotoRefused
@@ -45,13 +46,15 @@ class Animation:
 
     def encode(self, frames: np.ndarray) -> Encoded:
         """The animation with other frames: format, timing, number of loops and metadata as they were, the latter as
-        :mod:`facecloak.photos.metadata` cleans it.
+        :mod:`facecloak.photos.metadata` cleans it. Between frames :data:`facecloak.call_context.interruption` is
+        asked.
 
         Args:
             frames: (N, H, W, 4) uint8 RGBA.
         """
         report = Report()
-        pictures = [Image.fromarray(frame if _has_alpha(frames) else frame[:, :, :3]) for frame in frames]
+        has_alpha = _has_alpha(frames)
+        pictures = [_interruptible(Image.fromarray(frame if has_alpha else frame[:, :, :3])) for frame in frames]
         durations = [float(ms) for ms in self.header.durations_ms]
         write = {
             AnimationFormat.GIF: self._gif, AnimationFormat.APNG: self._apng, AnimationFormat.WEBP: self._webp,
@@ -63,10 +66,11 @@ class Animation:
         self, pictures: list[Image.Image], durations: list[float], painter: ThumbnailPainter, report: Report
     ) -> bytes:
         # A palette for each frame: colors that one frame has are no other's loss.
-        indexed = [
-            picture.quantize(256, method=_OCTREE if picture.mode == "RGBA" else Image.Quantize.MEDIANCUT)
-            for picture in pictures
-        ]
+        indexed, check = [], interruption.get()
+        for picture in pictures:
+            check()
+            method = _OCTREE if picture.mode == "RGBA" else Image.Quantize.MEDIANCUT
+            indexed.append(_interruptible(picture.quantize(256, method=method)))
         out = io.BytesIO()
         loops = {} if self.header.loop is None else {"loop": self.header.loop}
         indexed[0].save(
@@ -107,6 +111,20 @@ class Animation:
             if kind not in _WEBP_PICTURE and (cleaned := cleaned_chunk(kind, payload, painter, report)) is not None
         ]
         return with_chunks(out.getvalue(), kept, alpha=pictures[0].mode == "RGBA")
+
+
+class _InterruptiblePicture(Image.Image):
+    """A frame to be written: a writer goes to each before it codes it, which ends where nobody waits any more."""
+
+    def seek(self, frame: int) -> None:
+        """See PIL.Image.Image."""
+        interruption.get()()
+        super().seek(frame)
+
+
+def _interruptible(picture: Image.Image) -> Image.Image:
+    picture.__class__ = _InterruptiblePicture
+    return picture
 
 
 def decode_animation(data: bytes, header: AnimationHeader, *, limits: PhotoLimits) -> Animation:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from facecloak.call_context import interruption
 from facecloak.photos.decoding import run_decoder
 from facecloak.photos.decoding.runner import Decoder
 from facecloak.photos.errors import PhotoDamaged, UnsupportedPhoto
@@ -68,8 +69,9 @@ def _quality_of(original: HeifStructure, samples: np.ndarray) -> int:
     wanted = original.picture_bytes / (samples.shape[0] * samples.shape[1])
     part = _sample(samples)
     write = _encode_avif if original.format is PhotoFormat.AVIF else _encode_heic
-    low, high = 0, len(_QUALITIES) - 1
+    low, high, check = 0, len(_QUALITIES) - 1, interruption.get()
     while low < high:
+        check()
         middle = (low + high) // 2
         size = len(write(part, original, _QUALITIES[middle]))
         low, high = (middle + 1, high) if size / (part.shape[0] * part.shape[1]) < wanted else (low, middle)
