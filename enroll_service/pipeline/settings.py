@@ -30,7 +30,7 @@ class IntakeSettings(FrozenModel):
 
     same_person_score: Share = 0.4
     """Several photos belong together when each one's similarity to the others reaches this, on a scale from another
-    person (0) to the same person (1). Of the tuning people's pairs, by the five default surrogates, 1 in 700 of one
+    person (0) to the same person (1). Of the tuning people's pairs, by five of the default surrogates, 1 in 700 of one
     person lies below it and 2 in 100 of two people above."""
 
     heic: bool = False

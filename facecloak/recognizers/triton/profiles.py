@@ -52,8 +52,8 @@ NVIDIA_TF32_OVERRIDE=0 in the server's environment.)"""
 CPU = Profile(
     name="cpu",
     accelerator=Accelerator.CPU,
-    # One enrollment's step is 8 crops. On a CPU 16 at once cost more a crop than twice 8: their activations no longer
-    # fit the caches.
+    # One enrollment's step is 4 crops, 8 for the further masks of a bank. On a CPU 16 at once cost more a crop than
+    # twice 8: their activations no longer fit the caches.
     max_batch=8,
     warm_up_batches=(1, 8),
 )
