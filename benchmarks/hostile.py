@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
+from benchmarks.lying_headers import lying_files, restated
 from benchmarks.pictures import jpeg, photo
 
 MEBIBYTE = 2**20
@@ -64,6 +65,7 @@ def hostile_files() -> dict[str, Callable[[], bytes]]:
         "JPEG, 1000 pictures behind it (MPF)": lambda: with_segment(_mpf(1000)) + saved(flat(300, 200), "JPEG") * 1000,
         "JPEG whose header states 67 MP, 2 KB": lambda: restated(saved(flat(64, 64), "JPEG"), 16384, 4096),
         "JPEG whose data is cut": lambda: cut(jpeg(picture(2000, 1500))),
+        **lying_files(),
     }
 
 
@@ -166,12 +168,6 @@ def many_scans(width: int, height: int, *, scans: int = 64) -> bytes:
     starts = list(_find(plain, b"\xff\xda"))
     last = plain[starts[-1] : -2]
     return plain[:-2] + last * (scans - len(starts)) + plain[-2:]
-
-
-def restated(data: bytes, width: int, height: int) -> bytes:
-    """A JPEG whose frame header states another size."""
-    at = data.index(b"\xff\xc0") + 5
-    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
 
 def _find(data: bytes, what: bytes) -> Iterator[int]:
