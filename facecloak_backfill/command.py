@@ -39,7 +39,7 @@ class NothingWorks(FaceCloakError):
               help="CSV (path,user_id[,face]) or JSON lines: whose photo is whose.")  # fmt: skip
 @click.option("--user-pattern", metavar="PATTERN", help="The user in a photo's name, such as photos/{user}/**.")
 @click.option("--user", "user_id", help="One user for all photos.")
-@click.option("--tenant", default="", help="Whose users they are, where the store has several tenants.")
+@click.option("--tenant", default="", help="The users' tenant, where the store has several.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of masks and key.")
 @click.option("--run", default="backfill", show_default=True, metavar="NAME", help="Tells runs at one DST apart.")
 @click.option("--workers", default=0, type=click.IntRange(0, 100_000), help="Processes or actors; 0: one a core.")
@@ -51,7 +51,7 @@ class NothingWorks(FaceCloakError):
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Not these names.")
 @click.option("--smallest-bytes", default=0, type=click.IntRange(0), help="Skip smaller files, such as thumbnails.")
 @click.option("--since", type=click.DateTime(), help="Skip what was changed before (local time).")
-@click.option("--limit", type=click.IntRange(1), help="End after so many photos: to try, and to measure.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many photos: to try, and to measure.")
 @click.option("--retry-dead", is_flag=True, help="Try again what could not be cloaked by an earlier session.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def backfill(

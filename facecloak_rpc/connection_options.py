@@ -19,7 +19,7 @@ def connection_options(command: Command) -> Command:
     """Adds the options to a command, which gets them as one ``connection``
     (:class:`facecloak_rpc.connection.Connection`)."""
 
-    @click.option("--tls", is_flag=True, help="Reach the service by TLS, and check its certificate.")
+    @click.option("--tls", is_flag=True, help="Connect with TLS, and check the service's certificate.")
     @click.option("--ca", type=_FILE, help="PEM file of the authorities to trust; by default those that gRPC ships.")
     @click.option("--cert", "certificate", type=_FILE, help="PEM file of a client certificate to show the service.")
     @click.option("--key", type=_FILE, help="PEM file of the client certificate's private key.")

@@ -40,7 +40,7 @@ def all_checks() -> Iterable[Check]:
 
 
 @click.command()
-@click.option("--target", metavar="HOST:PORT", help="Look at the server that runs there instead of this machine.")
+@click.option("--target", metavar="HOST:PORT", help="Check the server that runs there instead of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @connection_options
 def doctor(*, target: str | None, as_json: bool, connection: Connection) -> None:

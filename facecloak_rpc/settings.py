@@ -30,8 +30,8 @@ class RpcSettings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on, IPv6 with or without brackets; 0.0.0.0 and :: are both all addresses of both families. The
-    default is the machine itself; another address needs TLS and a way to tell callers apart, or insecure_listen."""
+    """Address to listen on, IPv6 with or without brackets; 0.0.0.0 and :: both mean all addresses of both families. The
+    default is localhost; any other address needs TLS and a way to tell callers apart, or insecure_listen."""
 
     port: int = Field(default=0, ge=0, le=65535)
     """TCP port to listen on; 0 takes a free one, which the log names."""
@@ -49,12 +49,12 @@ class RpcSettings(BaseSettings):
     """The audit log; fields as ..._AUDIT__<FIELD>."""
 
     insecure_listen: bool = False
-    """Listen beyond this machine without TLS, or for callers whom nobody has told apart. Only where something else sees
-    to both: a network that only your pipeline is on, or a mesh or proxy with mutual TLS."""
+    """Listen beyond localhost without TLS, or to callers who need not prove who they are. Only where something else
+    takes care of both: a network with nothing but your pipeline on it, or a mesh or proxy with mutual TLS."""
 
     reflection: bool = True
-    """Whether gRPC reflection tells callers what the service offers; those alone who prove who they are, where callers
-    have to. Health is told to whoever can connect."""
+    """Whether gRPC reflection tells callers what the service offers. Where callers have to prove who they are, only
+    those who do are told. Health is told to anyone who can connect."""
 
     message_mebibytes_limit: int = Field(default=64, ge=1, le=1024)
     """Largest message in either direction, MiB. 64 holds a 48-megapixel photo; gRPC's own default of 4 rejects 12."""
@@ -97,20 +97,20 @@ class RpcSettings(BaseSettings):
     balancers drop connections that are silent for a minute and more; 30 stays below."""
 
     keepalive_timeout_seconds: float = Field(default=10.0, gt=0)
-    """Gives a connection up when a ping is not answered for this long, seconds: half of gRPC's own 20, and still far
+    """Drops a connection when a ping is not answered for this long, seconds: half of gRPC's own 20, and still far
     longer than a mobile network's worst round trip."""
 
     connection_age_seconds: float = Field(default=0.0, ge=0)
-    """Asks a client to connect anew after this long, seconds, once its calls are done, so that clients find servers
-    that came later; 0 never does, but after 20 s where several processes of apply share the port, so that one that
-    died gets its part again. Where several servers stand behind one name, 300 is a good start."""
+    """Asks a client to reconnect after this long, seconds, once its calls are done, so that clients find servers that
+    were added later. 0: never, except after 20 s where several processes of apply share the port, so that a restarted
+    one gets its share again. Where several servers are behind one name, 300 is a good start."""
 
     grace_seconds: float = Field(default=30.0, ge=0)
     """Time that calls in flight get to finish after SIGTERM, seconds. 30 is what Kubernetes gives a pod by default."""
 
     readiness_seconds: float = Field(default=15.0, gt=0)
-    """Time between two probes of what the service depends on, seconds; the health service answers by the last one. A
-    probe costs a recognizer run each, so it is no more frequent than one that nobody waits for needs to be."""
+    """Time between two checks of what the service depends on, seconds; the health service answers by the last one. A
+    check runs each model once, so do not make it needlessly frequent."""
 
     http_port: int = Field(default=0, ge=0, le=65535)
     """Port of HTTP on the same host, for callers without gRPC: JSON by the Connect protocol, with the same TLS,
@@ -121,7 +121,7 @@ class RpcSettings(BaseSettings):
     holds up. 0 turns it off."""
 
     metrics: bool = True
-    """Whether /metrics is answered there; false leaves the probes alone."""
+    """Whether /metrics is served on that port; false keeps only the probes."""
 
     metrics_tls: bool = False
     """Whether that port speaks HTTPS, with the certificate of tls. Where callers need a certificate (tls client_ca),
@@ -132,7 +132,7 @@ class RpcSettings(BaseSettings):
     extra `otel`."""
 
     trace_share: float = Field(default=1.0, ge=0, le=1)
-    """Share of traces that are recorded, of those that no caller has begun; a caller's decision is followed."""
+    """Share of traces that are recorded, among those not begun by a caller; a caller's own decision is followed."""
 
     log_format: LogFormat = "json"
     """json (one object a line) or console."""

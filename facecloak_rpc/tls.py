@@ -28,8 +28,8 @@ class TlsSettings(BaseModel):
     """PEM file of the certificate's private key, without a passphrase."""
 
     client_ca: Path | None = None
-    """PEM file of the authorities of callers' certificates (mutual TLS): who has none of theirs cannot connect, probes
-    neither. Empty: callers need no certificate."""
+    """PEM file of the authorities of callers' certificates (mutual TLS): nobody can connect without one of theirs, gRPC
+    probes included. Empty: callers need no certificate."""
 
     @model_validator(mode="after")
     def _whole(self) -> TlsSettings:

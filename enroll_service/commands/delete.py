@@ -32,7 +32,7 @@ def delete(
     *, user_id: str, target: str | None, data: Path | None, receipt_file: Path | None, as_json: bool,
     connection: Connection,
 ) -> None:  # fmt: skip
-    """Delete the mask of USER for good. Deleting what is not there succeeds. Whatever comes back of it is refused.
+    """Delete the mask of USER for good. Deleting what is not there succeeds. A copy that is put back is refused.
 
     Apply services may use a cached mask for some seconds more.
     """

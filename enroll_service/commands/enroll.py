@@ -34,13 +34,13 @@ Show = Callable[["Progress"], None]
 @click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for masks and their key; here only."
 )
-@click.option("--face", type=BoxType(), help="Which face it is, in pixels of the upright photo; for one PHOTO only.")
+@click.option("--face", type=BoxType(), help="Box of the face, in pixels of the upright photo; for one PHOTO only.")
 @click.option("--strength", type=click.Choice(["unnoticed", "natural", "strong"]), help="How visible the mask may be.")
 @click.option("--kind", type=click.Choice(["full", "paint"]), help="Paint and displace, or only paint.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
-    help="Seed of the random choices, to make the same mask again; by default a fresh one.",
+    help="Seed of the random choices, to make the same mask again; by default a fresh seed.",
 )
 @click.option("--add", is_flag=True, help="Refine the user's mask with these photos instead of making a new one.")
 @click.option(
@@ -49,14 +49,14 @@ Show = Callable[["Progress"], None]
     help="Leave out photos that do not qualify, as long as one is left, instead of refusing all.",
 )
 @click.option("--consent", "consent_version", metavar="VERSION",
-              help="The person's consent, kept with the mask: the version of the text that was shown.")  # fmt: skip
+              help="Record the person's consent with the mask: the version of the text that was shown.")  # fmt: skip
 @click.option("--consent-purpose", metavar="TEXT", help="What the consent is for; needed with --consent.")
-@click.option("--consent-given", type=InstantType(), help="When it was given; by default now.")
-@click.option("--consent-expires", type=InstantType(), help="When it ends; by default not by itself.")
+@click.option("--consent-given", type=InstantType(), help="When the consent was given; by default now.")
+@click.option("--consent-expires", type=InstantType(), help="When the consent expires; by default never.")
 @click.option(
     "--validate-only",
     is_flag=True,
-    help="Do nothing but look at photos, consent, rights and the queue, and say what the enrollment would.",
+    help="Only check photos, consent, rights and the queue, and say whether the enrollment would be accepted.",
 )
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=1), default=900.0, show_default=True,
               help="Seconds to wait for the service.")  # fmt: skip

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def list_enrollments(*, target: str | None, data: Path | None, as_json: bool, connection: Connection) -> None:
     """List who is enrolled: user id, mask id, when it was made, kind and strength, and when the consent ends.
 
-    In no order that means anything. Masks that an earlier release stored do not say whose they are: they are counted on
-    standard error, and so are those that cannot be read, with exit code 1.
+    The order has no meaning. Masks that an earlier release stored do not say whose they are: they are only counted, on
+    standard error. So are masks that cannot be read, and then the exit code is 1.
     """
     if target and data:
         raise click.UsageError("--data is for the local store: leave it out with --target")

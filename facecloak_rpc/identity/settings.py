@@ -11,13 +11,13 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 class IdentitySettings(BaseModel):
-    """Callers with tenants and rights. Without, whoever is let in by TLS may everything in the one default tenant."""
+    """Callers with tenants and rights. Without them, anyone who gets in over TLS may do anything in the default tenant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     callers: Path | None = None
-    """TOML file of callers, their tenants and rights (docs/operations.md); read again when it changes. Empty: anybody
-    who can connect may everything."""
+    """TOML file of callers, their tenants and rights (docs/operations.md); read again when it changes. Empty: anyone
+    who can connect may do anything."""
 
     jwks: str = ""
     """File, or https:// URL, of the keys (JWKS, RFC 7517) that callers' tokens are signed with: `authorization: Bearer
@@ -35,7 +35,7 @@ class IdentitySettings(BaseModel):
     """While the URL does not answer, keys are used for this long after they were last had, seconds."""
 
     issuer: str = ""
-    """Who must have issued a token (its claim iss), to the letter."""
+    """Issuer that a token must name (its claim iss), compared letter by letter."""
 
     audience: str = ""
     """Whom a token must be meant for (its claim aud)."""
