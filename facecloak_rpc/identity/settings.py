@@ -11,7 +11,7 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 class IdentitySettings(BaseModel):
-    """Callers with tenants and rights. Without them, anyone who gets in over TLS may do anything in the default tenant."""
+    """Callers with tenants and rights. Without them, whoever gets in over TLS may do anything in the default tenant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
