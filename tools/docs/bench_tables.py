@@ -78,14 +78,11 @@ def _store_kills(document: Mapping[str, Any]) -> str:
 
 
 def _hostile_calls(document: Mapping[str, Any]) -> str:
-    ended = dict(document["ended"])
-    answered = ended.pop("OK")
+    refusals = [count for reason, count in document["ended"].items() if reason != "OK"]
     return (
         f"{document['calls']:,} random hostile calls of two tenants with the same users, {document['threads']} at "
-        "once: "
-        f"{answered:,} were answered and {sum(ended.values()):,} refused for one of {len(ended)} reasons that the "
-        f"services have; {document['wrong']} answers told anything of another tenant's masks, of which both "
-        f"had {document['masks']:,}."
+        f"once, met {sum(refusals):,} refusals, each for one of {len(refusals)} reasons that the services have; "
+        f"{document['wrong']} answers told anything of another tenant's masks, of which both had {document['masks']:,}."
     )
 
 

@@ -50,7 +50,8 @@ class Attack:
     beside it. The same seed makes the same calls.
 
     Attributes:
-        ended: how many calls ended how: ``OK``, or the reason of a refusal.
+        ended: how many refusals there were for each reason; and, as ``OK``, how many of the random calls were answered
+            as they must be, be it by a refusal that was due.
     """
 
     def __init__(self, both: TwoTenants, *, number: int, seed: int) -> None:
