@@ -1,14 +1,14 @@
 """FaceCloak: personal masks that keep face recognition from matching photos to a person.
 
-What both services share: faces, photos, masks, stores, recognizers. Nothing here imports grpc or a service.
+This is the library that both services share: faces, photos, masks, stores, recognizers. It never imports grpc.
 
     import facecloak
 
     mask = facecloak.enroll("portrait.jpg")
     cloaked = facecloak.apply("party.jpg", mask)
 
-The names below are loaded when they are first asked for, so that ``import facecloak`` costs nothing. Those of learning
-and measuring (:data:`LEARNING`) need the extra ``enroll``. Types are in ``__init__.pyi``.
+The names below are loaded on first use, so that ``import facecloak`` costs nothing. Those for learning and measuring
+(:data:`LEARNING`) need the extra ``enroll``. Types are in ``__init__.pyi``.
 """
 
 from __future__ import annotations

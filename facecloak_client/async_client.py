@@ -107,7 +107,7 @@ class AsyncFaceCloakClient:
         consent: enroll_pb2.ConsentRecord | None = None,
         timeout_s: float = APPLY_TIMEOUT_S,
     ) -> enroll_pb2.EnrollmentValidation:
-        """What :meth:`enroll` of this would be told. See :meth:`facecloak_client.FaceCloakClient.validate`."""
+        """Checks whether :meth:`enroll` would accept this. See :meth:`facecloak_client.FaceCloakClient.validate`."""
         request = enroll_request(user_id, photos, options=options, consent=consent, validate_only=True)
         attempts = Attempts(self._retries, timeout_s=timeout_s)
         return await validation_asyncio(self._opening(request), attempts, request_id=request.request_id)
@@ -128,7 +128,7 @@ class AsyncFaceCloakClient:
     async def enrollment_pages(
         self, *, page_size: int = 0, page_token: str = "", timeout_s: float = APPLY_TIMEOUT_S
     ) -> AsyncIterator[enroll_pb2.ListEnrollmentsResponse]:
-        """The same as pages, which also count what cannot be listed."""
+        """The same, page by page; pages also count what cannot be listed."""
         while True:
             request = enroll_pb2.ListEnrollmentsRequest(page_size=page_size, page_token=page_token)
             page = await self._call(methods.LIST_ENROLLMENTS, request, timeout_s=timeout_s)
@@ -138,12 +138,12 @@ class AsyncFaceCloakClient:
                 return
 
     async def delete(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bool:
-        """Deletes the user's mask for good; whether there was one."""
+        """Deletes the user's mask for good. Returns whether there was one."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
         return (await self._call(methods.DELETE_USER, request, timeout_s=timeout_s)).deleted
 
     async def erase(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> tuple[bool, bytes]:
-        """As :meth:`delete`; and the signed receipt, a JSON document, which a service of an earlier release lacks."""
+        """As :meth:`delete`, and also returns the signed receipt, a JSON document; earlier releases send none."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
         response = await self._call(methods.DELETE_USER, request, timeout_s=timeout_s)
         return response.deleted, response.receipt
@@ -190,7 +190,7 @@ class AsyncFaceCloakClient:
         return await self._call(methods.FIND_FACES, apply_pb2.FindFacesRequest(photo=photo), timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """Hangs up; calls that run end."""
+        """Closes the connections; running calls end."""
         for channel in self._channels.values():
             await channel.close()
 

@@ -55,10 +55,10 @@ class _Channel:
 
 
 class FaceCloakClient:
-    """Both services, for any number of threads.
+    """A client of both services, safe to share between threads.
 
-    Close it, or use it in a ``with`` block. Methods raise subclasses of :class:`facecloak_client.CallFailed`; what may
-    help is tried again before (:class:`facecloak_client.Retries`).
+    Close it, or use it in a ``with`` block. Methods raise subclasses of :class:`facecloak_client.CallFailed`, after
+    they have retried what is worth retrying (:class:`facecloak_client.Retries`).
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class FaceCloakClient:
         health_checks: bool = True,
         interceptors: Sequence[Any] = (),
     ) -> None:
-        """Contacts nothing yet.
+        """Opens no connection yet.
 
         Args:
-            enroll: ``host:port`` of the enrollment service; "" where it is not called.
+            enroll: ``host:port`` of the enrollment service; "" if you do not call it.
             apply: ``host:port`` of the apply service, or a name of several such as ``dns:///apply.svc:50062``.
             interceptors: gRPC's own, such as those of OpenTelemetry.
             tls, token, token_in_the_clear, headers, retries, health_checks: see :class:`facecloak_client.Connection`.
@@ -106,8 +106,8 @@ class FaceCloakClient:
         request_id: str = "",
         timeout_s: float = ENROLL_TIMEOUT_S,
     ) -> Enrollment:
-        """Begins to learn the user's mask from 1 to 16 photos. Iterate what is returned for progress, or ask for its
-        ``result()``. ``consent``: what :func:`facecloak_client.consent` makes."""
+        """Starts learning the user's mask from 1 to 16 photos. Iterate over what is returned for progress, or ask for
+        its ``result()``. ``consent``: what :func:`facecloak_client.consent` returns."""
         request = enroll_request(user_id, photos, options=options, consent=consent, request_id=request_id)
         begin = self._opening(request)
         return Enrollment(begin, Attempts(self._retries, timeout_s=timeout_s), request_id=request.request_id)
@@ -121,10 +121,10 @@ class FaceCloakClient:
         consent: enroll_pb2.ConsentRecord | None = None,
         timeout_s: float = APPLY_TIMEOUT_S,
     ) -> enroll_pb2.EnrollmentValidation:
-        """What :meth:`enroll` of this would be told, without enrolling: photos, faces, quality, consent, rights and
-        places are looked at, and the store is asked whether it answers. Whether several photos show one person is not.
+        """Checks whether :meth:`enroll` would accept this, without enrolling: photos, faces, quality, consent, rights,
+        room in the queue and the store are checked. Whether several photos show one person is not.
 
-        Raises CallFailed: what the enrollment would; and Defect where the service is of a release that cannot.
+        Raises the CallFailed that the enrollment would; and Defect if the service is of a release that cannot validate.
         """
         request = enroll_request(user_id, photos, options=options, consent=consent, validate_only=True)
         attempts = Attempts(self._retries, timeout_s=timeout_s)
@@ -138,7 +138,7 @@ class FaceCloakClient:
     def list_enrollments(
         self, *, page_size: int = 0, timeout_s: float = APPLY_TIMEOUT_S
     ) -> Iterator[enroll_pb2.EnrolledUser]:
-        """Everybody who is enrolled, of the caller's tenant: page after page, as they are asked for.
+        """Everybody who is enrolled in the caller's tenant; further pages are fetched as you iterate.
 
         Args:
             page_size: most users of a page, up to 1000; 0 leaves it to the service.
@@ -150,7 +150,7 @@ class FaceCloakClient:
     def enrollment_pages(
         self, *, page_size: int = 0, page_token: str = "", timeout_s: float = APPLY_TIMEOUT_S
     ) -> Iterator[enroll_pb2.ListEnrollmentsResponse]:
-        """The same as pages, which also count what cannot be listed; ``page_token`` goes on after an earlier one."""
+        """The same, page by page; pages also count what cannot be listed. ``page_token``: where to continue."""
         while True:
             request = enroll_pb2.ListEnrollmentsRequest(page_size=page_size, page_token=page_token)
             page = self._call(methods.LIST_ENROLLMENTS, request, timeout_s=timeout_s)
@@ -160,12 +160,12 @@ class FaceCloakClient:
                 return
 
     def delete(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> bool:
-        """Deletes the user's mask for good; whether there was one. May be repeated until it succeeds."""
+        """Deletes the user's mask for good. Returns whether there was one. May be repeated until it succeeds."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
         return self._call(methods.DELETE_USER, request, timeout_s=timeout_s).deleted
 
     def erase(self, user_id: str, *, timeout_s: float = APPLY_TIMEOUT_S) -> tuple[bool, bytes]:
-        """As :meth:`delete`; and the signed receipt, a JSON document, which a service of an earlier release lacks."""
+        """As :meth:`delete`, and also returns the signed receipt, a JSON document; earlier releases send none."""
         request = enroll_pb2.DeleteUserRequest(user_id=user_id)
         response = self._call(methods.DELETE_USER, request, timeout_s=timeout_s)
         return response.deleted, response.receipt
@@ -180,9 +180,9 @@ class FaceCloakClient:
         tickets: str | Iterable[str] = (),
         timeout_s: float = APPLY_TIMEOUT_S,
     ) -> apply_pb2.ApplyCloakResponse:
-        """Cloaks a photo. A photo that comes back is safe to publish: where a subject is not cloaked, NotCloaked is
-        raised and says why. With ``require_cloaked`` False it may come back uncloaked: read every outcome.
-        ``tickets``: upload tickets, one for each subject, where the service asks for them."""
+        """Cloaks a photo. A photo that comes back is safe to publish: if a subject is not cloaked, NotCloaked is raised
+        and says why. With ``require_cloaked`` False it may come back uncloaked: check every outcome.
+        ``tickets``: upload tickets, one for each subject, if the service requires them."""
         request = apply_request(photo, subjects, require_cloaked=require_cloaked, recloak=recloak)
         return self._call(methods.APPLY_CLOAK, request, timeout_s=timeout_s, further=ticket_metadata(tickets))
 
@@ -193,15 +193,15 @@ class FaceCloakClient:
         in_flight: int = DEFAULT_IN_FLIGHT,
         tickets: str | Iterable[str] = (),
     ) -> Iterator[StreamAnswer[Key]]:
-        """Cloaks many photos over one call, and yields an answer for each as it is ready, not in their order.
+        """Cloaks many photos over one call, and yields an answer for each when it is ready, in any order.
 
         Args:
             photos: pairs of a key, which the answer carries, and what :func:`facecloak_client.apply_request` makes.
-                They are taken, in another thread, as there is room: at most ``in_flight`` photos are held at once.
-            tickets: upload tickets of all these photos, 64 at most; they travel when the stream is opened.
+                They are taken, in another thread, when there is room: at most ``in_flight`` photos are held at once.
+            tickets: upload tickets of all these photos, at most 64; they are sent when the stream is opened.
 
-        A stream that breaks is opened again, and what had no answer is sent again. A photo that is refused does not end
-        the others: its answer has the failure. Raises CallFailed where the stream cannot go on.
+        A stream that breaks is opened again, and photos without an answer are sent again. A refused photo does not stop
+        the others: its answer has the failure. Raises CallFailed if the stream cannot go on.
         """
         channel = self._channel(methods.APPLY_CLOAK_STREAM)
         call = channel.channel.stream_stream(
@@ -223,7 +223,7 @@ class FaceCloakClient:
         return self._call(methods.FIND_FACES, apply_pb2.FindFacesRequest(photo=photo), timeout_s=timeout_s)
 
     def close(self) -> None:
-        """Hangs up; calls that run end."""
+        """Closes the connections; running calls end."""
         for channel in self._channels.values():
             channel.close()
 

@@ -20,7 +20,7 @@ TICKET_HEADER = "x-facecloak-ticket"
 
 
 def new_request_id() -> str:
-    """A random one, which names one call."""
+    """A random request id, which names one call."""
     return uuid.uuid4().hex
 
 
@@ -44,8 +44,8 @@ def photo(data: bytes, *, face: common_pb2.FaceBox | None = None) -> enroll_pb2.
 def consent(
     text_version: str, *, purpose: str, given_at: datetime, expires_at: datetime | None = None
 ) -> enroll_pb2.ConsentRecord:
-    """A person's consent to be enrolled: the version of the text that was shown, what for, when it was given and, where
-    it ends by itself, when. Raises ValueError for a time without a zone: whose it is would be a guess."""
+    """A person's consent to be enrolled: the version of the text that was shown, the purpose, when it was given and, if
+    it expires, when. Raises ValueError for a time without a time zone."""
     record = enroll_pb2.ConsentRecord(text_version=text_version, purpose=purpose)
     for instant, field in ((given_at, record.given_at), (expires_at, record.expires_at)):
         if instant is not None:

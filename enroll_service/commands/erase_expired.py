@@ -15,8 +15,8 @@ import click
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def erase_expired(*, data: Path | None, as_json: bool) -> None:
-    """Erase every mask whose consent is over, and what was put back of deleted users. Run it once a day: such masks are
-    not used anyway. Safe while the services run. Exit code 1 where a mask could not be read."""
+    """Erase every mask whose consent has expired, and what was put back of deleted users. Run it once a day: such
+    masks are not used anyway. Safe while the services run. Exit code 1 where a mask could not be read."""
     from enroll_service.settings import EnrollSettings
     from facecloak.stores.expiry import erase_expired as erase
     from facecloak_rpc.audit import open_audit

@@ -26,7 +26,7 @@ def keys() -> None:
     """The keys that wrap the masks' data keys.
 
     To change a key of a key file: `keys add`, bring the file to every replica, `keys promote`, bring it again, `keys
-    rotate`, `keys retire`. Services that run take up a changed file by themselves. Nobody has to enroll again.
+    rotate`, `keys retire`. Running services pick up a changed file by themselves. Nobody has to enroll again.
     """
 
 

@@ -51,7 +51,7 @@ def models() -> None:
               help="Seconds to wait for one package.")  # fmt: skip
 @_json_option
 def pull(repository: Path, *, without_largest: bool, timeout_seconds: float, as_json: bool) -> None:
-    """Bring the default models, convert and verify them. Does nothing where all is in place."""
+    """Download the default models, convert and verify them. Does nothing if all are in place."""
     from rich.console import Console
 
     from facecloak.models.pull import PullEvent, PullStep
