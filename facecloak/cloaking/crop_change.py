@@ -26,10 +26,6 @@ STRENGTHS = (0.5, 2.0)
 # Bent by the mesh, a mask's levels are kept at so many places for each px of the crop: in the photo they then part
 # from each pixel's own look into the mask by 4 % of their root mean square.
 _PLACES = 2
-# Where one piece of a face hides another, what lies side by side in the crop lies apart in the frame. A px of the crop
-# further, a displacement may differ by this much; where it differs by more, it is smoothed.
-_STEEPEST = 0.5
-_SMOOTHED_PX = 4.0
 _LEAST_SHIFT_PX = 0.01
 
 
@@ -145,7 +141,7 @@ def _shift(mask: Mask, field: np.ndarray | None, strength: float) -> np.ndarray:
     if field is None:
         return shift
     seen = cv2.remap(shift, field, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
-    seen = _untorn(cv2.divide(seen, _foreshortening(field)))
+    seen = cv2.divide(seen, _foreshortening(field))
     bent = cv2.resize(seen, (ALIGNED_SIZE, ALIGNED_SIZE), interpolation=cv2.INTER_CUBIC)
     # Bicubic interpolation rings beside where all is still.
     bent[np.abs(bent) < _LEAST_SHIFT_PX] = 0
@@ -156,32 +152,12 @@ def _foreshortening(field: np.ndarray) -> np.ndarray:
     """How many px of the frame a px of the crop is worth, across and down, where these are more than one: (56, 56, 2).
 
     What moves a cheek by a px moves it by less where it is seen from the side. Moved by as much, its outline shows a
-    dent.
+    dent; and where one piece of the face hides another, what lies side by side would be torn apart.
     """
     scale = len(field) / ALIGNED_SIZE
     across, down = (cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3, scale=scale / 8) for dx, dy in ((1, 0), (0, 1)))
     lengths = cv2.merge([cv2.magnitude(*cv2.split(along)) for along in (across, down)])
     return np.maximum(lengths, np.float32(1))
-
-
-def _untorn(shift: np.ndarray) -> np.ndarray:
-    """A coarse shift (56, 56, 2) without tears; itself where it has none."""
-    step = ALIGNED_SIZE / len(shift)
-    torn = np.zeros(shift.shape[:2], np.float32)
-    for axis in (0, 1):
-        # Less than a whole axis of two at once: that takes ten times as long.
-        apart = np.abs(np.diff(shift, axis=axis))
-        steep = np.maximum(apart[:, :, 0], apart[:, :, 1]) > _STEEPEST * step
-        before, behind = [slice(None), slice(None)], [slice(None), slice(None)]
-        before[axis], behind[axis] = slice(None, -1), slice(1, None)
-        torn[tuple(before)][steep] = 1
-        torn[tuple(behind)][steep] = 1
-    if not torn.any():
-        return shift
-    sigma = _SMOOTHED_PX / step
-    about = cv2.dilate(torn, np.ones((5, 5), np.uint8))
-    share = cv2.GaussianBlur(about, (0, 0), sigma)[:, :, None]
-    return np.asarray(shift + share * (cv2.GaussianBlur(shift, (0, 0), sigma) - shift))
 
 
 # With as many channels as what they are multiplied with: a tenth of the time that NumPy takes to spread one.
