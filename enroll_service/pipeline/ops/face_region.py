@@ -17,9 +17,11 @@ _EDGE_PX = 14.0
 # down, an eye with its lids, and the mouth; and as a share of that the edge over which they end.
 _EYES = ((37.9, 52.0), (74.0, 52.0))
 _MOUTH = (55.5, 92.0)
+_NOSE = (55.5, 70.0)
 _IRIS_PX = (6.5, 4.5)
 _EYE_PX = (11.0, 7.5)
 _MOUTH_PX = (16.0, 7.0)
+_NOSE_PX = (8.0, 6.0)
 _FEATURE_EDGE = (0.9, 1.5)
 
 
@@ -71,14 +73,14 @@ def irises() -> np.ndarray:
 
 @functools.cache
 def features() -> np.ndarray:
-    """(3, 112, 112) float32 0..1: 1 on either eye of the mean face with its lids, and on its mouth; softly 0 beyond.
-    Read-only."""
+    """(4, 112, 112) float32 0..1: 1 on either eye of the mean face with its lids, on its mouth, and on the tip of its
+    nose; softly 0 beyond. Read-only."""
     y, x = np.mgrid[:ALIGNED_SIZE, :ALIGNED_SIZE].astype(np.float32)
     inner, outer = _FEATURE_EDGE
-    places = (*((middle, _EYE_PX) for middle in _EYES), (_MOUTH, _MOUTH_PX))
+    places = (*((middle, _EYE_PX) for middle in _EYES), (_MOUTH, _MOUTH_PX), (_NOSE, _NOSE_PX))
     reach = [np.hypot((x - across) / width, (y - down) / height) for (across, down), (width, height) in places]
     apart = np.clip((outer - np.stack(reach)) / (outer - inner), 0, 1).astype(np.float32)
-    # The eyes are each other's mirror image, the mouth its own, so that what is the same on both sides stays so.
-    where: np.ndarray = (apart + apart[[1, 0, 2], :, ::-1]) / 2
+    # The eyes are each other's mirror image, the others their own, so that what is the same on both sides stays so.
+    where: np.ndarray = (apart + apart[[1, 0, 2, 3], :, ::-1]) / 2
     where.setflags(write=False)
     return where

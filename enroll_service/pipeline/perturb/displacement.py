@@ -1,7 +1,8 @@
 """The part that moves: a smooth field, the same on both sides of the face, zero beyond it.
 
-Eyes and mouth each move by an affine map: they may lie elsewhere, be a little larger, slanted or turned, and what is
-straight in them stays straight. People see at once a bent lid, an iris that is not round, and teeth in a wave.
+Eyes, mouth and the nose's tip each move by an affine map: they may lie elsewhere, be a little larger, slanted or
+turned, and what is straight in them stays straight. People see at once a bent lid, an iris that is not round, teeth in
+a wave, and a pinched nose.
 """
 
 from __future__ import annotations
