@@ -63,9 +63,9 @@ class StrengthsRecipe(FrozenModel):
     """Nobody would notice without the original: 2.3 and 6 %."""
 
     strong: StrengthBudget = StrengthBudget(
-        jod=8.45, ssimulacra2=54, displacement_rms_px=1.4, displacement_largest_px=2.1, ssim=0.80
+        jod=8.45, ssimulacra2=54, displacement_rms_px=1.2, displacement_largest_px=2.1, ssim=0.80
     )
-    """Most protection: at most 4 and 6 %; the second bound leaves about 3 % of the first."""
+    """Most protection: at most 3.4 and 6 %; the second bound leaves about 3 % of the first."""
 
     def of(self, strength: Strength) -> StrengthBudget:
         """The budget of a strength."""
