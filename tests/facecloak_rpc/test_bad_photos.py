@@ -52,10 +52,10 @@ BAD = {
     "100 megapixels": (hundred_megapixels_in_a_kibibyte(), "PHOTO_TOO_LARGE"),
     "animated WebP": (saved(IMAGE, "WEBP", save_all=True, append_images=[IMAGE.rotate(90)]), "ANIMATED_PHOTO"),
     "animated PNG": (saved(IMAGE, "PNG", save_all=True, append_images=[IMAGE.rotate(90)]), "ANIMATED_PHOTO"),
-    "GIF": (saved(IMAGE, "GIF"), "UNSUPPORTED_PHOTO"),
+    "animated GIF": (saved(IMAGE, "GIF", save_all=True, append_images=[IMAGE.rotate(90)]), "ANIMATED_PHOTO"),
     "CMYK": (saved(IMAGE.convert("CMYK"), "JPEG"), "UNSUPPORTED_COLOR_MODE"),
 }
-ANIMATED = {"animated WebP", "animated PNG", "GIF"}
+ANIMATED = {"animated WebP", "animated PNG", "animated GIF"}
 """Cloaking takes them, enrollment does not."""
 Send = Callable[[bytes], Any]
 

@@ -21,7 +21,7 @@ from tools.docs.format_table import LIMITS, PAGE, table_mask
 
 EVERYTHING = IntakeSettings(heic=True, avif=True)
 # Of animations these are refused at enrollment: a mask is learned from stills.
-ANIMATED = {"PNG, animated (APNG)", "WebP, animated", "GIF, animated", "GIF"}
+ANIMATED = {"PNG, animated (APNG)", "WebP, animated", "GIF, animated"}
 NEW = [(heic, "HEIC"), (avif, "AVIF")]
 
 

@@ -35,7 +35,7 @@ from facecloak.faces import (
 )
 from facecloak.faces.frame import mesh_in_crop
 from facecloak.photos import AnimatedPhoto, decode_photo
-from facecloak.photos.animation import read_animation
+from facecloak.photos.animation import read_animation, still_of
 from facecloak.photos.file_tag import payload_of
 
 
@@ -76,12 +76,12 @@ def portrait_from(photo: EnrollmentPhoto, *, index: int, finder: FaceFinder, set
     """
     limits = settings.photo_limits
     animation = read_animation(photo.data, limits)
-    if animation is not None:
+    if animation is not None and len(animation.durations_ms) > 1:
         raise AnimatedPhoto(
             f"The photo is {animation.format}, with {len(animation.durations_ms)} frames: send a still photo.",
             format=animation.format,
         )
-    decoded = decode_photo(photo.data, limits=limits)
+    decoded = decode_photo(still_of(photo.data, limits=limits), limits=limits)  # a GIF may well be a still
     # Whoever's mask it is, and whether or not the picture was changed since: nobody tags a photo that was not cloaked.
     if payload_of(photo.data) is not None:
         raise PhotoAlreadyCloaked("The photo was cloaked already: send the original.", photo=index)
