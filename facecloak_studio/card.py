@@ -145,7 +145,8 @@ def _face_caption(crop: np.ndarray) -> str:
 def _facts(item: Comparison) -> str:
     height, width = item.original.srgb_u8.shape[:2]
     return (
-        f"{width} x {height} pixels, {item.bytes_before // 1024} → {item.bytes_after // 1024} KiB. On the face: "
+        f"{width} x {height} pixels, {item.bytes_before // 1024} → {item.bytes_after // 1024} KiB. On the face, "
+        "against the original pixel by pixel, where an edge that moved a little counts in full: "
         f"{visible_words(item.visible)}; largest change {item.visible.largest_change_levels} of 255 levels."
     )
 
