@@ -127,9 +127,9 @@ def test_the_astronaut_is_enrolled_cloaked_and_shown(tmp_path: Path, model_repos
     assert "sface" in page.text
 
 
-def test_a_folder_without_people_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_without_people_is_refused_in_a_line(tmp_path: Path, model_repository: Path) -> None:
     command = [sys.executable, "-m", "demo.looks", "--people", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FACECLOAK_MODEL_REPOSITORY": str(model_repository)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "nobody is left" in done.stdout
