@@ -229,6 +229,8 @@ def _as_text(record: dict[str, Any]) -> str:
         lines.append(f"mask: {record['mask_id']}")
     if record["dropped_metadata"]:
         lines.append("dropped metadata: " + ", ".join(record["dropped_metadata"]))
+    if record["c2pa_signed"]:
+        lines.append("signed: the photo has a C2PA manifest")
     lines += [
         "a face to choose by --face: " + ",".join(str(round(number)) for number in face["box"])
         for face in record["faces"]

@@ -71,6 +71,7 @@ def response_to(result: CloakResult, *, request_id: str) -> apply_pb2.ApplyCloak
         subjects=[_subject_to(subject) for subject in result.subjects],
         encoding_path=f"ENCODING_PATH_{result.encoding_path.name}",
         dropped_metadata=result.dropped,
+        c2pa_signed=result.c2pa_signed,
     )
 
 
@@ -137,6 +138,7 @@ def record_of(response: apply_pb2.ApplyCloakResponse) -> dict[str, Any]:
         "mask_id": result.mask_id,
         "encoding_path": apply_pb2.EncodingPath.Name(response.encoding_path).removeprefix("ENCODING_PATH_"),
         "dropped_metadata": list(response.dropped_metadata),
+        "c2pa_signed": response.c2pa_signed,
         "advice": result.advice,
         "faces": [face_record(face) for face in result.faces],
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from apply_service.c2pa_signer import open_signer
 from apply_service.cache import MaskCache
 from apply_service.in_flight_limit import InFlightLimit
 from apply_service.metrics import ApplyMetrics
@@ -78,6 +79,7 @@ def build_domain(settings: ApplySettings) -> ApplyDomain:
         tag=settings.mark_photos,
         user_key=store.user_key,
         observer=telemetry.stage,
+        signer=open_signer(settings.c2pa),
     )
     audit = open_audit(settings.audit, opened.names)
     return ApplyDomain(cloaker=cloaker, finder=finder, masks=masks, telemetry=telemetry, audit=audit)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from apply_service.c2pa_signer import C2paSettings
 from apply_service.upload_ticket import TicketSettings
 from facecloak.limits import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SIDE_PX
 from facecloak.models.repository import DEFAULT_FOLDER, FOLDER_VARIABLE
@@ -48,6 +49,9 @@ class ApplySettings(RpcSettings):
 
     ticket: TicketSettings = TicketSettings()
     """Upload tickets; fields as FACECLOAK_APPLY_TICKET__<FIELD>."""
+
+    c2pa: C2paSettings = C2paSettings()
+    """Content credentials; fields as FACECLOAK_APPLY_C2PA__<FIELD>."""
 
     threads: int = Field(default=1, ge=1)
     """CPU threads that finding one face uses. 1: photos run side by side, which serves more of them a second."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 _EXTRA_OF_MODULE = {
     "accelerate": "diffusion",
+    "c2pa": "c2pa",
     "diffusers": "diffusion",
     "kornia": "enroll",
     "obstore": "backfill",

@@ -39,6 +39,7 @@ from facecloak.masks.mask import Mask
 from facecloak.models.repository import default_folder
 from facecloak.photos import DEFAULT_LIMITS, PhotoLimits
 from facecloak.photos.animation import AnimationHeader, decode_animation, read_animation
+from facecloak.photos.credentials import PhotoSigner
 from facecloak.photos.file_tag import Buffers, payload_of, picture_of, with_tag, without_tag
 from facecloak.photos.pieces import Pieces
 from facecloak.stores.errors import MaskNotFound
@@ -136,10 +137,12 @@ class Cloaker:
         tag: bool = True,
         user_key: Callable[[User], bytes] | None = None,
         observer: StepObserver = unobserved,
+        signer: PhotoSigner | None = None,
     ) -> None:
         """``tag``: whether cloaked photos say that they are. ``user_key``: a secret of each user, by which photos with
         an older mask of theirs are recognized; without it they are not. ``observer`` is told of the steps decode, mask,
-        find, add and encode; a photo that is spliced knows no decode and no encode."""
+        find, add, encode and sign; a photo that is spliced knows no decode and no encode. ``signer`` gives cloaked
+        photos a C2PA manifest; without one they have none."""
         self._finder = finder
         self._masks = masks
         self._limits = limits
@@ -148,6 +151,7 @@ class Cloaker:
         self._tag = tag
         self._user_key = user_key
         self._observer = observer
+        self._signer = signer
 
     def cloak(
         self,
@@ -171,6 +175,7 @@ class Cloaker:
         Raises:
             TooManySubjects, InvalidFaceHint: before any mask is fetched.
             PhotoRefused: see :func:`facecloak.photos.decode_photo`.
+            SigningFailed: the signer cannot sign the cloaked photo.
             FaceCloakError: what the mask source raises, other than MaskNotFound.
         """
         if not 1 <= len(subjects) <= MAX_SUBJECTS:
@@ -195,12 +200,14 @@ class Cloaker:
             return CloakResult(
                 photo=data, subjects=answers, fallback_reason=photo.fallback_reason if placed.placements else ""
             )
+        finished, is_signed = self._finished(changed, self._contained(placed, subjects), parent=data)
         return CloakResult(
-            photo=self._tagged(changed, self._contained(placed, subjects)),
+            photo=finished,
             subjects=answers,
             encoding_path=path,
             fallback_reason=photo.fallback_reason,
             dropped=photo.dropped,
+            c2pa_signed=is_signed,
         )
 
     def _animation_cloaked(
@@ -216,12 +223,14 @@ class Cloaker:
         answers = done.placed.answers
         if done.encoded is None:
             return CloakResult(photo=data, subjects=answers)
+        finished, is_signed = self._finished(done.encoded.data, self._contained(done.placed, subjects), parent=data)
         return CloakResult(
-            photo=self._tagged(done.encoded.data, self._contained(done.placed, subjects)),
+            photo=finished,
             subjects=answers,
             encoding_path=EncodingPath.REENCODED,
             fallback_reason="ANIMATION",
             dropped=done.encoded.dropped,
+            c2pa_signed=is_signed,
         )
 
     def _placed(self, photo: PhotoSession, subjects: Sequence[Subject], tag: _PhotoTag, *, recloak: bool) -> Placed:
@@ -305,6 +314,16 @@ class Cloaker:
             return face.mesh
         with self._observer("find"):
             return search.mesh_of(face)
+
+    def _finished(self, changed: bytes | Pieces, contained: _Contained, *, parent: bytes) -> tuple[bytes, bool]:
+        """The file as it is given out, and whether it is signed. The signature covers the tag."""
+        tagged = self._tagged(changed, contained)
+        if self._signer is None:
+            return tagged, False
+        interruption.get()()
+        with self._observer("sign"):
+            signed = self._signer.signed(tagged, parent=parent)
+        return (tagged, False) if signed is None else (signed, True)
 
     def _tagged(self, changed: bytes | Pieces, contained: _Contained) -> bytes:
         if not self._tag:

@@ -44,6 +44,7 @@ class CloakResult:
         encoding_path: how the photo was changed.
         fallback_reason: why it could not be spliced, a word for statistics; empty where it could or need not.
         dropped: what of the photo's metadata was dropped or drawn anew, by the names in docs/api.md.
+        c2pa_signed: whether the photo has a manifest that this cloaker's signer made.
     """
 
     photo: bytes
@@ -51,6 +52,7 @@ class CloakResult:
     encoding_path: EncodingPath = EncodingPath.UNCHANGED
     fallback_reason: str = ""
     dropped: tuple[str, ...] = ()
+    c2pa_signed: bool = False
 
     def require_cloaked(self) -> None:
         """Raises :class:`PhotoNotCloaked` unless every subject is, now or before."""

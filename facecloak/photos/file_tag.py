@@ -33,6 +33,7 @@ _WEBP_ALPHA = 0x10
 _PICTURE_KINDS = (b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
 _PNG_PICTURE_KINDS = (b"IDAT", b"fcTL", b"fdAT")
 _GIF_APPLICATION = b"\x21\xff\x0bFaceCloak10"
+_GIF_MANIFEST = b"\x21\xff\x0bC2PA_GIF\x01\x00\x00"
 
 Buffers = Sequence[bytes | memoryview]
 
@@ -61,8 +62,7 @@ def picture_of(data: bytes) -> Buffers:
     if png.SIGNATURE.match(data):
         return tuple(view[begin:end] for kind, begin, end in _png_chunks(data) if kind in _PNG_PICTURE_KINDS)
     if is_gif(data):
-        tag = _gif_tag(data)
-        return (view[: tag[1]], view[tag[2] :]) if tag is not None else (view,)
+        return _gif_picture(data, view)
     if heif.SIGNATURE.match(data):
         boxes, _ = heif.top_level(data, DEFAULT_LIMITS)
         return tuple(view[box.begin : box.end] for box in boxes if box.kind == b"mdat")
@@ -131,6 +131,20 @@ def _with_gif_tag(photo: bytes, payload: bytes) -> bytes:
     parts = [payload[at : at + 255] for at in range(0, len(payload), 255)]
     blocks = b"".join(bytes((len(part),)) + part for part in parts)
     return photo[:end] + _GIF_APPLICATION + blocks + b"\0" + photo[end:]
+
+
+def _gif_picture(data: bytes, view: memoryview) -> Buffers:
+    """All of a GIF but the tag and a C2PA manifest."""
+    parts: list[memoryview] = []
+    at = 0
+    try:
+        for _, _, begin, end in gif_blocks(data, DEFAULT_LIMITS):
+            if data.startswith((_GIF_APPLICATION, _GIF_MANIFEST), begin):
+                parts.append(view[at:begin])
+                at = end
+    except PhotoRefused:
+        return (view,)
+    return (*parts, view[at:])
 
 
 def _gif_tag(data: bytes) -> tuple[bytes, int, int] | None:

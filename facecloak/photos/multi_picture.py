@@ -25,25 +25,44 @@ def segment_for(others: int) -> bytes:
 
 def with_true_places(data: bytes) -> bytes:
     """A finished file whose index, where :func:`segment_for` wrote it, says where the pictures are."""
-    try:
-        structure = read_structure(data, _UNLIMITED, header_only=True)
-    except PhotoRefused:
+    found = _own_index(data)
+    if found is None:
         return data
-    segment = next((s for s in structure.metadata if s.marker == APP2 and s.payload.startswith(IDENTIFIER)), None)
-    if segment is None:
-        return data
-    count = (len(segment.payload) - len(IDENTIFIER) - _ENTRIES_AT) // _ENTRY_BYTES
-    if count < 1 or segment.data != _segment(_places_in(segment.payload, count)):
-        return data  # not one that was written here
-    base = segment.begin + 4 + len(IDENTIFIER)
+    begin, stated = found
+    base = begin + 4 + len(IDENTIFIER)
     places: list[tuple[int, int]] = []
     at = 0
-    for _ in range(count):
+    for _ in stated:
         end = at + read_structure(data[at:], _UNLIMITED).end
         places.append((end - at, at - base if at else 0))
         at = end
     new = _segment(places)
-    return data[: segment.begin] + new + data[segment.begin + len(new) :]
+    return data[:begin] + new + data[begin + len(new) :]
+
+
+def with_places_of(data: bytes, finished: bytes) -> bytes:
+    """A file whose index, where :func:`segment_for` wrote it, says where the pictures are in ``finished``: what becomes
+    of it when a segment is put into it. The very same file where there is no such index."""
+    found, true = _own_index(data), _own_index(with_true_places(finished))
+    if found is None or true is None:
+        return data
+    begin, new = found[0], _segment(true[1])
+    return data[:begin] + new + data[begin + len(new) :]
+
+
+def _own_index(data: bytes) -> tuple[int, list[tuple[int, int]]] | None:
+    """Where the index begins that :func:`segment_for` wrote, and the (size, offset) of each picture in it."""
+    try:
+        structure = read_structure(data, _UNLIMITED, header_only=True)
+    except PhotoRefused:
+        return None
+    segment = next((s for s in structure.metadata if s.marker == APP2 and s.payload.startswith(IDENTIFIER)), None)
+    if segment is None:
+        return None
+    count = (len(segment.payload) - len(IDENTIFIER) - _ENTRIES_AT) // _ENTRY_BYTES
+    if count < 1 or segment.data != _segment(_places_in(segment.payload, count)):
+        return None  # not one that was written here
+    return segment.begin, _places_in(segment.payload, count)
 
 
 def _places_in(payload: bytes, count: int) -> list[tuple[int, int]]:

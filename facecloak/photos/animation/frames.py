@@ -79,7 +79,8 @@ class Animation:
         )  # fmt: skip
         if has_gif_metadata(self.data):
             report.dropped("gif.metadata")
-        return out.getvalue()
+        # Pillow calls a still GIF87a, which knows no extensions: a tag and a C2PA manifest are such.
+        return b"GIF89a" + out.getvalue()[6:]
 
     def _apng(
         self, pictures: list[Image.Image], durations: list[float], painter: ThumbnailPainter, report: Report

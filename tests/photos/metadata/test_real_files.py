@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from facecloak.photos import decode_photo, encode_reported
 from facecloak.photos.native_splice import CannotSplice, is_available
+from tests.photos.c2pa_files import manifest_state, signed_by_camera
 from tests.photos.exiftool import Tags, changed_tags, tags_of
 from tests.photos.metadata import blocks
 from tests.photos.metadata.hidden import WAYS, encoded, picture, pictures
@@ -133,83 +133,8 @@ def test_made_files_keep_every_tag_that_is_not_reported(way) -> None:
     assert not [name for name in after if "Warning" in name or "Error" in name]
 
 
-def signed(jpeg: bytes) -> bytes:
-    """A photo with a C2PA manifest, signed by a certificate made for this test, with a thumbnail of the face in it."""
-    c2pa = pytest.importorskip("c2pa")
-    import datetime
-    import json
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    now = datetime.datetime.now(datetime.UTC)
-
-    def name(common: str) -> x509.Name:
-        return x509.Name(
-            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "test"), x509.NameAttribute(NameOID.COMMON_NAME, common)]
-        )
-
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    certificates = []
-    for subject, public, is_root in (("camera", key.public_key(), False), ("root", root_key.public_key(), True)):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name(subject))
-            .issuer_name(name("root"))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=30))
-            .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-                    key_agreement=False, key_cert_sign=is_root, crl_sign=is_root, encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-        )  # fmt: skip
-        if not is_root:
-            usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-            builder = builder.add_extension(usage, critical=False)
-        certificates.append(builder.sign(root_key, hashes.SHA256()))
-    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=pem, private_key=private, ta_url=None)
-    manifest = {
-        "claim_generator_info": [{"name": "camera", "version": "1"}],
-        "title": "photo",
-        "format": "image/jpeg",
-        "assertions": [{"label": "c2pa.actions", "data": {"actions": [{"action": "c2pa.created",
-            "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"}]}}],
-    }  # fmt: skip
-    out = io.BytesIO()
-    with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as made:
-        made.sign(signer, "image/jpeg", io.BytesIO(jpeg), out)
-    return out.getvalue()
-
-
-def manifest_state(data: bytes) -> str | None:
-    """What the C2PA library says about a file's manifest; None where there is none."""
-    c2pa = pytest.importorskip("c2pa")
-    try:
-        with c2pa.Reader("image/jpeg", io.BytesIO(data)) as reader:
-            return str(reader.get_validation_state())
-    except c2pa.C2paError.ManifestNotFound:
-        return None
-
-
 def test_a_signed_photo_leaves_without_a_manifest_rather_than_with_a_broken_one() -> None:
-    photo = signed(encoded(picture(), quality=92))
+    photo = signed_by_camera(encoded(picture(), quality=92))
     assert manifest_state(photo) == "Valid"
     for out, dropped in both_ways(photo):
         assert dropped == ("c2pa",)
