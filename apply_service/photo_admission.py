@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
+from apply_service.refusal_room import RefusalRoom
 from facecloak.call_context import whole_photo
 from facecloak.photos import PhotoTooLarge
 from facecloak.photos.limits import PhotoLimits
@@ -26,6 +27,8 @@ _LONGEST_RETRY_SECONDS = 15.0
 _COPIES = 4
 # An answer as Python's bytes, and as gRPC's.
 _ANSWER_COPIES = 2
+# A line is long that lasts this part of the time that a photo waits: many more, and calls are refused.
+_LONG_LINE = 0.25
 # How much the last photo's time counts in the mean.
 _MEAN_WEIGHT = 0.1
 
@@ -89,12 +92,15 @@ class PhotoAdmission:
         self._shares = shares
         self._lines: Counter[str] = Counter()
         self._places = Budget(places)
+        self._room = RefusalRoom(self._places)
         self._memory = Budget(memory_bytes)
         self._wait_seconds = wait_seconds
         self._limits = limits
         self._lock = threading.Lock()
         self._line = 0
         self._mean_seconds = 0.0
+        # From one photo's turn to the next one's.
+        self._turn_seconds = 0.0
         # Photos that were refused and told to come back, of those that the time since then is not enough for.
         self._told, self._told_at = 0.0, time.monotonic()
 
@@ -102,6 +108,10 @@ class PhotoAdmission:
     def memory_out(self) -> int:
         """Bytes that the photos in work may take."""
         return self._memory.out
+
+    def close(self) -> None:
+        """Ends what it runs beside the calls."""
+        self._room.close()
 
     @contextmanager
     def arriving(self, method: str) -> Iterator[None]:
@@ -129,6 +139,8 @@ class PhotoAdmission:
 
     def refusal(self, waiting: int) -> Overloaded | None:
         """See Admission: refused is one whose turn would come later than a photo waits."""
+        if waiting * self._turn_seconds > _LONG_LINE * self._wait_seconds:
+            self._room.crowded()
         try:
             self._check_time(waiting)
         except Overloaded as error:
@@ -136,7 +148,7 @@ class PhotoAdmission:
         return None
 
     def _check_time(self, waiting: int) -> None:
-        each = self._mean_seconds / self._places.total
+        each = self._turn_seconds
         if waiting * each > self._wait_seconds:
             raise self._overloaded(self._retry_after(waiting, each))
 
@@ -181,7 +193,7 @@ class PhotoAdmission:
             self._take(self._memory, cost, ends=ends)
             admitted = AdmittedPhoto(self._memory, cost, whole_cost=whole_cost, wait_seconds=self._wait_seconds)
             before = whole_photo.set(admitted.is_decoded_whole)
-            started = time.monotonic()
+            started, at_once = time.monotonic(), self._places.limit
             try:
                 yield admitted
             finally:
@@ -189,7 +201,7 @@ class PhotoAdmission:
                 with suppress(ValueError):
                     whole_photo.reset(before)
                 admitted.worked()
-                self._took(time.monotonic() - started)
+                self._took(time.monotonic() - started, at_once=at_once)
 
     def _share(self, *, ends: float) -> AbstractContextManager[None]:
         if self._shares is None:
@@ -208,9 +220,11 @@ class PhotoAdmission:
         if not budget.take(amount, wait_seconds=ends - time.monotonic()):
             raise self._overloaded(_RETRY_AFTER_SECONDS)
 
-    def _took(self, seconds: float) -> None:
+    def _took(self, seconds: float, *, at_once: int) -> None:
+        """A photo took so long, beside as many others as there were places for."""
         with self._lock:
             self._mean_seconds += _MEAN_WEIGHT * (seconds - self._mean_seconds)
+            self._turn_seconds += _MEAN_WEIGHT * (seconds / at_once - self._turn_seconds)
 
     def _overloaded(self, retry_after_seconds: float) -> Overloaded:
         return Overloaded(

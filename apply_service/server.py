@@ -117,6 +117,7 @@ def build_apply_server(settings: ApplySettings, *, share_port: bool = False) -> 
         end_decoders()
         executor.shutdown(wait=False, cancel_futures=True)
         domain.masks.close()
+        photos.close()
         refusals.close()
         domain.audit.close()
 

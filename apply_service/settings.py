@@ -63,9 +63,10 @@ class ApplySettings(RpcSettings):
 
     in_flight_limit: int = Field(default_factory=lambda given: _photos_at_once(given), ge=1, le=1024)
     """Photos being worked on at once; more wait, then are refused with OVERLOADED. One a core and one more, but two a
-    process where there are several, keep the cores busy; more only wait for each other, and hold up the refusals.
-    At most 64 a process; in a container set it by the CPUs it may use, since it sees all of the machine's. Memory
-    is bounded by memory_mebibytes, whatever their number."""
+    process where there are several, keep the cores busy; more only wait for each other. While calls are about to be
+    refused, fewer are worked on where they hold up the refusals. At most 64 a process; in a container set it by the
+    CPUs it may use, since it sees all of the machine's. Memory is bounded by memory_mebibytes, whatever their
+    number."""
 
     memory_mebibytes: int = Field(default=2048, ge=64)
     """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes

@@ -20,6 +20,7 @@ class Budget:
     def __init__(self, total: int, *, share: int | None = None) -> None:
         """``share`` is the most that one owner may have at once; by default all of it."""
         self.total = total
+        self._limit = total
         self._share = total if share is None else share
         self._lock = threading.Lock()
         self._out = 0
@@ -30,6 +31,17 @@ class Budget:
     def out(self) -> int:
         """How much is given out."""
         return self._out
+
+    @property
+    def limit(self) -> int:
+        """How much of the total is given out for now."""
+        return self._limit
+
+    def limit_to(self, limit: int) -> None:
+        """Gives out so much of the total for now. Who has more keeps it; at least one and at most the total."""
+        with self._lock:
+            self._limit = min(max(limit, 1), self.total)
+            self._serve()
 
     @property
     def owners(self) -> int:
@@ -74,7 +86,7 @@ class Budget:
             self._serve()
 
     def _fits(self, waiter: _Waiter) -> bool:
-        return self._out + waiter.amount <= self.total and self._has_share(waiter)
+        return self._out + waiter.amount <= self._limit and self._has_share(waiter)
 
     def _has_share(self, waiter: _Waiter) -> bool:
         return self._out_by_owner[waiter.owner] + waiter.amount <= self._share

@@ -189,7 +189,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
     with photos.arriving("ApplyCloak"):
         pass
     # The same before anything of a call is known.
-    photos._mean_seconds = 0.02
+    photos._turn_seconds = 0.02
     assert photos.refusal(1) is None
     refusal = photos.refusal(100)
     assert refusal is not None
@@ -201,7 +201,7 @@ def test_those_who_are_refused_come_back_one_after_the_other(monkeypatch: pytest
     clock = 1000.0
     monkeypatch.setattr("apply_service.photo_admission.time", SimpleNamespace(monotonic=lambda: clock))
     photos = admission(places=1, wait_seconds=0.05)
-    photos._mean_seconds = 0.02
+    photos._turn_seconds = 0.02
 
     def told() -> float:
         refusal = photos.refusal(10)

@@ -114,16 +114,22 @@ def _oracle(document: Mapping[str, Any]) -> str:
 
 
 def _overload(document: Mapping[str, Any]) -> str:
-    rows = [["answer", "calls", "median ms", "99th percentile ms", "say when to come back"], ["---"] * 5]
-    for name, row in document["overload"]["outcomes"].items():
-        rows.append(
-            [name, str(row["calls"]), str(row["p50_ms"]), str(row["p99_ms"]), str(row.get("with_retry_info", ""))]
-        )
-    probes = document["probes"]
+    rows = [["calls", "answer", "calls", "median ms", "99th percentile ms", "say when to come back"], ["---"] * 6]
+    load, alone, probes = document["overload"], document["at_capacity"], document["probes"]
+    for who, outcomes in (
+        ("all", load["outcomes"]),
+        ("begun after the first second", load["outcomes_after_the_first_second"]),
+        ("of a caller that has little to do", document["watcher"]),
+    ):
+        rows += [
+            [who, name, *(str(row.get(key, "")) for key in ("calls", "p50_ms", "p99_ms", "with_retry_info"))]
+            for name, row in outcomes.items()
+        ]
     return (
-        f"{document['overload']['rate_per_second']} calls a second, {document['times']} times what the service was "
-        f"seen to answer ({document['capacity_per_second']}); the caller shares the machine. "
-        f"{document['overload']['goodput_per_second']} photos a second were cloaked, the line's end included. Of "
+        f"{load['rate_per_second']} calls a second, {document['times']} times what one process of the service was seen "
+        f"to answer ({document['capacity_per_second']}, with {alone['service_cores']} cores); the caller shares the "
+        f"machine, and takes {load['caller_cores']} cores of it, the service {load['service_cores']}. "
+        f"{load['goodput_per_second']} photos a second were cloaked, the line's end included. Of "
         f"{probes['probes']} probes {probes['refused']} were refused, median {probes['p50_ms']} ms, 99th percentile "
         f"{probes['p99_ms']} ms.\n\n{_table(rows)}"
     )
