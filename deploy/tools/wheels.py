@@ -2,6 +2,7 @@
 
     python -m deploy.tools.wheels --output dist                        # those with a Rust target here, and the client's
     python -m deploy.tools.wheels --output dist --platform aarch64     # fails without: rustup target add ...
+    python -m deploy.tools.wheels --output dist --rust debian          # what rustup lacks, by Debian's compiler
 
 The codec is linked by zig (cargo-zigbuild and ziglang from PyPI), which knows the symbols of every glibc: the wheel's
 floor is GLIBC, whatever this machine runs. auditwheel then checks that, and refuses what such a wheel may not link.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+
+from deploy.tools import debian_rust
 
 ROOT = Path(__file__).resolve().parents[2]
 GLIBC = "2.17"
@@ -42,22 +46,24 @@ def tag_of(machine: str) -> str:
     return f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
 
 
-def has_target(machine: str) -> bool:
-    """Whether this machine's Rust compiler has the standard library for that one."""
-    command = ["rustc", "--print", "target-libdir", "--target", PLATFORMS[machine]]
+def has_target(machine: str, *, compiler: str = "rustc") -> bool:
+    """Whether a Rust compiler of this machine has the standard library for that one."""
+    command = [compiler, "--print", "target-libdir", "--target", PLATFORMS[machine]]
     done = subprocess.run(command, capture_output=True, text=True, env=_environment())
     return done.returncode == 0 and Path(done.stdout.strip()).is_dir()
 
 
-def build(machine: str, output: Path) -> Path:
+def build(machine: str, output: Path, *, compiler: str = "rustc") -> Path:
     """Builds and checks one wheel; returns its path.
 
     Args:
         machine: one of PLATFORMS.
         output: folder to put it into; made where it is missing.
+        compiler: a Rust compiler that has the machine's standard library.
 
     Raises:
         subprocess.CalledProcessError: something does not build, or links what the tag does not allow.
+        click.ClickException: the wheel needs a newer glibc than GLIBC.
     """
     with TemporaryDirectory() as folder:
         cargo, source, built = Path(folder, "cargo"), Path(folder, "source"), Path(folder, "built")
@@ -70,24 +76,20 @@ def build(machine: str, output: Path) -> Path:
         cargo.chmod(0o755)
         _copy_source(source)
         environment |= {
-            "CARGO": str(cargo), "CARGO_BUILD_TARGET": triple, "FACECLOAK_CODEC": "required",
+            "CARGO": str(cargo), "RUSTC": compiler, "CARGO_BUILD_TARGET": triple, "FACECLOAK_CODEC": "required",
             "CARGO_TARGET_DIR": str(ROOT / "native" / "target" / "wheels"), "CARGO_ZIGBUILD_ZIG_PATH": _zig(),
         }  # fmt: skip
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(built), str(source)]
         command.append(f"--config-settings=--build-option=--plat-name=linux_{machine}")
         subprocess.run(command, check=True, env=environment)
         (wheel,) = built.glob("*.whl")
-        checked = [
-            "repair",
-            "--plat",
-            tag_of(machine),
-            "--only-plat",
-            "--wheel-dir",
-            str(built / "checked"),
-            str(wheel),
-        ]
+        # auditwheel takes the names of its own machine's platforms only; of another's wheel it says itself what it is.
+        named = tag_of(machine) if machine == platform.machine() else "auto"
+        checked = ["repair", "--plat", named, "--only-plat", "--wheel-dir", str(built / "checked"), str(wheel)]
         subprocess.run([sys.executable, "-m", "auditwheel", *checked], check=True, env=environment)
         (wheel,) = (built / "checked").glob("*.whl")
+        if tag_of(machine) not in wheel.name:
+            raise click.ClickException(f"{wheel.name} is not for {tag_of(machine)}")
         output.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(wheel, output / wheel.name))
 
@@ -143,16 +145,29 @@ def _program(name: str) -> str:
 @click.option(
     "--platform", "machines", type=click.Choice(list(PLATFORMS)), multiple=True, help="Default: all there are."
 )
-def main(*, output: Path, machines: Sequence[str]) -> None:
+@click.option(
+    "--rust",
+    type=click.Choice(["here", "debian"]),
+    default="here",
+    show_default=True,
+    help="debian: for platforms that this machine's Rust lacks, use Debian's compiler (needs mmdebstrap, x86-64).",
+)
+def main(*, output: Path, machines: Sequence[str], rust: str) -> None:
     """Build the wheels."""
-    possible = [machine for machine in machines or PLATFORMS if has_target(machine)]
-    for machine in sorted({*(machines or PLATFORMS)} - {*possible}):
-        click.echo(f"left out: no Rust for {machine}: rustup target add {PLATFORMS[machine]}", err=True)
-    for machine in possible:
-        click.echo(build(machine, output))
+    compilers = {machine: "rustc" for machine in machines or PLATFORMS if has_target(machine)}
+    missing = sorted({*(machines or PLATFORMS)} - {*compilers})
+    if missing and rust == "debian":
+        unpacked = str(debian_rust.compiler(ROOT / "out" / "rust"))
+        compilers |= {machine: unpacked for machine in missing if has_target(machine, compiler=unpacked)}
+    for machine in sorted({*missing} - {*compilers}):
+        click.echo(
+            f"left out: no Rust for {machine}: rustup target add {PLATFORMS[machine]}, or --rust debian", err=True
+        )
+    for machine, compiler in compilers.items():
+        click.echo(build(machine, output, compiler=compiler))
     if not machines:
         click.echo(build_client(output))
-    if not possible or (machines and len(possible) < len(machines)):
+    if not compilers or (machines and len(compilers) < len(machines)):
         sys.exit(1)
 
 

@@ -40,7 +40,7 @@ def test_the_classifiers_name_what_is_tried() -> None:
 
 
 def test_a_platform_that_rust_lacks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheels, "has_target", lambda machine: False)
+    monkeypatch.setattr(wheels, "has_target", lambda machine, **compiler: False)
     monkeypatch.setattr(wheels, "build_client", lambda output: output / "client.whl")
     asked = CliRunner().invoke(wheels.main, ["--output", str(tmp_path), "--platform", "aarch64"])
     assert asked.exit_code == 1
@@ -51,13 +51,71 @@ def test_a_platform_that_rust_lacks_is_told(tmp_path: Path, monkeypatch: pytest.
     assert every.output.count("left out") == len(wheels.PLATFORMS)
 
 
+def test_debians_compiler_is_unpacked_once_and_used_where_rust_lacks_a_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked: list[list[str]] = []
+
+    def unpack(command: list[str], **options: object) -> None:
+        unpacked.append(command)
+        program = Path(command[-1], "usr/bin/rustc")
+        program.parent.mkdir(parents=True)
+        program.write_text('#!/bin/sh\necho "$LD_LIBRARY_PATH" "$@"\n')
+        program.chmod(0o755)
+
+    built: dict[str, str] = {}
+    monkeypatch.setattr(wheels, "ROOT", tmp_path)
+    monkeypatch.setattr(
+        wheels, "has_target", lambda machine, compiler="rustc": machine == "x86_64" or compiler != "rustc"
+    )
+    monkeypatch.setattr(wheels, "build", lambda machine, output, compiler: built.setdefault(machine, compiler))
+    monkeypatch.setattr(wheels, "build_client", lambda output: output / "client.whl")
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", unpack)
+        for _ in range(2):
+            done = CliRunner().invoke(wheels.main, ["--output", str(tmp_path), "--rust", "debian"])
+            assert done.exit_code == 0, done.output
+    assert len(unpacked) == 1
+    assert "--include=rustc-web,libstd-rust-web-dev:arm64" in unpacked[0]
+    assert built == {"x86_64": "rustc", "aarch64": str(tmp_path / "out/rust/rustc")}
+    said = subprocess.run([built["aarch64"], "--version"], capture_output=True, text=True, check=True).stdout
+    root = tmp_path / "out/rust/root"
+    assert said.split() == [f"{root}/usr/lib/x86_64-linux-gnu", "--sysroot", f"{root}/usr", "--version"]
+
+
+def _compiler_for(machine: str) -> str:
+    """A compiler that has the machine's library: this machine's, or the one that `make wheels RUST=debian` unpacked."""
+    for compiler in ("rustc", str(ROOT / "out/rust/rustc")):
+        if shutil.which(compiler) and wheels.has_target(machine, compiler=compiler):
+            return compiler
+    pytest.skip(f"needs a Rust compiler for {machine}")
+
+
+def _require_tools() -> None:
+    missing = [name for name in ("auditwheel", "ziglang") if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}: `make wheels` brings them")
+
+
+@pytest.mark.slow
+def test_a_wheel_for_another_architecture_holds_its_code(tmp_path: Path) -> None:
+    _require_tools()
+    made = wheels.build("aarch64", tmp_path, compiler=_compiler_for("aarch64"))
+    assert re.fullmatch(r"facecloak-[\d.]+-py3-none-(manylinux[\w]+_aarch64\.?)+\.whl", made.name)
+    assert wheels.tag_of("aarch64") in made.name
+    with zipfile.ZipFile(made) as content:
+        codec = content.read("facecloak/photos/_splice.so")
+        (metadata,) = [name for name in content.namelist() if name.endswith(".dist-info/WHEEL")]
+        assert f"Tag: py3-none-{wheels.tag_of('aarch64')}" in content.read(metadata).decode().splitlines()
+    # ELF's header: 64 bits, little-endian, and EM_AARCH64 = 183 at byte 18.
+    assert (codec[:6], int.from_bytes(codec[18:20], "little")) == (b"\x7fELF\x02\x01", 183)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not wheels.has_target("x86_64"):
         pytest.skip("needs a Rust compiler")
-    missing = [name for name in ("auditwheel", "ziglang") if find_spec(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}: `make wheels` brings them")
+    _require_tools()
     return wheels.build("x86_64", tmp_path_factory.mktemp("dist"))
 
 
