@@ -278,6 +278,12 @@ class MaskNotRefinable(PreconditionFailed):
     known_reason = "MASK_NOT_REFINABLE"
 
 
+class MaskFormatUnsupported(PreconditionFailed):
+    """The user's mask was made by a later release than the service's: tell its operator."""
+
+    known_reason = "MASK_FORMAT_UNSUPPORTED"
+
+
 class NotCloaked(PreconditionFailed):
     """A photo of which a subject is not cloaked: it must not be published as if it were."""
 

@@ -33,6 +33,7 @@ from facecloak.masks.mask import (
     MaskFormatUnsupported,
     MaskInvalid,
     read_container,
+    require_known,
     verify_container,
     write_container,
 )
@@ -150,7 +151,7 @@ def mask_from_bytes(data: bytes) -> StoredMask:
 
     Raises:
         MaskCorrupt: neither, or damaged.
-        MaskFormatUnsupported: of another format version.
+        MaskFormatUnsupported: of a later release.
     """
     if len(data) > MAX_BANK_BYTES:
         raise MaskCorrupt("The stored mask is too large.", max_bytes=MAX_BANK_BYTES)
@@ -158,8 +159,10 @@ def mask_from_bytes(data: bytes) -> StoredMask:
     if document.get("format_version") in MASK_FORMAT_VERSIONS:
         return Mask.from_bytes(data)
     if document.get("format_version") != FORMAT_VERSION:
-        raise MaskFormatUnsupported("The stored mask has a format that this release does not read.")
+        newest = max(FORMAT_VERSION, *MASK_FORMAT_VERSIONS)
+        raise MaskFormatUnsupported(format_version=document.get("format_version"), readable=newest)
     verify_container(data, document.get("digest"))
+    require_known({*document}, {"format_version", "digest", "secret"})
     try:
         files = safetensors.numpy.load(data)
         # At most MAX_MASKS by the size of what was read; a name too many or too few is a KeyError.

@@ -17,6 +17,7 @@ A mask is secret: whoever has it can subtract it. Nothing in it names the user.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -60,6 +61,7 @@ FORMAT_VERSIONS = (PAINT_FORMAT_VERSION, FORMAT_VERSION)
 MAX_MASK_BYTES = 64 * 1024
 """Largest mask file. The pixels take 37,632 bytes, a displacement 1,568; the rest is for versions and report."""
 
+_MOST_NAMED = 200
 _NO_DIGEST = "sha256:" + "0" * 64
 _MASK_ID = re.compile(r"[0-9a-f]{32}")
 # Of two equal pictures.
@@ -74,10 +76,14 @@ class MaskCorrupt(FaceCloakError):
 
 
 class MaskFormatUnsupported(MaskCorrupt):
-    """A mask file of a format version that this release does not read."""
+    """A mask that this release cannot read, because a later release made it."""
 
     code = ErrorCode.FAILED_PRECONDITION
     reason = "MASK_FORMAT_UNSUPPORTED"
+    advice = "upgrade this service: apply before enroll, so that no mask is newer than what reads it"
+
+    def __init__(self, **metadata: object) -> None:
+        super().__init__("The mask was made by a later release than this service's.", **metadata)
 
 
 class MaskInvalid(FaceCloakError):
@@ -230,18 +236,22 @@ class Mask:
 
         Raises:
             MaskCorrupt: not a mask, or damaged.
-            MaskFormatUnsupported: a mask of another format version.
+            MaskFormatUnsupported: a mask of a later release, by its format version or by fields unknown to this one.
         """
         if len(data) > MAX_MASK_BYTES:
             raise MaskCorrupt("The stored mask is too large.", max_bytes=MAX_MASK_BYTES)
         document = read_container(data)
         version = document.pop("format_version", None)
         if version not in FORMAT_VERSIONS:
-            raise MaskFormatUnsupported("The stored mask has a format that this release does not read.")
+            raise MaskFormatUnsupported(format_version=version, readable=max(FORMAT_VERSIONS))
         verify_container(data, document.pop("digest", None))
         try:
             tensors: dict[str, Any] = safetensors.numpy.load(data)
             consent = document.pop("consent", None)
+            # The file is as it was written: what is unknown in it is not damage.
+            require_known({*tensors, *document}, {known.name for known in dataclasses.fields(cls)})
+            if isinstance(geometry := document.get("geometry"), str) and geometry not in set(MaskGeometry):
+                raise MaskFormatUnsupported(geometry=geometry[:_MOST_NAMED])
             mask = cls(
                 **tensors,
                 **_with_own_receipt(document),
@@ -306,6 +316,12 @@ def read_container(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise MaskCorrupt("The stored data is not a mask.")
     return document
+
+
+def require_known(names: set[str], known: set[str]) -> None:
+    """Raise :class:`MaskFormatUnsupported` where an undamaged file holds more than this release knows."""
+    if unknown := names - known:
+        raise MaskFormatUnsupported(unknown=" ".join(sorted(unknown))[:_MOST_NAMED])
 
 
 def _require_levels(name: str, array: object, shape: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from facecloak.stores import sealing
-from facecloak.stores.errors import SealBroken
+from facecloak.stores.errors import SealBroken, SealFormatUnsupported
 from facecloak.stores.key_providers.base import MAX_KEY_ID_CHARACTERS, MAX_WRAPPED_BYTES, Keyring, WrappedKey
 
 MAGIC = b"FCS2"
@@ -31,6 +32,9 @@ MAX_HEADER_BYTES = 2 * MAX_WRAPPED_BYTES + MAX_KEY_ID_CHARACTERS + 256
 _LENGTH_BYTES, _NONCE_BYTES, _TAG_BYTES = 2, 12, 16
 OVERHEAD_BYTES = len(MAGIC) + _LENGTH_BYTES + MAX_HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES
 MAX_EPOCH = 2**62
+_FIELDS = {"format", "epoch", "kind", "key", "wrapped"}
+_LATER_MAGIC = re.compile(rb"FCS[3-9]")
+_MOST_NAMED = 200
 
 
 class Kind(StrEnum):
@@ -62,7 +66,12 @@ def seal(content: bytes | bytearray, *, keyring: Keyring, name: str, kind: Kind,
 
 
 def header_of(sealed: bytes) -> Header | None:
-    """The header; None for an object of a release without data keys. Raises :class:`SealBroken`."""
+    """The header; None for an object of a release without data keys.
+
+    Raises:
+        SealFormatUnsupported: of a later release, as far as can be told before it is opened.
+        SealBroken: no header.
+    """
     if sealed.startswith(sealing.MAGIC):
         return None
     return _split(sealed)[0]
@@ -129,19 +138,25 @@ def _split(sealed: bytes) -> tuple[Header, bytes]:
     start = len(MAGIC) + _LENGTH_BYTES
     end = start + int.from_bytes(sealed[len(MAGIC) : start])
     broken = SealBroken("The stored mask is damaged.")
+    if (later := _LATER_MAGIC.match(sealed)) is not None:
+        raise SealFormatUnsupported(seal=later[0].decode(), readable=MAGIC.decode())
     if not sealed.startswith(MAGIC) or end - start > MAX_HEADER_BYTES:
         raise broken
     if len(sealed) < end + _NONCE_BYTES + _TAG_BYTES:
         raise broken
     try:
         fields = json.loads(sealed[start:end])
-        if fields.keys() != {"format", "epoch", "kind", "key", "wrapped"} or fields["format"] != FORMAT:
+        if fields["format"] != FORMAT or fields.keys() - _FIELDS:
+            raise SealFormatUnsupported(format=str(fields["format"])[:_MOST_NAMED], readable=FORMAT)
+        if fields.keys() != _FIELDS:
             raise broken
+        if isinstance(kind := fields["kind"], str) and kind not in set(Kind):
+            raise SealFormatUnsupported(kind=kind[:_MOST_NAMED])
         epoch, key_id = fields["epoch"], fields["key"]
         if type(epoch) is not int or not 0 <= epoch <= MAX_EPOCH or not isinstance(key_id, str):
             raise broken
         wrapped = WrappedKey(key_id[:MAX_KEY_ID_CHARACTERS], base64.b64decode(fields["wrapped"], validate=True))
-        return Header(Kind(fields["kind"]), epoch, wrapped), sealed[end:]
+        return Header(Kind(kind), epoch, wrapped), sealed[end:]
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, binascii.Error) as error:
         raise broken from error
 

@@ -71,6 +71,17 @@ class SealBroken(FaceCloakError):
     advice = "restore the object from a backup, or enroll the user again"
 
 
+class SealFormatUnsupported(SealBroken):
+    """Stored bytes are sealed as no release up to this one seals."""
+
+    code = ErrorCode.FAILED_PRECONDITION
+    reason = "MASK_FORMAT_UNSUPPORTED"
+    advice = "upgrade this service: apply before enroll, so that no mask is newer than what reads it"
+
+    def __init__(self, **metadata: object) -> None:
+        super().__init__("The mask is sealed by a later release than this service's.", **metadata)
+
+
 class KeyCheckBroken(SealBroken):
     """The object that tells whether the key is right was cut or changed."""
 
