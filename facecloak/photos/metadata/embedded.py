@@ -1,4 +1,5 @@
-"""Pictures and videos hidden in a block of bytes, found by how their formats begin; also in base64 and in hex.
+"""Pictures and videos hidden in a block of bytes, found by how their formats begin; also in base64 and in hex,
+and compressed by zlib.
 
 Base64 is found in what programs wrap it into, too: JSON's and URLs' escapes, XML's references, quoted or listed lines,
 UTF-16, and base64 again.
@@ -12,6 +13,7 @@ import base64
 import binascii
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -74,8 +76,14 @@ _MOST_BYTES = 8 * 2**20
 _BASE64_SIGNS = (
     (b"/9j/", 0), (b"iVBORw0KGgo", 0), (b"UklGR", 0), (b"R0lGODdh", 0), (b"R0lGODlh", 0), (b"OEJQUwA", 0),
     (b"AAAADGpQICAN", 0), (b"AAAADEpYTCAN", 0), (b"/0//U", 0), (b"SUm8A", 0), (b"KAAAA", 0), (b"Z0eXB", 6),
-    (b"AAAoAAAA", 16),
+    (b"AAAoAAAA", 16), (b"H4sI", 0),
 )  # fmt: skip
+# zlib's headers (RFC 1950, of a window of 32 KiB) and gzip's.
+_COMPRESSED = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")
+_MOST_INFLATED, _MOST_STREAMS, _PIECE = 16 * 2**20, 20_000, 2**16
+# A picture of fewer samples shows nobody.
+_FEWEST_SAMPLES, _LEAST_DAMAGED = 576, 2048
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _LETTERS_TO_TELL, _MOST_PLACES = 4096, 1000
 _IS_LETTER = np.isin(
     np.arange(256), np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n", np.uint8)
@@ -116,8 +124,51 @@ def holds_letters(block: memoryview) -> bool:
 def pictures_in(block: bytes) -> Iterator[Embedded]:
     """Each picture in a block; those written as text last, of which the text around another one may be one."""
     yield from raw_pictures_in(block)
+    for begin, end in compressed_in(block):
+        yield Embedded(begin, end, OTHER)
     for begin, end in _written_pictures_in(block):
         yield Embedded(begin, end, TEXT)
+
+
+def compressed_in(block: bytes) -> Iterator[tuple[int, int]]:
+    """(begin, end) of what is compressed (zlib, gzip) and says a picture or no text: samples, as far as can be told.
+    Where telling takes too long, all the rest counts as such."""
+    left, at = _MOST_INFLATED, 0
+    for count, match in enumerate(_COMPRESSED.finditer(block)):
+        if match.start() < at:
+            continue
+        if left <= 0 or count > _MOST_STREAMS:
+            yield match.start(), len(block)
+            return
+        inflated, end = _inflated(block, match.start(), left)
+        left -= len(inflated)
+        if len(inflated) >= _FEWEST_SAMPLES and _says_picture(inflated):
+            yield match.start(), end
+            at = end
+
+
+def _inflated(block: bytes, begin: int, most: int) -> tuple[bytes, int]:
+    """What a stream at ``begin`` says, and where it ends; nothing where there is none."""
+    inflater = zlib.decompressobj(wbits=47)
+    out, at = bytearray(), begin
+    try:
+        while at < len(block) and not inflater.eof and len(out) < most:
+            out += inflater.decompress(inflater.unconsumed_tail + block[at : at + _PIECE], most - len(out))
+            at += _PIECE
+    except zlib.error:
+        # Data that only begins like a stream ends like this at once; a damaged one shows most of its picture.
+        return (bytes(out), len(block)) if len(out) >= _LEAST_DAMAGED else (b"", begin)
+    if not inflater.eof and len(out) < _LEAST_DAMAGED:
+        return b"", begin
+    return bytes(out), min(at, len(block)) - len(inflater.unused_data) if inflater.eof else len(block)
+
+
+def _says_picture(inflated: bytes) -> bool:
+    if next(raw_pictures_in(inflated), None) is not None:
+        return True
+    if _NO_TEXT.search(inflated) is None:
+        return next(_written_pictures_in(inflated), None) is not None
+    return True
 
 
 def _written_pictures_in(block: bytes, *, wrapped: int = 0) -> Iterator[tuple[int, int]]:
@@ -153,7 +204,7 @@ def _is_wrapped(run: bytes, wrapped: int) -> bool:
 
 
 def _any_picture(blocks: Iterator[bytes]) -> bool:
-    return any(next(raw_pictures_in(block), None) for block in blocks)
+    return any(next(raw_pictures_in(block), None) or next(compressed_in(block), None) for block in blocks)
 
 
 def raw_pictures_in(block: bytes) -> Iterator[Embedded]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facecloak.photos.metadata import iptc, photoshop, xmp
-from facecloak.photos.metadata.embedded import JPEG, TEXT, jpeg_end, pictures_in
+from facecloak.photos.metadata.embedded import JPEG, TEXT, holds_picture, jpeg_end, pictures_in
+from facecloak.photos.metadata.opaque import MOST_OPAQUE_BYTES, is_opaque
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 
@@ -23,6 +24,11 @@ _ORIENTATION, _PLANAR = 0x0112, 0x011C
 _JPEG_AT, _JPEG_SIZE = 0x0201, 0x0202
 _XMP, _IPTC, _PHOTOSHOP = 0x02BC, 0x83BB, 0x8649
 _SUB_DIRECTORIES = (0x014A, 0x8769, 0x8825, 0xA005)
+_USER_COMMENT = 0x9286
+# Bytes, text and bytes of no kind; and the tags whose bytes are of a known kind: those read above, a maker note, a
+# profile and a table of the sensor's colors.
+_BYTES = (1, 2, 6, 7)
+_KNOWN_BYTES = frozenset((_XMP, _IPTC, _PHOTOSHOP, 0x927C, 0x8773, 0xA302))
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
 _RGB, _UNCOMPRESSED = 2, 1
@@ -167,6 +173,17 @@ class _Block:
                 # As long as before: XMP ends in white space, and the others' readers stop at zeros.
                 self._write(begin, end, new, padding=b" " if tag == _XMP else b"\0")
             places.append((begin, end))
+        for tag, entry in directory.entries.items():
+            begin, end = entry.at, entry.at + entry.count * _TYPE_BYTES[entry.kind]
+            if entry.kind in _BYTES and tag not in _KNOWN_BYTES and end - begin >= MOST_OPAQUE_BYTES:
+                # UserComment names its character set in its first 8 bytes.
+                content = bytes(handled[begin + 8 * (tag == _USER_COMMENT) : end])
+                # A picture that can be told is found below, and drawn anew.
+                if is_opaque(content) and not holds_picture(content) and self._nested_left >= end - begin:
+                    self._nested_left -= end - begin
+                    self._write(begin, end, b"")
+                    self._report.dropped("exif.data")
+                    places.append((begin, end))
         return places
 
     def _exif_within(self, tiff: bytes) -> bytes:

@@ -1,4 +1,5 @@
-"""A JPEG's APPn and COM segments, each by its kind; those of no known kind go where they hold a picture.
+"""A JPEG's APPn and COM segments, each by its kind; those of no known kind go where they hold a picture, or
+more than can be looked into.
 
 Which identifiers there are: ExifTool's documentation of JPEG tags; JFIF 1.02; CIPA DC-007 (MPF); ISO 21496-1 (gain
 maps); ISO 19566-5 (JUMBF) and the C2PA specification; Adobe's XMP specification, part 3.
@@ -15,6 +16,7 @@ from facecloak.photos.jpeg_structure import APP0, APP1, APP2, COM, Segment
 from facecloak.photos.metadata.announced import NOTHING, Announced
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif, holds_pictures
+from facecloak.photos.metadata.opaque import comment_may_hide_picture, is_opaque
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.photoshop import cleaned_resources
 from facecloak.photos.metadata.report import Report
@@ -318,13 +320,14 @@ def _unknown_with_pictures(segments: Sequence[Segment]) -> set[int]:
         payloads = [segments[index].payload for index in members]
         if marker == COM:
             # Comments do not go on in each other, but for a text that one did not hold.
-            if holds_picture(b"".join(payloads)):
-                alone = [index for index in members if _holds(segments[index].payload)]
+            if comment_may_hide_picture(b"".join(payloads)):
+                alone = [index for index in members if _comment_holds(segments[index].payload)]
                 found.update(alone or members)
             continue
         followers = [index for index in groups.get((marker, b""), []) if index not in members]
         payloads += [segments[index].payload for index in followers]
-        if any(_holds(block) for block in _joined(payloads)) or any(map(_leads_to_picture, payloads)):
+        opaque = is_opaque(b"".join(payloads))
+        if opaque or any(_holds(block) for block in _joined(payloads)) or any(map(_leads_to_picture, payloads)):
             found.update(members, followers)
     return found
 
@@ -339,6 +342,10 @@ def _joined(payloads: list[bytes]) -> Iterator[bytes]:
 
 def _holds(payload: bytes) -> bool:
     return holds_picture(payload) or _leads_to_picture(payload)
+
+
+def _comment_holds(payload: bytes) -> bool:
+    return comment_may_hide_picture(payload) or _leads_to_picture(payload)
 
 
 def _leads_to_picture(payload: bytes) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from facecloak.photos.metadata import iptc, xmp
 from facecloak.photos.metadata.embedded import holds_picture
+from facecloak.photos.metadata.opaque import is_opaque
 from facecloak.photos.metadata.report import Report
 
 CleanExif = Callable[[bytes], bytes]
@@ -18,6 +19,8 @@ CleanExif = Callable[[bytes], bytes]
 _SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 _THUMBNAILS = (0x0409, 0x040C)
 _IPTC, _EXIF, _EXIF_3, _XMP, _IPTC_DIGEST = 0x0404, 0x0422, 0x0423, 0x0424, 0x0425
+# Numbers from here on are plug-ins' and other programs' own.
+_FIRST_OF_PLUG_INS = 0x0FA0
 _MAX_RESOURCES = 2000
 
 
@@ -75,7 +78,7 @@ def _cleaned(number: int, data: bytes, clean_exif: CleanExif, report: Report) ->
         return packet if packet is not None else b""
     if number in (_EXIF, _EXIF_3):
         return clean_exif(data)
-    if holds_picture(data):
+    if holds_picture(data) or (number >= _FIRST_OF_PLUG_INS and is_opaque(data)):
         report.dropped("photoshop.data")
         return b""
     return data

@@ -15,6 +15,7 @@ from typing import Protocol
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif
 from facecloak.photos.metadata.iptc import cleaned_iptc
+from facecloak.photos.metadata.opaque import is_opaque, is_opaque_text
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.photoshop import cleaned_resources
 from facecloak.photos.metadata.report import Report
@@ -26,6 +27,7 @@ _STILL_TRUE = frozenset(
      b"orNT")
 )  # fmt: skip
 _MAX_PROFILE = 8 * 2**20
+_KNOWN = _STILL_TRUE | {b"IHDR", b"PLTE", b"tRNS", b"sPLT", b"pHYs", b"acTL", b"IEND"}
 _FALSE = {b"seAl": "seal"}  # a signature over the file
 _NAMES = {b"caBX": "c2pa"}
 _UNSAFE_BIT = 0x20
@@ -94,7 +96,7 @@ def _cleaned(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget:
             # It cannot be told whether this holds a picture.
             report.dropped(_name(kind))
             return b""
-    if holds_picture(payload):
+    if holds_picture(payload) or (kind not in _KNOWN and is_opaque(payload)):
         report.dropped(_name(kind))
         return b""
     return chunk.data
@@ -123,7 +125,7 @@ def _text(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget: _B
         new = cleaned_xmp(text, report).packet
     elif keyword.startswith(_RAW_PROFILE):
         new = _raw_profile(text, painter, report)
-    elif holds_picture(text):
+    elif holds_picture(text) or is_opaque_text(text):
         report.dropped(_name(chunk.kind))
         new = None
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif
+from facecloak.photos.metadata.opaque import may_hide_picture
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.report import Report
 from facecloak.photos.metadata.xmp import cleaned_xmp
@@ -27,7 +28,7 @@ def cleaned_chunk(kind: bytes, payload: bytes, painter: ThumbnailPainter, report
     if kind == b"C2PA":
         report.dropped("c2pa")
         return None
-    if holds_picture(payload):
+    if may_hide_picture(payload):
         report.dropped(f"webp.{kind.decode().strip()}" if kind.strip().isalnum() else "webp.unknown")
         return None
     return payload

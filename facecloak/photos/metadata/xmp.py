@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 from facecloak.photos.metadata.announced import NOTHING, Announced
 from facecloak.photos.metadata.embedded import holds_picture
+from facecloak.photos.metadata.opaque import value_codes_data
 from facecloak.photos.metadata.report import Report
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -296,4 +297,5 @@ def _verdict(uri: str, local: str, announced: Announced) -> str | None:
 def _is_picture(content: bytes) -> bool:
     if len(content) < _SMALLEST_VALUE:
         return False
-    return holds_picture(_REFERENCE.sub(b"", content) if b"&#" in content else content)
+    text = _REFERENCE.sub(b"", content) if b"&#" in content else content
+    return holds_picture(text) or value_codes_data(text)

@@ -90,6 +90,15 @@ def exif_samples() -> bytes:
     return tiff(MAKER, {}, directory, picture=old)
 
 
+def samples() -> bytes:
+    """The uncloaked photo as gray samples, with some noise as cameras have."""
+    import cv2
+    import numpy as np
+
+    gray = cv2.cvtColor(cv2.resize(picture(), (48, 34), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return np.clip(gray + np.random.default_rng(4).normal(0, 9, gray.shape), 0, 255).astype(np.uint8).tobytes()
+
+
 def exif_maker_note() -> bytes:
     """A preview in a maker note, whose first byte is not 0xFF, as Minolta's and Sony's."""
     old = small(quality=92)

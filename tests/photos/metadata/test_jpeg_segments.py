@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import struct
+import zlib
 
 import cv2
 import pytest
@@ -59,7 +61,11 @@ HIDING: dict[str, tuple[list[bytes], tuple[str, ...]]] = {
         ("photoshop.thumbnail",),
     ),
     **{
-        f"XMP with a picture {name}": ([segment(0xE1, XMP + packet)], ("xmp",))
+        # Of a picture in two fields, the part in one is data of no known kind by itself.
+        f"XMP with a picture {name}": (
+            [segment(0xE1, XMP + packet)],
+            ("xmp.q", "xmp") if name == "in two fields" else ("xmp",),
+        )
         for name, packet in blocks.xmp_with_pictures_outside_properties().items()
     },
     "behind Adobe's marker": ([segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + small())], ("app14",)),
@@ -136,6 +142,43 @@ HIDING: dict[str, tuple[list[bytes], tuple[str, ...]]] = {
     "APP15": ([segment(0xEF, b"Q 95" + small(kind="WEBP"))], ("app15",)),
     "comment": ([segment(0xFE, b"see: " + base64.b64encode(small()))], ("com",)),
     "hex in a comment": ([segment(0xFE, small(80, 56).hex().encode())], ("com",)),
+    "samples in a comment": ([segment(0xFE, blocks.samples())], ("com",)),
+    "compressed samples in a comment": ([segment(0xFE, b"see: " + zlib.compress(blocks.samples()))], ("com",)),
+    "a compressed picture in a comment": ([segment(0xFE, zlib.compress(small(), 9))], ("com",)),
+    "base64 of samples in a comment": ([segment(0xFE, base64.encodebytes(blocks.samples()))], ("com",)),
+    "a comment longer than people write": ([segment(0xFE, b"a long comment. " * 600)], ("com",)),
+    "samples in APP8": ([segment(0xE8, b"Maker\0" + blocks.samples())], ("app8",)),
+    "samples in bare segments": (split(0xE6, b"", blocks.samples(), 500), ("app6",)),
+    "samples behind names": (split(0xE5, b"MAKER\0", blocks.samples(), 500), ("app5",)),
+    "compressed samples in APP9": ([segment(0xE9, b"Maker\0" + gzip.compress(blocks.samples()))], ("app9",)),
+    "a compressed picture in a maker note": (
+        [segment(0xE1, EXIF + blocks.tiff(blocks.MAKER, {0x927C: ("U", b"Maker\0\0\1" + zlib.compress(small()))}))],
+        ("exif.preview",),
+    ),
+    "compressed samples in a maker note": (
+        [segment(0xE1, EXIF + blocks.tiff(blocks.MAKER, {0x927C: ("U", b"M\0" + zlib.compress(blocks.samples()))}))],
+        ("exif.preview",),
+    ),
+    "samples in a tag of EXIF that nobody knows": (
+        [segment(0xE1, EXIF + blocks.tiff({**blocks.MAKER, 0xC7FE: ("U", blocks.samples())}))],
+        ("exif.data",),
+    ),
+    "samples in EXIF's comment": (
+        [segment(0xE1, EXIF + blocks.tiff(blocks.MAKER, {0x9286: ("U", b"ASCII\0\0\0" + blocks.samples())}))],
+        ("exif.data",),
+    ),
+    "samples in a plug-in's resource": (
+        [segment(0xED, PHOTOSHOP + blocks.resources(0x0FA1, blocks.samples()))],
+        ("photoshop.data",),
+    ),
+    "base64 of samples in XMP": (
+        of_xmp("", f'maker:portrait="{base64.b64encode(blocks.samples()).decode()}"'),
+        ("xmp.portrait",),
+    ),
+    "a compressed picture in XMP": (
+        of_xmp(f"<maker:log>{base64.b64encode(gzip.compress(small())).decode()}</maker:log>"),
+        ("xmp.log",),
+    ),
     "a video": ([segment(0xE8, b"\0\0\0\x18ftypmp42\0\0\0\0 and so on")], ("app8",)),
     "a signature over the file": ([segment(0xE8, b"SEAL\0<seal seal='1'/>")], ("seal",)),
 }  # fmt: skip
@@ -145,7 +188,12 @@ ANNOUNCING = {
     "EXIF in two segments", "Photoshop in two segments", "C2PA", "preview behind names", "APP3 of samples",
     "EXIF thumbnail of samples", "EXIF thumbnail without room", "JFIF thumbnail",
     "JFXX thumbnail of samples", "XMP of a motion photo", "XMP that says where a manifest is", "MPF", "ISO 21496-1",
-    "Scalado", "gain map's curve", "a video", "a signature over the file",
+    "samples in a comment", "compressed samples in a comment", "base64 of samples in a comment",
+    "a comment longer than people write", "samples in APP8", "samples in bare segments",
+    "samples behind names", "compressed samples in APP9", "compressed samples in a maker note",
+    "samples in a tag of EXIF that nobody knows", "samples in EXIF's comment", "samples in a plug-in's resource",
+    "base64 of samples in XMP", "a compressed picture in XMP", "Scalado", "gain map's curve", "a video",
+    "a signature over the file",
 }  # fmt: skip
 
 
@@ -174,6 +222,36 @@ def test_no_picture_of_the_old_face_is_left_and_all_else_is(photo: bytes, way, n
     assert [s for s in left if s in KEPT] == list(KEPT)
     with_jfif = [s.data for s in read_structure(photo, DEFAULT_LIMITS).metadata]
     assert set(with_jfif) <= set(left)
+
+
+PLAIN = {
+    "a long comment": segment(0xFE, "Zoë wrote: a day at the sea. ".encode() * 100),
+    "a short comment of bytes": segment(0xFE, bytes(range(200))),
+    "settings as text": segment(0xE8, b"Maker\0" + b"scene=portrait;gain=2.5;\n" * 200),
+    "a few bytes of a maker's": segment(0xE9, bytes(range(256)) * 3),
+    "zeros": segment(0xEA, b"Maker\0" + bytes(9000)),
+    "compressed text": segment(0xE5, b"Maker\0" + zlib.compress(b"scene=portrait;gain=2.5;\n" * 200)),
+    "EXIF": segment(0xE1, EXIF + blocks.tiff(
+        {**blocks.MAKER, 0xC4A5: ("U", bytes(range(182))), 0xEA1C: ("U", bytes(4000))},
+        {0x9286: ("U", b"ASCII\0\0\0" + b"a day at the sea. " * 100), 0x927C: ("U", bytes(range(256)) * 40)},
+    )),
+    "XMP": of_xmp(
+        f"<maker:note>{'a day at the sea. ' * 200}</maker:note>", f"maker:digest='{'0123456789abcdef' * 8}'"
+    )[0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_can_be_looked_into_or_is_too_short_stays(photo: bytes, way, name: str) -> None:
+    out, names = way(with_segments(photo, PLAIN[name]))
+    assert names == ()
+    assert PLAIN[name] in out
+
+
+def test_samples_spread_over_comments_go(photo: bytes, way) -> None:
+    out, names = way(with_segments(photo, *split(0xFE, b"", blocks.samples().hex().encode(), 900)))
+    assert names == ("com",)
+    assert blocks.samples().hex().encode()[:100] not in out
 
 
 def profile(*parts: bytes) -> list[bytes]:

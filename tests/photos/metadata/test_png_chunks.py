@@ -59,6 +59,11 @@ HIDING: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {
     "raw of no known kind": (b"tEXt", b"Raw profile type x\0" + profile(b"x", small()), ("png.profile",)),
     "text": (b"tEXt", b"Thumbnail\0data:image/jpeg;base64," + base64.b64encode(small()), ("png.tEXt",)),
     "compressed text": (b"zTXt", b"Thumb\0\0" + zlib.compress(base64.b64encode(small())), ("png.zTXt",)),
+    "samples": (b"abcd", blocks.samples(), ("png.abcd",)),
+    "compressed samples": (b"abcd", zlib.compress(blocks.samples()), ("png.abcd",)),
+    "samples as a text": (b"tEXt", b"Face\0" + blocks.samples(), ("png.tEXt",)),
+    "samples as a compressed text": (b"zTXt", b"Face\0\0" + zlib.compress(blocks.samples()), ("png.zTXt",)),
+    "base64 of samples": (b"iTXt", b"Face\0\0\0\0\0" + base64.b64encode(blocks.samples()), ("png.iTXt",)),
     "C2PA": (b"caBX", blocks.c2pa_content(), ("c2pa",)),
     "safe to copy, with a picture": (b"skRf", small(kind="PNG"), ("png.skRf",)),
     "unsafe to copy": (b"prVW", small(), ("png.prVW",)),
@@ -68,7 +73,17 @@ HIDING: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {
     "another signature": (b"seAl", b"<seal/>", ("seal",)),
     "time of change": (b"tIME", b"\7\xe8\1\2\3\4\5", ("png.tIME",)),
 }  # fmt: skip
-ANNOUNCING = {"Apple's index", "digital signature", "another signature", "time of change"}
+ANNOUNCING = {
+    "samples",
+    "compressed samples",
+    "samples as a text",
+    "samples as a compressed text",
+    "base64 of samples",
+    "Apple's index",
+    "digital signature",
+    "another signature",
+    "time of change",
+}
 
 
 def with_chunks(png: bytes, before: list[bytes], after: list[bytes]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import pytest
 from PIL import Image
@@ -17,6 +18,8 @@ HIDING: dict[str, tuple[dict[bytes, bytes], tuple[str, ...]]] = {
     "XMP": ({b"XMP ": blocks.xmp(blocks.xmp_thumbnails())}, ("xmp.Thumbnails",)),
     "XMP that is no XML": ({b"XMP ": b"<" + small()}, ("xmp",)),
     "C2PA": ({b"C2PA": blocks.c2pa_content()}, ("c2pa",)),
+    "samples": ({b"abcd": blocks.samples()}, ("webp.abcd",)),
+    "compressed samples": ({b"abcd": zlib.compress(blocks.samples())}, ("webp.abcd",)),
     "unknown": ({b"abcd": small(kind="PNG")}, ("webp.abcd",)),
 }
 
@@ -41,7 +44,8 @@ def test_no_picture_of_the_old_face_is_left_and_all_else_is(name: str, lossless:
     profile = bytes(range(256)) * 3
     data = encoded(picture(), "WEBP", lossless=lossless, quality=90, icc_profile=profile)
     data = with_chunks(data, {b"wxyz": b"someone else's.", **chunks})
-    assert face_colors(data).count("red") > 1
+    if "samples" not in name:
+        assert face_colors(data).count("red") > 1
     out, names = reencoded(data)
     assert names == dropped
     assert set(face_colors(out)) == {"blue"}
