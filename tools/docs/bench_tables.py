@@ -47,6 +47,9 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         " | ".join(["---"] * (len(sizes) + 1)),
         *(" | ".join([what, *(f"{size['timings'][what]['median_ms']:.1f}" for size in sizes)]) for what in candidates),
     ]
+    if "ratio_box" in sizes[0]:
+        ratios = (f"{size['ratio_box']:.2f} ({size['limit_ratio_box']:.2f})" for size in sizes)
+        lines.append(" | ".join(["ratio, box given to the full way (aim)", *ratios]))
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
 
 
