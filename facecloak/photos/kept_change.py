@@ -5,6 +5,8 @@ What is kept is counted along what was wanted: noise of another encoding is no c
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -53,7 +55,7 @@ def kept_along(wanted: np.ndarray, got: np.ndarray) -> float:
 
 
 def _rows(values: np.ndarray) -> np.ndarray:
-    return values.reshape(len(values), -1)
+    return values.reshape(len(values), math.prod(values.shape[1:]))
 
 
 def part_of(samples: np.ndarray, bounds: tuple[int, int, int, int]) -> np.ndarray:
