@@ -98,7 +98,7 @@ class EnrollSettings(MaskSettings, RpcSettings):
 
     photos_megapixels_limit: float = Field(default=400.0, ge=1, le=4096)
     """Largest sum of the pixels of one call's photos, millions, told from their headers: 16 photos of 24 megapixels
-    pass. Decoding takes up to 0.04 s of a core a megapixel, and 0.16 s for PNGs of 16 bits a sample."""
+    pass. Decoding takes up to 0.04 s of a core a megapixel, and 0.08 s for PNGs of 16 bits a sample."""
 
     results_limit: int = Field(default=1024, ge=1)
     """Finished enrollments whose request id is remembered in memory, so that a repeated call gets the first one's

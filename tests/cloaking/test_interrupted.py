@@ -16,7 +16,7 @@ from PIL import Image
 from facecloak.call_context import interrupted_by
 from facecloak.cloaking.cloaker import Cloaker, Outcome, Subject
 from facecloak.masks.mask import Mask
-from facecloak.photos import png
+from facecloak.photos import DEFAULT_LIMITS, png
 from facecloak.photos.native_splice import CannotSplice, Fault
 from tests.photos.test_animation import KINDS, animation
 from tests.photos.test_splice import soft
@@ -123,11 +123,16 @@ def _no_splice(*_args: object, **_options: object) -> None:
     raise CannotSplice(Fault.UNSUPPORTED)
 
 
-def test_gray_with_alpha_of_16_bits_is_written_in_strips() -> None:
-    samples = np.random.default_rng(0).integers(0, 2**16, (200, 90, 2)).astype(np.uint16)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_are_written_in_strips(channels: int) -> None:
+    """So that encoding ends soon after the call, however large the photo."""
+    samples = np.random.default_rng(0).integers(0, 2**16, (200, 90, channels)).astype(np.uint16)
     asked: list[int] = []
     with interrupted_by(lambda: asked.append(1)):
         data = png._encode(samples)
     assert len(asked) >= 200 // 64
-    got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(got[:, :, 2:4], samples)
+    np.testing.assert_array_equal(png.decode(data, DEFAULT_LIMITS).encoding.stored_u16, samples)
+    got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).reshape(200, 90, -1)
+    # OpenCV has gray with alpha as four channels, and colors from blue to red.
+    order = {1: [0], 2: [2, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
+    np.testing.assert_array_equal(got[:, :, order], samples)
