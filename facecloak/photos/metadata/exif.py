@@ -6,8 +6,9 @@ whose layouts are the makers' own, by how a picture begins.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,11 +25,12 @@ _ORIENTATION, _PLANAR = 0x0112, 0x011C
 _JPEG_AT, _JPEG_SIZE = 0x0201, 0x0202
 _XMP, _IPTC, _PHOTOSHOP = 0x02BC, 0x83BB, 0x8649
 _SUB_DIRECTORIES = (0x014A, 0x8769, 0x8825, 0xA005)
-_USER_COMMENT = 0x9286
+_MAKER_NOTE, _USER_COMMENT = 0x927C, 0x9286
+_UNNAMED = re.compile(rb"\x00{%d,}" % MOST_OPAQUE_BYTES)
 # Bytes, text and bytes of no kind; and the tags whose bytes are of a known kind: those read above, a maker note, a
 # profile and a table of the sensor's colors.
 _BYTES = (1, 2, 6, 7)
-_KNOWN_BYTES = frozenset((_XMP, _IPTC, _PHOTOSHOP, 0x927C, 0x8773, 0xA302))
+_KNOWN_BYTES = frozenset((_XMP, _IPTC, _PHOTOSHOP, _MAKER_NOTE, 0x8773, 0xA302))
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
 _RGB, _UNCOMPRESSED = 2, 1
@@ -67,13 +69,16 @@ def cleaned_exif(tiff: bytes, painter: ThumbnailPainter, report: Report) -> byte
 def holds_pictures(tiff: bytes) -> bool:
     """Whether a TIFF block holds a picture."""
     block = _Block(tiff, None, Report())
-    return any(_regions(block, directory) for directory in block.directories) or any(True for _ in pictures_in(tiff))
+    regions = [_regions(block, directory) for directory in block.directories]  # all of them: one may have no end
+    return any(regions) or block.is_endless or any(True for _ in pictures_in(tiff))
 
 
 class _Block:
     def __init__(self, tiff: bytes, painter: ThumbnailPainter | None, report: Report) -> None:
         self.data = bytearray(tiff)
         self.changed = False
+        # Whether there is more in it than is looked at.
+        self.is_endless = False
         # Tags may lead to the same bytes again and again.
         self._nested_left = 2 * len(tiff)
         self._painter = painter
@@ -101,11 +106,48 @@ class _Block:
                 self._report.dropped("exif.preview")
                 break
             self._replace_found(picture.begin, picture.end, picture.kind)
+            handled[picture.begin : picture.end] = bytes(picture.end - picture.begin)
+        if self.is_endless:
+            self._leave_orientation()
+        else:
+            self._wipe_unnamed(handled)
+
+    def _leave_orientation(self) -> None:
+        """More directories, entries or strips than any program writes: all but the orientation goes."""
+        orientation = self.value(self.directories[0], _ORIENTATION)
+        entry = (_ORIENTATION, 3, 1, orientation if 1 <= orientation <= 8 else 1, 0)
+        least = bytes(self.data[:4]) + struct.pack(self._order + "IHHHIHHI", 8, 1, *entry, 0)
+        self._write(0, len(self.data), least[: len(self.data)])
+        self._report.dropped("exif.data")
+
+    def _wipe_unnamed(self, left: bytearray) -> None:
+        """Wipes what no tag leads to, where it is more than can be looked into; unless there is a maker note, whose own
+        offsets may lead anywhere. ``left``: the block without what was cleaned."""
+        if any(_MAKER_NOTE in directory.entries for directory in self.directories):
+            return
+        named = bytearray(len(left))
+        for begin, end in self._named():
+            named[begin:end] = b"\1" * (min(end, len(left)) - begin)
+        for run in _UNNAMED.finditer(named):
+            if is_opaque(bytes(left[run.start() : run.end()])):
+                self._write(run.start(), run.end(), b"")
+                self._report.dropped("exif.data")
+
+    def _named(self) -> Iterator[tuple[int, int]]:
+        """(begin, end) of what is a directory's, or a tag leads to."""
+        for directory in self.directories:
+            yield self._number(directory.pointer), min(directory.following + 4, len(self.data))
+            for entry in directory.entries.values():
+                yield entry.at, entry.at + entry.count * _TYPE_BYTES[entry.kind]
+            yield from _regions(self, directory)
 
     def values(self, directory: _Directory, tag: int) -> list[int]:
         """A tag's whole numbers; none where it is missing or of another type."""
         entry = directory.entries.get(tag)
-        if entry is None or entry.kind not in _INTEGERS or entry.count > _MAX_VALUES:
+        if entry is None or entry.kind not in _INTEGERS:
+            return []
+        if entry.count > _MAX_VALUES:
+            self.is_endless = True
             return []
         return list(struct.unpack_from(f"{self._order}{entry.count}{_INTEGERS[entry.kind]}", self.data, entry.at))
 
@@ -116,23 +158,28 @@ class _Block:
     def _read_directories(self) -> None:
         queue = [(4, True)]
         seen: set[int] = set()
-        while queue and len(self.directories) < _MAX_DIRECTORIES:
+        while queue:
             pointer, first = queue.pop(0)
             offset = self._number(pointer)
             if not 8 <= offset <= len(self.data) - 2 or offset in seen:
                 continue
+            if len(self.directories) >= _MAX_DIRECTORIES:
+                self.is_endless = True
+                return
             seen.add(offset)
             directory = self._read_directory(offset, pointer=pointer, first=first)
             self.directories.append(directory)
             for tag in _SUB_DIRECTORIES:
                 entry = directory.entries.get(tag)
                 if entry is not None and entry.kind in (4, 13):
+                    self.is_endless |= entry.count > _MAX_DIRECTORIES
                     queue += [(entry.at + 4 * index, True) for index in range(min(entry.count, _MAX_DIRECTORIES))]
             queue.append((directory.following, False))
 
     def _read_directory(self, offset: int, *, pointer: int, first: bool) -> _Directory:
         (count,) = struct.unpack_from(self._order + "H", self.data, offset)
         directory = _Directory(pointer, offset + 2 + 12 * count, first)
+        self.is_endless |= count > _MAX_ENTRIES and offset + 2 + 12 * _MAX_ENTRIES < len(self.data)
         for index in range(min(count, _MAX_ENTRIES)):
             place = offset + 2 + 12 * index
             if place + 12 > len(self.data):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facecloak.photos.metadata.embedded import holds_picture
+from facecloak.photos.metadata.opaque import may_hide_picture
 from facecloak.photos.metadata.report import Report
 
 _TAG = 0x1C
@@ -29,13 +29,13 @@ def cleaned_iptc(block: bytes, report: Report) -> bytes:
         end = at + head + size
         if end > len(block):
             break
-        if (record, dataset) in _PREVIEW or record in _OBJECT_RECORDS or holds_picture(block[at + head : end]):
+        if (record, dataset) in _PREVIEW or record in _OBJECT_RECORDS or may_hide_picture(block[at + head : end]):
             report.dropped("iptc.preview")
         else:
             kept.append(block[at:end])
         at = end
     rest = block[at:]
-    if holds_picture(rest):
+    if may_hide_picture(rest):
         report.dropped("iptc.preview")
         rest = b""
     cleaned = b"".join([*kept, rest])

@@ -16,7 +16,7 @@ from facecloak.photos.jpeg_structure import APP0, APP1, APP2, COM, Segment
 from facecloak.photos.metadata.announced import NOTHING, Announced
 from facecloak.photos.metadata.embedded import holds_picture
 from facecloak.photos.metadata.exif import cleaned_exif, holds_pictures
-from facecloak.photos.metadata.opaque import comment_may_hide_picture, is_opaque
+from facecloak.photos.metadata.opaque import comment_may_hide_picture, is_opaque, may_hide_picture
 from facecloak.photos.metadata.painter import ThumbnailPainter
 from facecloak.photos.metadata.photoshop import cleaned_resources
 from facecloak.photos.metadata.report import Report
@@ -144,7 +144,8 @@ def _is_profile(segment: Segment) -> bool:
 
 def _kept(segment: Segment, report: Report) -> bytes:
     """Decoders read 12 bytes of Adobe's marker; a picture may stand behind them."""
-    if segment.marker != APP14 or not holds_picture(segment.payload):
+    behind = segment.payload[_ADOBE_BYTES:]
+    if segment.marker != APP14 or not (holds_picture(segment.payload) or is_opaque(behind)):
         return segment.data
     report.dropped(_name(APP14))
     return _segment(APP14, segment.payload[:_ADOBE_BYTES])
@@ -304,7 +305,7 @@ def _jumbf_name(parts: list[bytes]) -> str | None:
         return "c2pa"
     if head[4:] != b"jumb":
         return "jpeg_xt"
-    return "jumbf" if holds_picture(content) else None
+    return "jumbf" if may_hide_picture(content) else None
 
 
 def _unknown_with_pictures(segments: Sequence[Segment]) -> set[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from facecloak.photos.metadata import iptc, xmp
 from facecloak.photos.metadata.embedded import holds_picture
-from facecloak.photos.metadata.opaque import is_opaque
+from facecloak.photos.metadata.opaque import is_opaque, may_hide_picture
 from facecloak.photos.metadata.report import Report
 
 CleanExif = Callable[[bytes], bytes]
@@ -19,8 +19,8 @@ CleanExif = Callable[[bytes], bytes]
 _SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 _THUMBNAILS = (0x0409, 0x040C)
 _IPTC, _EXIF, _EXIF_3, _XMP, _IPTC_DIGEST = 0x0404, 0x0422, 0x0423, 0x0424, 0x0425
-# Numbers from here on are plug-ins' and other programs' own.
-_FIRST_OF_PLUG_INS = 0x0FA0
+# Numbers that Photoshop itself gives: settings, paths, flags of printing. All others are plug-ins' and other programs'.
+_PHOTOSHOPS_OWN = (range(1000, 1100), range(2000, 3001), range(10_000, 10_001))
 _MAX_RESOURCES = 2000
 
 
@@ -42,7 +42,7 @@ def cleaned_resources(block: bytes, clean_exif: CleanExif, report: Report) -> by
         elif cleaned[index]:
             new = cleaned[index]
             kept.append(head + struct.pack(">I", len(new)) + new + b"\0" * (len(new) % 2))
-    if holds_picture(rest):
+    if may_hide_picture(rest):
         report.dropped("photoshop.data")
         rest = b""
     joined = b"".join([*kept, rest])
@@ -78,7 +78,7 @@ def _cleaned(number: int, data: bytes, clean_exif: CleanExif, report: Report) ->
         return packet if packet is not None else b""
     if number in (_EXIF, _EXIF_3):
         return clean_exif(data)
-    if holds_picture(data) or (number >= _FIRST_OF_PLUG_INS and is_opaque(data)):
+    if holds_picture(data) or (not any(number in known for known in _PHOTOSHOPS_OWN) and is_opaque(data)):
         report.dropped("photoshop.data")
         return b""
     return data

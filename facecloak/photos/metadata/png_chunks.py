@@ -27,7 +27,7 @@ _STILL_TRUE = frozenset(
      b"orNT")
 )  # fmt: skip
 _MAX_PROFILE = 8 * 2**20
-_KNOWN = _STILL_TRUE | {b"IHDR", b"PLTE", b"tRNS", b"sPLT", b"pHYs", b"acTL", b"IEND"}
+_OF_PICTURE = frozenset((b"IHDR", b"PLTE", b"tRNS", b"acTL", b"IEND"))
 _FALSE = {b"seAl": "seal"}  # a signature over the file
 _NAMES = {b"caBX": "c2pa"}
 _UNSAFE_BIT = 0x20
@@ -96,7 +96,7 @@ def _cleaned(chunk: PngChunk, painter: ThumbnailPainter, report: Report, budget:
             # It cannot be told whether this holds a picture.
             report.dropped(_name(kind))
             return b""
-    if holds_picture(payload) or (kind not in _KNOWN and is_opaque(payload)):
+    if holds_picture(payload) or (kind not in _OF_PICTURE and is_opaque(payload)):
         report.dropped(_name(kind))
         return b""
     return chunk.data

@@ -13,6 +13,7 @@ import pytest
 from facecloak.photos import DEFAULT_LIMITS, PhotoDamaged
 from facecloak.photos.jpeg_structure import read_structure
 from facecloak.photos.native_splice import CannotSplice, is_available
+from facecloak.photos.orientation import orientation_of
 from tests.photos.metadata import blocks
 from tests.photos.metadata.blocks import segment, with_segments
 from tests.photos.metadata.hidden import HEIGHT, WAYS, WIDTH, encoded, face_colors, picture, pictures, small
@@ -246,6 +247,76 @@ def test_what_can_be_looked_into_or_is_too_short_stays(photo: bytes, way, name: 
     out, names = way(with_segments(photo, PLAIN[name]))
     assert names == ()
     assert PLAIN[name] in out
+
+
+def long_tiff(*, directories: int = 1, entries: int = 0, strips: int = 1, down: bool = False) -> bytes:
+    """A TIFF block that says where samples are at the end of more than a program writes: of a chain of directories, or
+    of one in the other; of entries; or in many strips."""
+    size = 2 + 12 * (entries + 4) + 4
+    places = 8 + size * directories
+    data = places + 8 * strips
+    each = len(blocks.samples()) // strips
+    out = b"MM\0*" + struct.pack(">I", 8)
+    for index in range(directories):
+        last = index == directories - 1
+        following = 0 if last else 8 + size * (index + 1)
+        rows = [(0x0112, 3, 1, 6 << 16), *((0x0200 + number, 3, 1, 0) for number in range(entries))]
+        at = (places, places + 4 * strips) if strips > 1 else (data, each)
+        rows += [(0x0111, 4, strips, at[0]), (0x0117, 4, strips, at[1])] if last else [(1, 3, 1, 0), (2, 3, 1, 0)]
+        rows.append((0x014A, 4, 1, following if down else 0))
+        out += struct.pack(">H", len(rows)) + b"".join(struct.pack(">HHII", *row) for row in rows)
+        out += struct.pack(">I", 0 if down else following)
+    out += struct.pack(f">{strips}I", *(data + each * index for index in range(strips)))
+    return out + struct.pack(f">{strips}I", *[each] * strips) + blocks.samples()
+
+
+LONG = {
+    "chain": {"directories": 90}, "one in the other": {"directories": 90, "down": True}, "entries": {"entries": 600},
+    "strips of one sample": {"strips": 1632}, "short chain": {"directories": 40}, "few entries": {"entries": 3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_samples_at_the_end_of_a_long_directory_go(photo: bytes, way, name: str) -> None:
+    tiff = long_tiff(**LONG[name])
+    out, names = way(with_segments(photo, segment(0xE1, EXIF + tiff)))
+    assert names
+    assert blocks.samples()[300:340] not in out
+    (exif,) = [s.payload for s in read_structure(out, DEFAULT_LIMITS).metadata if s.payload.startswith(EXIF)]
+    assert len(exif) == len(EXIF + tiff)
+    assert orientation_of(exif[len(EXIF) :]) == 6  # whatever else went
+
+
+def test_more_strips_than_are_looked_at(photo: bytes, way) -> None:
+    """More strips than samples, so that they lie over each other."""
+    count, data = 5000, 8 + 2 + 12 * 2 + 4 + 8 * 5000
+    rows = struct.pack(">HHIIHHII", 0x0111, 4, count, 38, 0x0117, 4, count, 38 + 4 * count)
+    places = struct.pack(f">{count}I", *(data + index % 1632 for index in range(count)))
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 2) + rows + bytes(4) + places + b"\0\0\0\1" * count + blocks.samples()
+    out, names = way(with_segments(photo, segment(0xE1, EXIF + tiff)))
+    assert names == ("exif.data",)
+    assert blocks.samples()[300:340] not in out
+
+
+UNNAMED = {
+    "behind EXIF": (segment(0xE1, EXIF + blocks.tiff(blocks.MAKER) + blocks.samples()), "exif.data"),
+    "no EXIF": (segment(0xE1, EXIF + blocks.samples()), "exif.data"),
+    "behind resources": (segment(0xED, PHOTOSHOP + blocks.samples()), "photoshop.data"),
+    "IPTC caption": (
+        segment(0xED, PHOTOSHOP + blocks.resources(0x0404, b"\x1c\x02\x78\x06\x60" + blocks.samples())),
+        "iptc.preview",
+    ),
+    "behind Adobe's marker": (segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + blocks.samples()), "app14"),
+    "JUMBF": (blocks.jumbf(b"jumb", b"\0\0\0\x1ajumd" + b"\1" * 18 + blocks.samples())[0], "jumbf"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_samples_that_nothing_leads_to_go(photo: bytes, way, name: str) -> None:
+    hiding, dropped = UNNAMED[name]
+    out, names = way(with_segments(photo, hiding))
+    assert names == (dropped,)
+    assert blocks.samples()[300:340] not in out
 
 
 def test_samples_spread_over_comments_go(photo: bytes, way) -> None:

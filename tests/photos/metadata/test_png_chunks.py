@@ -59,6 +59,7 @@ HIDING: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {
     "raw of no known kind": (b"tEXt", b"Raw profile type x\0" + profile(b"x", small()), ("png.profile",)),
     "text": (b"tEXt", b"Thumbnail\0data:image/jpeg;base64," + base64.b64encode(small()), ("png.tEXt",)),
     "compressed text": (b"zTXt", b"Thumb\0\0" + zlib.compress(base64.b64encode(small())), ("png.zTXt",)),
+    "samples as white point": (b"cHRM", blocks.samples(), ("png.cHRM",)),
     "samples": (b"abcd", blocks.samples(), ("png.abcd",)),
     "compressed samples": (b"abcd", zlib.compress(blocks.samples()), ("png.abcd",)),
     "samples as a text": (b"tEXt", b"Face\0" + blocks.samples(), ("png.tEXt",)),
@@ -74,6 +75,7 @@ HIDING: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {
     "time of change": (b"tIME", b"\7\xe8\1\2\3\4\5", ("png.tIME",)),
 }  # fmt: skip
 ANNOUNCING = {
+    "samples as white point",
     "samples",
     "compressed samples",
     "samples as a text",
