@@ -12,7 +12,16 @@ from facecloak.cloaking.cloaker import Cloaker
 from tools.docs.format_kinds import KINDS
 from tools.docs.format_table import LIMITS, PAGE, row_of, row_text, table_mask
 
-AGAIN = ["JPEG 4:2:0", "JPEG, EXIF thumbnail", "JPEG, Ultra HDR (hdrgm)", "JPEG, CMYK", "PNG, 16 bits", "GIF, animated"]
+AGAIN = [
+    "JPEG 4:2:0",
+    "JPEG, EXIF thumbnail",
+    "JPEG, Ultra HDR (hdrgm)",
+    "JPEG, CMYK",
+    "PNG, 16 bits",
+    "JPEG, signed by a camera (C2PA)",
+    "JPEG, samples in a comment",
+    "GIF, animated",
+]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from tests.photos import companion_files as files
+from tests.photos.c2pa_files import signed_by_camera
 from tests.photos.heif_files import avif, heic
 from tests.photos.metadata import blocks
 
@@ -55,6 +58,33 @@ def _with_thumbnail(face: np.ndarray) -> Kind:
     small = _thumbnail(face)
     block = blocks.segment(0xE1, b"Exif\0\0" + blocks.exif_thumbnail(old=small))
     return Kind(blocks.with_segments(saved(face, "JPEG", quality=90), block), (small,))
+
+
+def _signed(kind: str, mime: str) -> Make:
+    def make(face: np.ndarray) -> Kind:
+        small = _thumbnail(face)
+        return Kind(signed_by_camera(saved(face, kind), mime=mime, thumbnail=small), (small,))
+
+    return make
+
+
+def _photoshop(face: np.ndarray) -> Kind:
+    small = _thumbnail(face)
+    head = struct.pack(">IIIIIIHH", 1, 160, 160, 480, 76800, len(small), 24, 1)
+    block = b"Photoshop 3.0\0" + blocks.resources(0x0409, head + small) + blocks.resources(0x040C, head + small)
+    return Kind(blocks.with_segments(saved(face, "JPEG", quality=90), blocks.segment(0xED, block)), (small,))
+
+
+def _samples_in_comment(face: np.ndarray) -> Kind:
+    gray = cv2.cvtColor(cv2.resize(face, (112, 112)), cv2.COLOR_RGB2GRAY).tobytes()
+    return Kind(blocks.with_segments(saved(face, "JPEG", quality=90), blocks.segment(0xFE, gray)), (gray,))
+
+
+def _compressed_preview(face: np.ndarray) -> Kind:
+    packed = zlib.compress(_thumbnail(face))
+    tiff = blocks.tiff(blocks.MAKER, {0x927C: ("U", b"Maker\0\0\1" + packed)})
+    block = blocks.segment(0xE1, b"Exif\0\0" + tiff)
+    return Kind(blocks.with_segments(saved(face, "JPEG", quality=90), block), (packed,))
 
 
 def _png_with_thumbnail(face: np.ndarray) -> Kind:
@@ -154,6 +184,10 @@ KINDS: dict[str, Make] = {
     "JPEG, motion photo (Google)": lambda face: Kind(files.ultra_hdr(face, video=files.VIDEO), (files.VIDEO,)),
     "JPEG, motion photo (Samsung)": _samsung,
     "JPEG, MPO burst": _burst,
+    "JPEG, signed by a camera (C2PA)": _signed("JPEG", "image/jpeg"),
+    "JPEG, Photoshop's thumbnail": _photoshop,
+    "JPEG, samples in a comment": _samples_in_comment,
+    "JPEG, compressed preview in a maker note": _compressed_preview,
     "JPEG, CMYK": lambda face: Kind(saved(Image.fromarray(face).convert("CMYK"), "JPEG")),
     "PNG": lambda face: Kind(saved(face, "PNG")),
     "PNG, alpha": lambda face: Kind(saved(_alpha(face), "PNG")),
@@ -162,6 +196,7 @@ KINDS: dict[str, Make] = {
     "PNG, palette with transparency": _palette,
     "PNG, texts and profile": _texts,
     "PNG, EXIF thumbnail": _png_with_thumbnail,
+    "PNG, signed by a camera (C2PA)": _signed("PNG", "image/png"),
     "PNG, animated (APNG)": _moving("PNG"),
     "WebP, lossy": lambda face: Kind(saved(face, "WEBP", quality=85)),
     "WebP, lossless": lambda face: Kind(saved(face, "WEBP", lossless=True)),
