@@ -26,6 +26,11 @@ def hostile_files() -> dict[str, Callable[[], bytes]]:
         "WebP, 1 x 16383": lambda: saved(flat(1, 16383), "WEBP", lossless=True),
         "WebP, animation of 1000 frames": animated_webp,
         "WebP whose data is cut": lambda: cut(saved(picture(2000, 1500), "WEBP"), riff=True),
+        "WebP, 400 EXIF of 3600 directories, each in another": lambda: webp_with(b"EXIF", exif_chain(3600), times=400),
+        "GIF, a frame of 1 x 1 on 64 MP": lambda: gif(1, 8000, 8000),
+        "GIF, 200 frames of 1 x 1 on 65 MP": lambda: gif(200, 570, 570),
+        "GIF, 100,000 frames of 1 x 1": lambda: gif(100_000, 100, 100),
+        "GIF, 1 x 1 on 65535 x 65535": lambda: gif(2, 65535, 65535),
         "PNG, 16-bit RGBA of one color, 50 MP": lambda: flat_png(8000, 6250, depth=16, color=6),
         "PNG, 16-bit RGB interlaced, 12 MP": lambda: flat_png(4000, 3000, depth=16, color=2, interlaced=True),
         "PNG, 1-bit palette, 67 MP": lambda: flat_png(16384, 4096, depth=1, color=3),
@@ -41,6 +46,8 @@ def hostile_files() -> dict[str, Callable[[], bytes]]:
         ),
         "PNG, 9000 texts of 3 MiB each": lambda: with_chunk(b"zTXt", b"t\0\0" + deflated_zeros(3000), times=9000),
         "PNG, data in 9000 chunks": many_chunks,
+        "PNG, 100,000 texts of 1 byte": lambda: with_chunk(b"tEXt", b"a\0b", times=100_000),
+        "PNG, 3000 deflated XMP, 60,000 elements deep": lambda: with_chunk(b"iTXt", deep_xmp_text(), times=3000),
         "APNG of 1000 frames": lambda: with_chunk(b"acTL", struct.pack(">II", 1000, 0)),
         "PNG whose data is cut": lambda: cut(saved(picture(2000, 1500), "PNG")),
         "JPEG, baseline of one color, 67 MP": lambda: saved(flat(16384, 4096), "JPEG"),
@@ -61,6 +68,16 @@ def hostile_files() -> dict[str, Callable[[], bytes]]:
         "JPEG, EXIF whose directory follows itself": lambda: with_segment(_exif_loop()),
         "JPEG, EXIF of 5000 entries, each its own directory": lambda: with_segment(_exif_fan()),
         "JPEG, XMP whose entities grow": lambda: with_segment(_xmp_laughs()),
+        "JPEG, EXIF of 3600 directories, each in another, 400 times": lambda: with_segment(
+            segment(0xE1, b"Exif\0\0" + exif_chain(3600)) * 400
+        ),
+        "JPEG, 64,000 segments": lambda: with_segment(segment(0xE5, b"x") * 64_000),
+        "JPEG, 60,000 scans of 64 x 64": lambda: many_scans(64, 64, scans=60_000),
+        "JPEG, 40,000 pictures behind it": lambda: jpeg(picture(640, 480)) + saved(flat(8, 8), "JPEG") * 40_000,
+        "JPEG, progressive, a restart marker for each block, 16 MP": lambda: saved(
+            flat(4000, 4000), "JPEG", progressive=True, restart_marker_blocks=1
+        ),
+        "JPEG whose header states no height": lambda: restated(jpeg(picture(640, 480)), 640, 0),
         "JPEG, 31 MiB of extended XMP": lambda: with_segment(_extended_xmp()),
         "JPEG, 1000 pictures behind it (MPF)": lambda: with_segment(_mpf(1000)) + saved(flat(300, 200), "JPEG") * 1000,
         "JPEG whose header states 67 MP, 2 KB": lambda: restated(saved(flat(64, 64), "JPEG"), 16384, 4096),
@@ -147,6 +164,37 @@ def animated_webp() -> bytes:
     out = io.BytesIO()
     frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], method=0)
     return out.getvalue()
+
+
+def webp_with(kind: bytes, payload: bytes, *, times: int) -> bytes:
+    """A small photo as a WebP, with chunks behind its picture."""
+    body = saved(picture(640, 480), "WEBP")[12:]
+    sides = (639).to_bytes(3, "little") + (479).to_bytes(3, "little")
+    payload += bytes(len(payload) % 2)
+    extended = b"VP8X" + struct.pack("<I", 10) + b"\x08\0\0\0" + sides
+    riff = b"WEBP" + extended + body + (kind + struct.pack("<I", len(payload)) + payload) * times
+    return b"RIFF" + struct.pack("<I", len(riff)) + riff
+
+
+def gif(frames: int, width: int, height: int) -> bytes:
+    """Frames of one pixel on a canvas of any size."""
+    frame = b"\x21\xf9\4\0\5\0\0\0" + b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2\x44\1\0"
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + frame * frames + b";"
+
+
+def exif_chain(directories: int) -> bytes:
+    """EXIF whose directories are each in the one before."""
+    data = b"II*\0\x08\0\0\0"
+    for number in range(1, directories + 1):
+        at = 8 + 18 * number
+        data += struct.pack("<HHHIII", 1, 0x8769 if number % 2 else 0x014A, 4, 1, at, at)
+    return data
+
+
+def deep_xmp_text() -> bytes:
+    """An iTXt chunk's payload."""
+    text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + b"<a>" * 60_000 + b"</a>" * 60_000 + b"</x:xmpmeta>"
+    return b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text, 9)
 
 
 def with_segment(segments: bytes) -> bytes:

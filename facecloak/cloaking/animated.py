@@ -1,4 +1,5 @@
-"""Animations: every frame gets the same mask, and each face is followed from frame to frame.
+"""Animations: every frame gets the same mask, and each face is followed from frame to frame: looked for where the last
+one had it, and in all of the frame where it is not there, or where nobody was seen.
 
 A frame that shows faces, and not the subject's as far as can be told, stands in the way: who is uncovered in one frame
 is not covered. A frame without any face does not.
@@ -13,6 +14,7 @@ import numpy as np
 
 from facecloak.call_context import StepObserver, interruption
 from facecloak.cloaking.blend import add_in_place
+from facecloak.cloaking.known_frames import KnownFrames
 from facecloak.cloaking.photo_session import FAINTEST_KEPT, PhotoSession
 from facecloak.cloaking.placement import Placement
 from facecloak.cloaking.results import Placed, SubjectResult
@@ -50,10 +52,14 @@ def cloak_frames(
     whole = Placed()
     laid: list[dict[int, Placement]] = []
     followed = list(subjects)
+    known = KnownFrames()
     for number, frame in enumerate(frames, 1):
         interruption.get()()
-        photo = PhotoSession(frame_as_png(frame), limits=limits, observer=observer)
-        placed = _with_lost_faces(place(photo, followed), photo, followed, subjects, place)
+        placed = known.placed_on(frame)
+        if placed is None:
+            photo = PhotoSession(frame_as_png(frame), limits=limits, observer=observer)
+            placed = _with_lost_faces(place(photo, followed), photo, followed, subjects, place)
+            known.searched(frame, placed)
         for index, result in placed.results.items():
             whole.masks.setdefault(index, placed.masks[index])
             if result.outcome is Outcome.CLOAKED and result.face is not None:
