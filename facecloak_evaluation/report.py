@@ -108,6 +108,10 @@ def as_html(document: Mapping[str, Any], *, examples: Sequence[Example] = ()) ->
     )
 
 
+def _photos(count: str) -> str:
+    return "1 photo" if count == "1" else f"{count} photos"
+
+
 def masks_a_user(document: Mapping[str, Any]) -> int:
     """How many masks each person had; results of before November 2026 have the number elsewhere."""
     settings = document["rounds"][0]["service"].get("settings") or {}
@@ -151,7 +155,7 @@ def _extraction_table(document: Mapping[str, Any], rank: int) -> str:
     if not attackers:
         return table
     counts = list(next(iter(attackers.values())))
-    head = "".join(f"<th>{escape(count)} photos</th>" for count in counts)
+    head = "".join(f"<th>{escape(_photos(count))}</th>" for count in counts)
     rows = ""
     for attacker, figures in attackers.items():
         cells = "".join(f"<td>{escape(_removed(figures[count], rank))}</td>" for count in counts)
@@ -206,7 +210,7 @@ def trial_sentences(document: Mapping[str, Any]) -> list[str]:
     if both := document["headline"].get("both_cloaked_gain"):
         sentences.append(f"Cloaked photos against cloaked photos of the same person: {share_with_range(both)}.")
     for attacker, figures in (trials.get("extraction") or {}).items():
-        told = ", ".join(f"{count} photos {_removed(entry, rank)}" for count, entry in figures.items())
+        told = ", ".join(f"{_photos(count)} {_removed(entry, rank)}" for count, entry in figures.items())
         if told:
             sentences.append(f"Extraction, {attacker}: the cloak still adds {told}.")
     if purified := trials.get("purified"):

@@ -20,8 +20,9 @@ from facecloak_evaluation.dataset import Person
 from facecloak_evaluation.errors import EvaluationInputInvalid, LedgerUnreadable
 from facecloak_evaluation.ledger import SCHEMA, git_state, machine, read_ledger, read_result, write_json
 from facecloak_evaluation.measurement import assemble, describe_data
-from facecloak_evaluation.report import as_html, as_markdown, masks_a_user
+from facecloak_evaluation.report import as_html, as_markdown, masks_a_user, share_with_range
 from tests.facecloak_evaluation.small_world import COLORS, PROTOCOL, STRANGERS, Painter, experiment_of
+from tools.docs.protection_plot import curves
 from tools.docs.results_pages import BEGIN, END, headline_block, results_block, with_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,10 +301,27 @@ def test_the_readme_shows_masks_that_displace_in_a_row_each(document: dict[str, 
     block = headline_block(tmp_path, folder="there")
     assert "painted-only.json" not in block
     rows = [line for line in block.splitlines() if line.startswith("| [natural](there/moved.json)")]
-    assert len(rows) == len(moved["rounds"][0]["evaluators"])
-    assert "| 9.0 / 75 | 2.3, at most 5.9 |" in rows[0]
-    assert "never seen" in rows[0]
+    assert len(rows) == 1
+    judge = moved["rounds"][0]["evaluators"][0]["name"]
+    share = share_with_range(moved["headline"]["psr"])
+    assert f"| 9.0 / 75 | 2.3, at most 5.9 | {share} {judge} |" in rows[0]
+    # What an attack left of the same masks is no row of its own.
+    write_json(tmp_path / "attacked.json", moved | {"trials": {"purification": {}}})
+    assert "attacked.json" not in headline_block(tmp_path, folder="there")
     assert "[painted-only.json](there/painted-only.json)" in results_block(tmp_path, folder="there")
+
+
+def test_the_plot_shows_every_strength_of_the_same_people() -> None:
+    told = curves(Path("docs/results"))
+    assert set(told) == {
+        f"{who}; {photos}"
+        for who in ("FaceNet, never seen", "the surrogate that resists most")
+        for photos in ("one photo", "4 photos")
+    }
+    for points in told.values():
+        # What shows more protects more.
+        assert [point[-1] for point in points] == ["strong", "natural", "unnoticed"]
+        assert [point[1] for point in points] == sorted((point[1] for point in points), reverse=True)
 
 
 def test_banks_share_a_table(document: dict[str, Any], tmp_path: Path) -> None:

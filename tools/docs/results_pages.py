@@ -9,7 +9,7 @@ its conditions beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,50 +31,74 @@ STAGE_ONE_SCHEMA = "facecloak-stage-one/"
 
 
 def headline_block(directory: Path, *, folder: str) -> str:
-    """The README's figures: one row for each measurement of masks that displace, and no more.
+    """The README's figures: a row for each measurement of masks that displace.
 
     Args:
         folder: the directory as links name it.
     """
-    told = [(name, document) for name, document in read_ledger(directory) if document["headline"].get("painted")]
-    told.sort(key=lambda result: result[1]["headline"]["displacement"]["rms_percent"])
+    told = displacing_results(directory)
     if not told:
         return _block([])
     head = [
         "masks",
-        "evaluator",
         "what was painted: JOD / SSIMULACRA2",
         "displacement, % of the eyes' distance",
-        "PSR@1",
+        "PSR@1 of recognizers never seen",
+        "of the one that resists most",
     ]
-    rows = [row for name, document in told for row in _looks_rows(name, document, folder=folder)]
+    rows = [_looks_row(name, document, folder=folder) for name, document in told]
     table = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return _block(["\n".join(f"| {line} |" for line in table)])
 
 
-def _looks_rows(name: str, document: Mapping[str, Any], *, folder: str) -> Iterator[list[str]]:
-    """How it looks and how well it protects: by who never saw the masks, and by the surrogate that resists most."""
+def displacing_results(directory: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The measurements of masks that displace, by name, the least displacement first; not those of attacks."""
+    told = [
+        (name, document)
+        for name, document in read_ledger(directory)
+        if document["headline"].get("painted") and not document.get("trials")
+    ]
+    return sorted(told, key=lambda one: (_strength(one[1]), photos_enrolled(one[1]), one[0]))
+
+
+def _strength(document: Mapping[str, Any]) -> float:
+    return round(float(document["headline"]["displacement"]["rms_percent"]))
+
+
+def _looks_row(name: str, document: Mapping[str, Any], *, folder: str) -> list[str]:
+    """How it looks and how well it protects: from who never saw the masks, and from who resists most, surrogate or
+    not."""
     headline = document["headline"]
-    settings = document["rounds"][0]["service"]["settings"]
-    people = len(document["data"]["people"]) - len(headline["people_refused"])
+    people = document["data"]["people"]
     painted, moved, rank = headline["painted"], headline["displacement"], headline["rank"]
     seen = f"{painted['jod_mean']:.1f} / {painted['ssimulacra2_mean']:.0f}"
     displaced = f"{moved['rms_percent']:.1f}, at most {moved['largest_percent']:.1f}"
-    masks = f"[{settings['strength']}]({folder}/{name}) from {_photos(document)}, {people} people"
-    for round_ in document["rounds"]:
-        results = round_["results"][: len(round_["evaluators"])]
-        for result in results:
-            share = result["pairings"][str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]
-            yield [masks, f"{result['evaluator']}, never seen", seen, displaced, share_with_range(share)]
-    if lowest := headline.get("by_surrogates"):
-        yield [masks, f"{lowest['lowest']}, the surrogate that resists most", seen, displaced,
-               share_with_range(lowest["psr_at_1"])]  # fmt: skip
+    strength = document["rounds"][0]["service"]["settings"]["strength"]
+    count = len(people) - len(headline["people_refused"])
+    masks = f"[{strength}]({folder}/{name}) from {_photos(document)}, {count} people"
+    unseen = {
+        result["evaluator"]: result["pairings"][str(Pairing.CLOAKED_PROBE)][f"psr_at_{rank}"]
+        for round_ in document["rounds"]
+        for result in round_["results"][: len(round_["evaluators"])]
+        if result["platform"] == headline["platform"]
+    }
+    who = f"each of {len(unseen)} left out in turn" if len(unseen) > 1 else next(iter(unseen))
+    shares = dict(unseen)
+    if surrogate := headline.get("by_surrogates"):
+        shares[f"{surrogate['lowest']}, a surrogate"] = surrogate["psr_at_1"]
+    lowest = min(shares, key=lambda one: shares[one]["value"])
+    return [masks, seen, displaced, f"{share_with_range(headline['psr'])} {who}",
+            f"{share_with_range(shares[lowest])} {lowest}"]  # fmt: skip
 
 
 def _photos(document: Mapping[str, Any]) -> str:
-    """How many photos of each person were enrolled."""
-    count = 1 + len(document["protocol"].get("enroll_photos", ()))
+    count = photos_enrolled(document)
     return "one photo" if count == 1 else f"{count} photos"
+
+
+def photos_enrolled(document: Mapping[str, Any]) -> int:
+    """How many photos of each person were enrolled."""
+    return 1 + len(document["protocol"].get("enroll_photos", ()))
 
 
 def results_block(directory: Path, *, folder: str) -> str:
