@@ -55,8 +55,8 @@ def main(*, results: Path, out: Path) -> None:
         jod, share, low, high, _ = map(list, zip(*points, strict=True))
         line = axes.plot(jod, share, "o-" if "one photo" in label else "s--", label=label)[0]
         axes.fill_between(jod, low, high, color=line.get_color(), alpha=0.08)
-    for jod, _, _, _, strength in next(points for label, points in told.items() if "one photo" in label):
-        axes.annotate(strength, (jod, 0.02), ha="center")
+    for at, _, _, _, strength in next(points for label, points in told.items() if "one photo" in label):
+        axes.annotate(strength, (at, 0.02), ha="center")
     axes.set_xlabel("what was painted, JOD (10: no difference), mean")
     axes.set_ylabel("PSR@1: share of cloaked photos that are no longer matched")
     axes.set_ylim(0, 1.02)
