@@ -22,6 +22,7 @@ _SIGNATURE_BYTES = 32
 # They say that something about this photo is wrong. Others say that the service or the store is: the next photo would
 # meet the same.
 _OF_THE_PHOTO = (ErrorCode.INVALID_ARGUMENT, ErrorCode.FAILED_PRECONDITION)
+_OF_THE_SERVICE = {"FINDER_MODEL_MISSING", "MASK_FORMAT_UNSUPPORTED", "WRONG_KEY"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _cloaked(
     try:
         response = cloak(photo.path)
     except FaceCloakError as error:
-        if error.code not in _OF_THE_PHOTO:
+        if error.code not in _OF_THE_PHOTO or error.reason in _OF_THE_SERVICE:
             raise
         return record | {"outcome": error.reason, "advice": error.public_message}
     except OSError as error:

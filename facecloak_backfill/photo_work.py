@@ -64,6 +64,8 @@ class PhotoWorker:
         except FaceCloakError as error:
             is_photos = error.code in _OF_THE_PHOTO and not isinstance(error, _OF_THE_STORE)
             is_photos = is_photos or error.code is ErrorCode.INTERNAL
+            # Where models or store cannot even be opened, no photo is at fault.
+            is_photos = is_photos and "domain" in self.__dict__
             fate, outcome, advice = Fate.DEAD if is_photos else Fate.LEFT, error.reason, error.public_message
         except Exception as error:  # noqa: BLE001 - a defect that one photo meets must not end the run of a million others
             fate, outcome, advice = Fate.DEAD, "INTERNAL", f"{type(error).__name__}: report it with the photo."

@@ -122,6 +122,17 @@ def test_what_is_no_photos_fault_ends_the_run(run: Any, album: Path, tmp_path: P
     assert run("apply", "--user", "", album, "-o", tmp_path / "out", "--data", tmp_path / "data").exit_code == 1
 
 
+def test_missing_models_are_said_once(
+    run: Any, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: Any
+) -> None:
+    monkeypatch.setenv("FACECLOAK_MODEL_REPOSITORY", str(tmp_path / "no-models"))
+    done = run("apply", "--user", "alice", album, "-o", tmp_path / "out", "--data", service.settings.store.data)
+    assert done.exit_code == 1
+    assert done.stderr.count("models pull") == 1
+    assert done.stdout == "0 photos: -\n"
+    assert not (tmp_path / "out").exists() or files_in(tmp_path / "out") == []
+
+
 def test_a_folder_without_photos_is_done(run: Any, tmp_path: Path, where: list[str]) -> None:
     (tmp_path / "empty").mkdir()
     done = run("apply", "--user", "alice", tmp_path / "empty", "-o", tmp_path / "out", *where)

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_every_photo_is_cloaked_and_what_cannot_be_is_named(archive: Archive, as
     # Dead letters stay what they are, until somebody asks to try again.
     again = json.loads(archive.run(*BY_FOLDER, "--json").stdout)
     assert (again["photos"], again["done_before"]) == (0, 6)
+
+
+def test_without_models_no_photo_is_to_blame(archive: Archive, astronaut_photo: bytes, tmp_path: Path) -> None:
+    archive.add(2, photo=astronaut_photo)
+    nowhere = replace(archive, model_repository=tmp_path / "no-models")
+    done = nowhere.run(*BY_FOLDER, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["fates"] == {"written": 0, "skipped": 0, "dead": 0, "left": 2}
+    assert archive.written() == []
+    # Nothing has to be asked for to try them again.
+    done = archive.run(*BY_FOLDER, "--json")
+    assert done.returncode == 0, done.stderr
+    assert archive.written() == archive.names()
 
 
 def test_outcomes_may_be_accepted_and_dead_letters_tried_again(archive: Archive, astronaut_photo: bytes) -> None:
