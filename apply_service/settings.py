@@ -72,8 +72,8 @@ class ApplySettings(RpcSettings):
     """Memory of each process for the photos it works on, MiB. What a photo takes is told from its header, in bytes
     a pixel: 6 for JPEG, 11 from when all of it has to be decoded on, 17 for progressive JPEG and PNG, 26 for WebP,
     44 for lossless WebP, 46 for PNG of 16 bits, 40 for HEIC and AVIF, 60 for HEIC of 10 bits, 40 for an animation's
-    frames; and four times the file. Photos that do not fit beside each other wait, then are OVERLOADED; one that
-    alone takes more is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but lossless WebP and PNG of 16 bits:
+    frames; 20 MiB, and four times the file. Photos that do not fit beside each other wait, then are OVERLOADED; one
+    that alone takes more is PHOTO_TOO_LARGE. By default all of 67 megapixels fit but lossless WebP and PNG of 16 bits:
     those may have 45."""
 
     admission_seconds: float = Field(default=1.0, ge=0, le=30)
