@@ -115,7 +115,9 @@ def backfill(
         requests = {kind: place.requests.get(kind, 0) + target.requests.get(kind, 0) for kind in ("get", "put", "list")}
         figures = report.figures(requests)
         name = ledger.write_report(to_json(figures))
-        text = to_json(figures).decode() if as_json else as_text(figures, report=name, dead_letters=ledger.dead_letters)
+        at = destination.rstrip("/")
+        told = as_text(figures, report=f"{at}/{name}", dead_letters=f"{at}/{ledger.dead_letters}")
+        text = to_json(figures).decode() if as_json else told
         click.echo(text)
     if figures["fates"]["dead"] or figures["fates"]["left"]:
         click.get_current_context().exit(1)

@@ -83,7 +83,9 @@ def as_text(figures: dict[str, Any], *, report: str, dead_letters: str) -> str:
         *(f"  {count:>8}  {name}" for name, count in figures["outcomes"].items()),
     ]
     if figures["done_before"]:
-        lines.append(f"{figures['done_before']} were done by an earlier session")
+        lines.append(
+            f"{figures['done_before']} were worked on by an earlier session (--retry-dead: what it could not cloak)"
+        )
     if figures["left_out_by_name"]:
         lines.append(f"{figures['left_out_by_name']} files were left out by their names")
     if figures["found_at_destination"]:

@@ -76,6 +76,10 @@ def test_without_models_no_photo_is_to_blame(archive: Archive, astronaut_photo: 
     done = nowhere.run(*BY_FOLDER, "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["fates"] == {"written": 0, "skipped": 0, "dead": 0, "left": 2}
+    # The report lies where a person is told to look.
+    told = nowhere.run(*BY_FOLDER).stdout
+    assert "2 left" in told
+    assert Path(told.splitlines()[-1].removeprefix("report: ")).is_file()
     assert archive.written() == []
     # Nothing has to be asked for to try them again.
     done = archive.run(*BY_FOLDER, "--json")
