@@ -34,6 +34,8 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_message_load(document)}"
     if "what_failed" in document:
         return f"{title}\n\n{_soak(document)}"
+    if kind == "stalls":
+        return f"{title}\n\n{_stalls(document)}"
     if "calls" in document:
         return f"{title}\n\n{_serving(document)}"
     if "photos" in document and "worst_ratio" in document:
@@ -147,6 +149,17 @@ def _message_load(document: Mapping[str, Any]) -> str:
     return (
         f"{document['calls']} calls at once of {document['photo_mebibytes']} MiB each; "
         f"{document['resident_mebibytes_before']} MiB before.\n\n{_table(rows)}"
+    )
+
+
+def _stalls(document: Mapping[str, Any]) -> str:
+    rows = [["the store", "answers", "median ms", "99th percentile ms"], ["---"] * 4]
+    for state, row in document["states"].items():
+        outcomes = ", ".join(f"{name} {count}" for name, count in row["outcomes"].items())
+        rows.append([state, outcomes, str(row["p50_ms"]), str(row["p99_ms"])])
+    return (
+        f"{document['calls_per_second']:g} calls a second for {document['users']} users whose masks the service has "
+        f"remembered for longer than they are fresh, 1280x960, landmarks given:\n\n{_table(rows)}"
     )
 
 
