@@ -34,7 +34,7 @@ def bench_table(name: str, document: Mapping[str, Any], *, folder: str) -> str:
         return f"{title}\n\n{_message_load(document)}"
     if "what_failed" in document:
         return f"{title}\n\n{_soak(document)}"
-    if kind == "stalls":
+    if "states" in document:
         return f"{title}\n\n{_stalls(document)}"
     if "calls" in document:
         return f"{title}\n\n{_serving(document)}"
