@@ -34,6 +34,8 @@ _SETTLED_SECONDS = 60.0
 # A worker beats this often; one that has missed this long is stopped or hung, and takes calls that it never answers.
 _BEAT_SECONDS = 0.5
 _MISSED_SECONDS = 4.0
+# Loading libraries and models takes seconds; minutes on a machine whose disk is busy.
+_START_SECONDS = 180.0
 # Beyond the grace that the workers have themselves.
 _KILL_AFTER_SECONDS = 10.0
 _log = structlog.get_logger("facecloak.supervisor")
@@ -67,8 +69,10 @@ class _Worker:
         return self.beat.value > 0
 
     def is_hung(self, now: float) -> bool:
-        """Whether it lives and gives no sign of it."""
-        return self.process.is_alive() and self.has_served and now - self.beat.value > _MISSED_SECONDS
+        """Whether it lives and gives no sign of it; one that starts has more time for its first."""
+        if not self.process.is_alive():
+            return False
+        return now - self.beat.value > _MISSED_SECONDS if self.has_served else now - self.started > _START_SECONDS
 
 
 class _Supervisor:
@@ -119,7 +123,9 @@ class _Supervisor:
     def _kill_hung(self, now: float) -> None:
         for index, worker in self._workers.items():
             if worker.is_hung(now):
-                _log.error("worker hangs", worker=index, silent_seconds=round(now - worker.beat.value, 1))
+                _log.error(
+                    "worker hangs", worker=index, silent_seconds=round(now - (worker.beat.value or worker.started), 1)
+                )
                 worker.process.kill()  # also ends one that is stopped
                 worker.process.join(_BEAT_SECONDS)
 

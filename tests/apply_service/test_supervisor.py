@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from apply_service import supervisor
 from apply_service.settings import ApplySettings
 from benchmarks.service import RunningService, running_service
 from facecloak.v1 import apply_pb2, apply_pb2_grpc
@@ -69,6 +71,8 @@ def test_a_stopped_worker_is_noticed_and_replaced(
     model_repository: Path, tmp_path: Path, astronaut_photo: bytes
 ) -> None:
     with running_service(tmp_path, model_repository, processes=2) as service:
+        # On a busy machine one may answer for both while the other starts.
+        assert eventually(lambda: all(is_cloaked(service, astronaut_photo) for _ in range(12)), 120)
         stopped = service.workers()[0]
         os.kill(stopped, signal.SIGSTOP)
         # 4 s without a beat, looked for twice a second; the rest is for a busy machine.
@@ -178,6 +182,19 @@ def test_a_port_in_use_is_an_error_and_no_partnership(model_repository: Path, tm
         done = subprocess.run([sys.executable, "-m", "apply_service"], env=environment, capture_output=True, timeout=60)
     assert done.returncode == 1
     assert b"ADDRESS_IN_USE" in done.stderr
+
+
+def test_a_worker_that_is_stopped_before_it_serves_is_hung_in_the_end() -> None:
+    class Alive:
+        def is_alive(self) -> bool:
+            return True
+
+    worker = supervisor._Worker(Alive(), ctypes.c_double(0.0), 0.25, started=1000.0)  # type: ignore[arg-type]
+    assert not worker.is_hung(1000.0 + supervisor._START_SECONDS)
+    assert worker.is_hung(1001.0 + supervisor._START_SECONDS)
+    worker.beat.value = 1300.0
+    assert not worker.is_hung(1303.0)
+    assert worker.is_hung(1305.0)
 
 
 def test_workers_share_what_one_process_had() -> None:
