@@ -14,15 +14,20 @@ from benchmarks.fuzz import _resident_mebibytes
 from benchmarks.pictures import jpeg, photo
 from benchmarks.service import USER, running_service
 
-_SEGMENT = b"\xff\xfe\xff\xff" + bytes(65_533)
+# Notes in text, each of a kind of its own: in others there could be samples, and they do not come back.
+_TEXT = b"Taken on a day in June, by the sea.\n" * 1800
 _SAMPLE_SECONDS = 0.02
 _REST_SECONDS = 5.0
 _NOT_READING_SECONDS = 8.0
 
 
 def padded(data: bytes, *, size: int) -> bytes:
-    """A JPEG with comments behind its first marker until it has about ``size`` bytes."""
-    return data[:2] + _SEGMENT * ((size - len(data)) // len(_SEGMENT)) + data[2:]
+    """A JPEG with notes behind its first marker until it has about ``size`` bytes."""
+    notes = []
+    while sum(map(len, notes)) + len(data) < size - len(_TEXT):
+        payload = b"Note%04d\0" % len(notes) + _TEXT
+        notes.append(b"\xff\xe5" + (len(payload) + 2).to_bytes(2, "big") + payload)
+    return data[:2] + b"".join(notes) + data[2:]
 
 
 def measure(
