@@ -94,9 +94,7 @@ def headline(found: Sequence[MatchVerdict]) -> str:
     could = [verdict for verdict in found if verdict.matched_before]
     if not could:
         return "No recognizer matched this photo to the person before it was cloaked."
-    lost = [verdict for verdict in could if not verdict.matches]
-    many = "the one recognizer" if len(could) == 1 else f"{len(could)} recognizers"
-    text = f"{_count(len(lost), len(could))} of {many} that matched this photo would no longer match it."
+    text = _what_is_left(sum(verdict.matches for verdict in could), len(could))
     return " ".join([text, *(_of_unseen(verdict) for verdict in found if verdict.unseen)])
 
 
@@ -109,10 +107,15 @@ def tone(found: Sequence[MatchVerdict]) -> str:
     return "bad" if 2 * left > len(could) else "mixed"
 
 
-def _count(number: int, of: int) -> str:
-    if number == 0:
-        return "None"
-    return "All" if number == of and of > 1 else str(number)
+def _what_is_left(still: int, before: int) -> str:
+    """Of the recognizers that matched the photo ``before``, ``still`` do."""
+    if before == 1:
+        return f"The one recognizer that matched this photo {'still does' if still else 'no longer does'}."
+    if still == before:
+        return f"{'Both' if before == 2 else f'All {before}'} recognizers that matched this photo still do."
+    return (
+        f"Of the {before} recognizers that matched this photo, {still or 'none'} still {'do' if still > 1 else 'does'}."
+    )
 
 
 def _of_unseen(verdict: MatchVerdict) -> str:

@@ -62,11 +62,13 @@ def test_the_headline_counts_those_that_matched_before() -> None:
         verdict("b", before=True, after=True),
         verdict("c", before=False, after=False),
     )
-    said = "of 2 recognizers that matched this photo would no longer match it."
-    assert headline([gone, still, never]) == f"1 {said}"
-    assert headline([gone, verdict("d", before=True, after=False), never]) == f"All {said}"
-    assert headline([still, still]) == f"None {said}"
-    assert headline([gone]) == "1 of the one recognizer that matched this photo would no longer match it."
+    said = "Of the 2 recognizers that matched this photo,"
+    assert headline([gone, still, never]) == f"{said} 1 still does."
+    assert headline([gone, verdict("d", before=True, after=False), never]) == f"{said} none still does."
+    assert headline([gone, still, still]) == "Of the 3 recognizers that matched this photo, 2 still do."
+    assert headline([still, still]) == "Both recognizers that matched this photo still do."
+    assert headline([gone]) == "The one recognizer that matched this photo no longer does."
+    assert headline([still]) == "The one recognizer that matched this photo still does."
     assert headline([never]).startswith("No recognizer matched this photo")
     told = headline([gone, verdict("u", before=True, after=True, unseen=True)])
     assert told.endswith("u, which enrollment never saw, would still match this photo.")
