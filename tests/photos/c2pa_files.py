@@ -31,7 +31,8 @@ def key_of(kind: str = "es256") -> Any:
         return ed25519.Ed25519PrivateKey.generate()
     if kind.startswith("ps"):
         return rsa.generate_private_key(65537, 2048)
-    return ec.generate_private_key({"es256": ec.SECP256R1, "es384": ec.SECP384R1, "es512": ec.SECP521R1}[kind]())
+    curves: dict[str, ec.EllipticCurve] = {"es256": ec.SECP256R1(), "es384": ec.SECP384R1(), "es512": ec.SECP521R1()}
+    return ec.generate_private_key(curves[kind])
 
 
 def chain(kind: str = "es256", *, ended: bool = False, for_signing: bool = True) -> Chain:
