@@ -64,7 +64,7 @@ def measure(model_repository: Path, *, runs: int) -> dict[str, Any]:
                 "face_height_share": round(face.box.height / height, 3),
                 "outcomes": outcomes,
                 "ratio_box": round(timings["cloak, box given"].median_ms / timings[FULL_WAY].median_ms, 3),
-                "limit_ratio_box": LIMITS[width],
+                "limit_ratio_box": LIMITS.get(width),
                 "timings": {name: timing.as_json() for name, timing in timings.items()},
             }
         )

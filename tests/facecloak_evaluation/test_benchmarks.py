@@ -50,6 +50,7 @@ def test_cloaking_is_measured(model_repository: Path, tmp_path: Path, monkeypatc
     (size,) = document["sizes"]
     assert set(size["outcomes"].values()) == {"CLOAKED"}
     assert all(timing["median_ms"] > 0 for timing in size["timings"].values())
+    assert size["ratio_box"] > 0
     assert {"date", "git", "machine", "versions"} <= document.keys()
 
 
